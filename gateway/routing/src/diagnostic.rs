@@ -1,0 +1,178 @@
+//! What is wrong with a configuration, where, and what to do about it: findings, and the list they gather in.
+//!
+//! Reading and compiling never stop at the first fault and never print: they add to a [`Diagnostics`], and
+//! the outer rooms decide what an error means (refuse the revision, leave out the object, exit 1).
+
+use crate::origin::Origin;
+
+/// A finding's stable code: Istio's `IST0xxx` where `istioctl analyze` means the same, else `TRY0xxx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code {
+    /// The code itself, as people search for it.
+    pub id: &'static str,
+    /// Its name in one CamelCase word.
+    pub name: &'static str,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $constant:ident = $id:literal $name:literal;)*) => {
+        impl Code {
+            $($(#[$doc])* pub const $constant: Code = Code { id: $id, name: $name };)*
+            /// Every code there is, for documentation and tests.
+            pub const ALL: &'static [Code] = &[$(Code::$constant),*];
+        }
+    };
+}
+
+codes! {
+    /// A gateway, host or subset that is named but not there.
+    REFERENCED_RESOURCE_NOT_FOUND = "IST0101" "ReferencedResourceNotFound";
+    /// The object breaks its schema or Istio's validation.
+    SCHEMA_VALIDATION = "IST0106" "SchemaValidationError";
+    /// A destination without a port, of a service that has several.
+    DESTINATION_PORT_REQUIRED = "IST0112" "VirtualServiceDestinationPortSelectorRequired";
+    /// A VirtualService's host that none of its gateways' servers admits.
+    HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
+    /// Servers that claim the same port and cannot share it.
+    CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
+    /// A subset whose labels no endpoint of its host carries.
+    SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
+    /// A DestinationRule for a host that is not there.
+    UNKNOWN_DESTINATION_RULE_HOST = "IST0174" "UnknownDestinationRuleHost";
+    /// The text is not YAML.
+    SYNTAX = "TRY0001" "SyntaxError";
+    /// A file or directory that cannot be read, or is over a limit.
+    UNREADABLE = "TRY0002" "Unreadable";
+    /// A field of Istio's API that this version does not execute.
+    UNSUPPORTED_FIELD = "TRY0003" "UnsupportedField";
+    /// A kind that is not read.
+    IGNORED_KIND = "TRY0004" "IgnoredKind";
+    /// Two objects of one kind, namespace and name.
+    DUPLICATE_OBJECT = "TRY0005" "DuplicateObject";
+    /// An annotation `trysail.dev/…` that does not exist.
+    UNKNOWN_ANNOTATION = "TRY0006" "UnknownAnnotation";
+    /// An object that no gateway of this process uses.
+    NOT_FOR_US = "TRY0007" "NotForThisGateway";
+    /// A port that cannot be opened.
+    PORT = "TRY0008" "PortUnavailable";
+    /// Weights that were brought to a smaller sum.
+    WEIGHTS_SCALED = "TRY0009" "WeightsScaled";
+    /// What only a mesh can give.
+    NEEDS_MESH = "TRY0010" "NeedsMesh";
+    /// A revision without any object, after one that had some.
+    EMPTY = "TRY0011" "EmptyConfiguration";
+}
+
+/// How bad a finding is. What each severity does is the source's policy, not decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; never counted.
+    Note,
+    /// Probably not meant; applied all the same.
+    Warning,
+    /// Cannot be applied as written.
+    Error,
+}
+
+impl Severity {
+    /// The word that is printed before the code.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What kind of fault.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is written; `None` only for faults of the process, not of a file.
+    pub origin: Option<Origin>,
+    /// The object, as `VirtualService default/reviews`; empty where there is none.
+    pub object: String,
+    /// The field, as `spec.http[0].route[1].destination.subset`; empty where there is none.
+    pub path: String,
+    /// What is wrong, in lower case, naming the value.
+    pub message: String,
+    /// What would be right, or what helps to find out.
+    pub hints: Vec<String>,
+}
+
+impl Diagnostic {
+    /// A finding about a file, a directory or the process: one that has no object or field.
+    pub fn new(code: Code, severity: Severity, origin: Option<Origin>, message: impl Into<String>) -> Self {
+        let (object, path) = (String::new(), String::new());
+        Diagnostic { code, severity, origin, object, path, message: message.into(), hints: Vec::new() }
+    }
+
+    /// Adds a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// Findings, in the order in which they were met.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// Adds a finding and hands it back for hints.
+    pub fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
+        self.0.push(diagnostic);
+        self.0.last_mut().expect("just pushed")
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: impl IntoIterator<Item = Diagnostic>) {
+        self.0.extend(other);
+    }
+
+    /// The findings in the order in which they were met.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+
+    /// The same, to fill in what only a later room knows.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Diagnostic> {
+        self.0.iter_mut()
+    }
+
+    /// How many there are of one severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// Whether any finding is an error.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Whether there is no finding at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Brings findings into the order in which a person reads files: by file, line and column; those
+    /// without a place last. Errors are not put first: a list in file order is worked off top to bottom.
+    pub fn sort(&mut self) {
+        self.0.sort_by_cached_key(|d| {
+            let place = d.origin.as_ref().map(|o| (o.piece.file.clone(), o.line(), o.column()));
+            (place.is_none(), place)
+        });
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

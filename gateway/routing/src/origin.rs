@@ -1,0 +1,93 @@
+//! Where a value was written: file, line and column, so that every message can point at it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A place inside one [`Piece`]: line and column from 1, and the number of the node that stands there.
+///
+/// The node's number (in reading order, keys and values counted) tells a map from its first key, which
+/// share a line and a column; it is what a field path is found by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pos {
+    /// Line inside the piece, from 1; 0 when the piece as a whole is meant.
+    pub line: u32,
+    /// Column in characters, from 1; 0 when the whole line is meant.
+    pub column: u32,
+    /// The node's number in reading order, from 1; 0 when no node is meant.
+    pub node: u32,
+}
+
+/// A value with the place where it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands in its piece.
+    pub pos: Pos,
+}
+
+impl<T> std::ops::Deref for At<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// One YAML document of one file, as text. Kept for excerpts; shared by everything that points into it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The file as the user would name it (`conf/reviews.yaml`, `-` for standard input).
+    pub file: Arc<str>,
+    /// The line of the file, from 1, on which `text` begins.
+    pub first_line: u32,
+    /// The document's text, without the `---` line before it. Empty where a file could not be read.
+    pub text: Arc<str>,
+}
+
+impl Piece {
+    /// A piece without text: a file or directory as a whole.
+    pub fn whole(file: &str) -> Arc<Self> {
+        Arc::new(Piece { file: file.into(), first_line: 1, text: "".into() })
+    }
+}
+
+/// Where something was written: a piece and a place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The document.
+    pub piece: Arc<Piece>,
+    /// The place in it.
+    pub pos: Pos,
+}
+
+impl Origin {
+    /// The file as a whole, for what has no line.
+    pub fn file(file: &str) -> Self {
+        Origin { piece: Piece::whole(file), pos: Pos::default() }
+    }
+
+    /// The line in the file, from 1; 0 when the file as a whole is meant.
+    pub fn line(&self) -> u32 {
+        match self.pos.line {
+            0 => 0,
+            line => self.piece.first_line + line - 1,
+        }
+    }
+
+    /// The column, from 1; 0 when the whole line is meant.
+    pub fn column(&self) -> u32 {
+        self.pos.column
+    }
+}
+
+/// `file:line:column`, as far as it is known: the form editors and terminals make clickable.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.piece.file)?;
+        match (self.line(), self.column()) {
+            (0, _) => Ok(()),
+            (line, 0) => write!(f, ":{line}"),
+            (line, column) => write!(f, ":{line}:{column}"),
+        }
+    }
+}
