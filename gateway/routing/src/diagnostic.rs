@@ -118,51 +118,69 @@ impl Diagnostic {
     }
 }
 
-/// Findings, in the order in which they were met.
+/// Findings, in the order in which they were met. At most [`Diagnostics::MOST`] are kept, so that a file full
+/// of faults cannot fill the memory; those over it are counted.
 #[derive(Clone, Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    kept: Vec<Diagnostic>,
+    left_out: usize,
+}
 
 impl Diagnostics {
+    /// How many findings are kept.
+    pub const MOST: usize = 10_000;
+
     /// Adds a finding and hands it back for hints.
     pub fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
-        self.0.push(diagnostic);
-        self.0.last_mut().expect("just pushed")
+        if self.kept.len() >= Self::MOST {
+            self.kept.pop();
+            self.left_out += 1;
+        }
+        self.kept.push(diagnostic);
+        self.kept.last_mut().expect("just pushed")
+    }
+
+    /// How many findings there were beside those that were kept.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: impl IntoIterator<Item = Diagnostic>) {
-        self.0.extend(other);
+        other.into_iter().for_each(|diagnostic| {
+            self.push(diagnostic);
+        });
     }
 
     /// The findings in the order in which they were met.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     /// The same, to fill in what only a later room knows.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Diagnostic> {
-        self.0.iter_mut()
+        self.kept.iter_mut()
     }
 
     /// How many there are of one severity.
     pub fn count(&self, severity: Severity) -> usize {
-        self.0.iter().filter(|d| d.severity == severity).count()
+        self.kept.iter().filter(|d| d.severity == severity).count()
     }
 
     /// Whether any finding is an error.
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|d| d.severity == Severity::Error)
+        self.kept.iter().any(|d| d.severity == Severity::Error)
     }
 
     /// Whether there is no finding at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// Brings findings into the order in which a person reads files: by file, line and column; those
     /// without a place last. Errors are not put first: a list in file order is worked off top to bottom.
     pub fn sort(&mut self) {
-        self.0.sort_by_cached_key(|d| {
+        self.kept.sort_by_cached_key(|d| {
             let place = d.origin.as_ref().map(|o| (o.piece.file.clone(), o.line(), o.column()));
             (place.is_none(), place)
         });
@@ -173,6 +191,6 @@ impl IntoIterator for Diagnostics {
     type Item = Diagnostic;
     type IntoIter = std::vec::IntoIter<Diagnostic>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.kept.into_iter()
     }
 }

@@ -1,3 +1,21 @@
 //! Which destination? Istio's objects, compiled into a snapshot, and the decision for a request.
+//!
+//! ```text
+//! text ──wire──▶ ConfigSet ──compile──▶ Snapshot ──decide──▶ route
+//!                    └───────────┴──▶ Diagnostics
+//! ```
+//! Pure: no clock, file, socket, thread, environment, log or chance. Whatever it needs comes in as an
+//! argument. Floors, arrows pointing down only: `compile` and `decide` over `wire` and `snapshot` over the
+//! words (`host`, `origin`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile` knows both.
+
+pub mod compile;
+pub mod decide;
 pub mod diagnostic;
+mod host;
+mod nearest;
 pub mod origin;
+pub mod snapshot;
+pub mod wire;
+
+pub use host::HostPattern;
+pub use nearest::nearest;

@@ -26,6 +26,14 @@ pub struct At<T> {
     pub pos: Pos,
 }
 
+impl Pos {
+    /// The node `before` this one in reading order, whose line and column are found when the finding is
+    /// finished: a value's key stands one before it.
+    pub(crate) fn back(self, before: u32) -> Pos {
+        Pos { line: 0, column: 0, node: self.node.saturating_sub(before) }
+    }
+}
+
 impl<T> std::ops::Deref for At<T> {
     type Target = T;
     fn deref(&self) -> &T {

@@ -1,1 +1,11 @@
-//! placeholder
+//! Which endpoint, and is it fit? State that lives longer than a snapshot, and the choices made by it.
+//!
+//! Sans-IO: time and chance come in as arguments; the server connects, measures and tells. A snapshot's dense
+//! ids index everything here, so a request finds its state without looking anything up.
+
+pub mod balance;
+mod state;
+mod ticket;
+
+pub use state::{Active, ClusterState, EndpointState, Upstreams};
+pub use ticket::Ticket;

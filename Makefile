@@ -1,0 +1,34 @@
+# The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
+
+.PHONY: help demo test bench check deny advisories
+.DEFAULT_GOAL := help
+
+# Cargo has a job server of its own, and warns about make's.
+ready := unset MAKEFLAGS MFLAGS && . ./.ci/prepare
+release := "$${CARGO_TARGET_DIR:-target}/release"
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\): ## /\1 /p' Makefile | while read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
+	@echo "  Arguments follow as ARGS: make demo ARGS='--requests 1000'"
+
+demo: ## Bookinfo's reviews, three versions behind the gateway; Ctrl-C ends it
+	@profile=release && $(ready) && cargo build --release -p trysail --locked && exec $(release)/trysail demo $(ARGS)
+
+test: ## every test, with nextest where it can be had
+	@$(ready) && set -- --workspace --locked $${CI:+--no-fail-fast} $(ARGS) && \
+	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
+	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
+
+bench: ## whole-process loads beside bare Pingora, on a release build
+	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
+	cargo build --release -p trysail-load-tests --bins --locked && \
+	exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
+
+check: ## formatting and clippy, warnings as errors
+	@$(ready) && cargo fmt --check && exec cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## licences, sources and banned or doubled crates of the tree
+	@deny=$$(.ci/tool cargo-deny) && exec "$$deny" --locked check bans licenses sources $(ARGS)
+
+advisories: ## known vulnerabilities in the tree; fetches RustSec's database
+	@deny=$$(.ci/tool cargo-deny) && exec "$$deny" --locked check advisories $(ARGS)

@@ -1,0 +1,166 @@
+//! Destinations → clusters: host, subset and port resolved, each cluster made once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::registry::{Entry, Registry, selects};
+use super::rules::{Rule, Rules};
+use super::{Dangling, Surroundings};
+use crate::diagnostic::{Code, Severity};
+use crate::host;
+use crate::nearest::nearest;
+use crate::origin::{At, Origin};
+use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint};
+use crate::wire::sink::Sink;
+use crate::wire::virtual_service::Destination;
+
+/// The clusters made so far, and what they are made from.
+pub(super) struct Clusters<'s> {
+    registry: &'s Registry,
+    rules: &'s Rules,
+    dangling: Severity,
+    made: Vec<Arc<Cluster>>,
+    ids: BTreeMap<(ClusterKey, Arc<str>), ClusterId>,
+}
+
+impl<'s> Clusters<'s> {
+    pub(super) fn new(registry: &'s Registry, rules: &'s Rules, surroundings: &Surroundings) -> Self {
+        let dangling = match surroundings.dangling {
+            Dangling::Refuse => Severity::Error,
+            Dangling::Serve => Severity::Warning,
+        };
+        Clusters { registry, rules, dangling, made: Vec::new(), ids: BTreeMap::new() }
+    }
+
+    pub(super) fn finish(self) -> Vec<Arc<Cluster>> {
+        self.made
+    }
+
+    /// The cluster of a destination that an object of `namespace` names. One that does not exist is a finding,
+    /// and a cluster without a service.
+    pub(super) fn resolve(&mut self, destination: &At<Destination>, namespace: &str, sink: &mut Sink<'_>) -> ClusterId {
+        let Destination { host, subset, port } = &destination.value;
+        let complete: Arc<str> = host::complete(host, namespace).into();
+        let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
+        let wanted_port = port.as_ref().and_then(|port| port.number.as_ref());
+        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
+        let missing_port = wanted_port.map_or(0, |port| port.value);
+
+        let Some(entry) = self.registry.find(&complete, namespace) else {
+            self.unknown_host(destination, &complete, namespace, sink);
+            return self.insert(key(missing_port), None, Vec::new());
+        };
+        let rule = self.rules.find(&complete, &entry.service.namespace);
+        refuse_mesh(destination, entry, rule, sink);
+        let number = match (wanted_port, entry.ports.as_slice()) {
+            (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,
+            (None, [port]) => port.number,
+            (wanted, ports) => {
+                let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
+                let (code, at, message) = match wanted {
+                    Some(port) => {
+                        let message = format!("{complete:?} has no port {}", port.value);
+                        (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
+                    }
+                    None => {
+                        let message = format!("{complete:?} has several ports, so the destination needs one");
+                        (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
+                    }
+                };
+                let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
+                sink.add(self.dangling, code, at, message).hints.push(hint);
+                return self.insert(key(missing_port), None, Vec::new());
+            }
+        };
+        let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
+        let (Some(subset), None) = (subset, found) else {
+            let endpoints = endpoints(entry, number, |member| found.is_none_or(|subset| selects(&subset.labels, member)));
+            if let (Some(subset), Some(found), true) = (subset, found, endpoints.is_empty()) {
+                let labels: Vec<String> = found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
+                sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
+                    .hints
+                    .push(format!("requests for subset {} are answered 503 until one does", subset_name));
+            }
+            return self.insert(key(number), Some(entry), endpoints);
+        };
+        let message = format!("host {complete:?} has no subset {:?}", subset.value);
+        let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, subset.pos, message);
+        finding.hints.push(match rule {
+            None => format!("no DestinationRule is for {complete:?}"),
+            Some(rule) => {
+                let names: Vec<&str> = rule.subsets.iter().map(|subset| &*subset.name).collect();
+                let names = if names.is_empty() { "no subsets".to_owned() } else { names.join(", ") };
+                format!("DestinationRule {} ({}) defines {names}", rule.name, rule.origin)
+            }
+        });
+        self.insert(key(number), None, Vec::new())
+    }
+
+    /// One cluster for each key; a service may be another one in another namespace.
+    fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, endpoints: Vec<Endpoint>) -> ClusterId {
+        let service = entry.map(|entry| entry.service.clone());
+        let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
+        let made = &mut self.made;
+        *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
+            made.push(Arc::new(Cluster { key, service, endpoints }));
+            ClusterId::new(made.len() - 1)
+        })
+    }
+
+    fn unknown_host(&self, destination: &At<Destination>, complete: &str, namespace: &str, sink: &mut Sink<'_>) {
+        let Destination { host, port, .. } = &destination.value;
+        let message = match host.as_str() == complete {
+            true => format!("there is no host {complete:?}"),
+            false => format!("there is no host {complete:?}, which {:?} means in namespace {namespace:?}", host.value),
+        };
+        let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
+        finding.hints.extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
+        finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
+    }
+
+    /// A ServiceEntry that makes the host exist, with an endpoint for each subset's labels.
+    fn service_entry_to_paste(&self, host: &str, namespace: &str, port: u16) -> String {
+        let short = host.split('.').next().unwrap_or(host);
+        let mut text = format!(
+            "if it is not written yet, start from this:\n\
+             apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {short}\n  namespace: {namespace}\n\
+             spec:\n  hosts: [{host}]\n  resolution: STATIC\n  ports:\n  - {{number: {port}, name: http, protocol: HTTP}}\n  endpoints:\n"
+        );
+        let none = Vec::new();
+        let subsets = self.rules.find(host, namespace).map_or(&none, |rule| &rule.subsets);
+        for subset in subsets {
+            let labels: Vec<String> = subset.labels.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();
+            text.push_str(&format!("  - {{address: 192.0.2.1, labels: {{{}}}}}\n", labels.join(", ")));
+        }
+        if subsets.is_empty() {
+            text.push_str("  - {address: 192.0.2.1}\n");
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+/// What our own routes would need a mesh for is an error, and never passed over.
+fn refuse_mesh(destination: &At<Destination>, entry: &Entry, rule: Option<&Rule>, sink: &mut Sink<'_>) {
+    let mut refuse = |origin: &Origin, what: &str| {
+        let host = &destination.value.host;
+        sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
+            .hints
+            .push(format!("it says so at {origin}"));
+    };
+    if let Some(origin) = &entry.needs_mesh {
+        refuse(origin, "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints");
+    }
+    if let Some(origin) = rule.and_then(|rule| rule.needs_mesh.as_ref()) {
+        refuse(origin, "wants mutual TLS by a mesh (ISTIO_MUTUAL), which a gateway alone can't speak");
+    }
+}
+
+/// The endpoints of a service's port, sorted, each address once.
+fn endpoints(entry: &Entry, port: u16, selected: impl Fn(&super::registry::Labels) -> bool) -> Vec<Endpoint> {
+    let members = entry.members.iter().filter(|member| selected(&member.labels));
+    let placed = members.filter_map(|member| Some((entry.address(member, port)?, member.workload.clone())));
+    let by_address: BTreeMap<_, _> = placed.collect();
+    by_address.into_iter().map(|(address, workload)| Endpoint { address, workload }).collect()
+}

@@ -1,0 +1,136 @@
+//! Gateways → servers: which ports this process opens, and for which hosts.
+
+use std::net::IpAddr;
+
+use super::Surroundings;
+use super::objects::Objects;
+use super::support::{fields, unsupported};
+use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::host::HostPattern;
+use crate::origin::{At, Origin};
+use crate::snapshot::ListenerKey;
+use crate::wire::gateway::{Gateway, Server, ServerPort};
+use crate::wire::sink::Sink;
+use crate::wire::{Document, ObjectName};
+
+/// One server of a Gateway that selects this process.
+pub(super) struct GatewayServer<'s> {
+    pub(super) gateway: &'s ObjectName,
+    pub(super) listener: ListenerKey,
+    pub(super) hosts: Vec<ServerHost>,
+    pub(super) origin: Origin,
+}
+
+/// One entry of `Server.hosts`: `[namespace/]host`.
+pub(super) struct ServerHost {
+    /// The only namespace whose VirtualServices may bind; `None` for all.
+    pub(super) namespace: Option<String>,
+    pub(super) pattern: HostPattern,
+}
+
+/// What Gateways there are, as VirtualServices ask.
+pub(super) struct Servers<'s> {
+    /// The servers of Gateways that select this process: Gateways in order of creation, servers as listed.
+    pub(super) ours: Vec<GatewayServer<'s>>,
+    /// The Gateways that select another.
+    pub(super) others: Vec<&'s ObjectName>,
+}
+
+/// Finds the servers that are ours.
+pub(super) fn select<'s>(objects: &Objects<'s>, surroundings: &Surroundings, out: &mut Diagnostics) -> Servers<'s> {
+    let mut servers = Servers { ours: Vec::new(), others: Vec::new() };
+    for &(document, gateway) in &objects.gateways {
+        let title = document.object.title();
+        let sink = &mut document.sink(&title, out);
+        let Gateway { selector, servers: written } = gateway;
+        let selected = selector.iter().all(|(key, value)| surroundings.labels.get(&key.value) == Some(&value.value));
+        if !selected {
+            let labels: Vec<String> = selector.iter().map(|(k, v)| format!("{}: {}", k.value, v.value)).collect();
+            let message = format!("it selects gateways labelled {}, which this one is not", labels.join(", "));
+            sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message)
+                .hints
+                .push("the setting \"labels\" gives this gateway's labels".into());
+            servers.others.push(&document.object.name);
+        }
+        if written.is_empty() {
+            sink.schema(document.object.pos, "a Gateway needs at least one server".into());
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for server in written {
+            let name = &server.port.name;
+            if names.contains(&name.as_str()) {
+                sink.schema(name.pos, format!("port name {:?} is there twice in this Gateway", name.value));
+            }
+            names.push(name);
+            let Some(server) = read_server(document, server, sink) else { continue };
+            if selected {
+                servers.ours.push(server);
+            }
+        }
+    }
+    servers
+}
+
+fn read_server<'s>(document: &'s Document, server: &At<Server>, sink: &mut Sink<'_>) -> Option<GatewayServer<'s>> {
+    let Server { name: _, port, bind, hosts, tls, default_endpoint } = &server.value;
+    unsupported(Severity::Error, fields![tls, default_endpoint = "defaultEndpoint"], sink);
+    let ServerPort { number, name: _, protocol, target_port } = &port.value;
+    if let Some(target) = target_port {
+        sink.schema(target.pos.back(1), "\"targetPort\" has no place in a Gateway".into());
+    }
+    let speaks_http = check_protocol(protocol, sink);
+    let bind = match bind.as_ref().map(|bind| (bind, bind.parse::<IpAddr>())) {
+        None => None,
+        Some((_, Ok(address))) => (!address.is_unspecified()).then_some(address),
+        Some((bind, Err(_))) => {
+            let unix = bind.starts_with("unix://");
+            let (code, message) = match unix {
+                true => (Code::UNSUPPORTED_FIELD, "a Unix socket to listen on is not supported yet".to_owned()),
+                false => (Code::SCHEMA_VALIDATION, format!("{:?} is not an IP address to listen on", bind.value)),
+            };
+            sink.add(Severity::Error, code, bind.pos, message);
+            return None;
+        }
+    };
+    if hosts.is_empty() {
+        sink.schema(server.pos, "a server needs at least one host; \"*\" is every host".into());
+    }
+    let namespace = &document.object.name.namespace;
+    let hosts = hosts.iter().filter_map(|host| read_host(host, namespace, sink)).collect();
+    let gateway = &document.object.name;
+    let listener = ListenerKey { port: number.value, bind };
+    speaks_http.then(|| GatewayServer { gateway, listener, hosts, origin: document.origin(number.pos) })
+}
+
+/// Istio `Port.protocol`; those of the HTTP family share a listener, and each takes HTTP/1 and HTTP/2.
+fn check_protocol(protocol: &At<String>, sink: &mut Sink<'_>) -> bool {
+    const SERVED: [&str; 3] = ["HTTP", "HTTP2", "GRPC"];
+    const KNOWN: [&str; 7] = ["HTTPS", "GRPC-WEB", "TLS", "TCP", "MONGO", "MYSQL", "REDIS"];
+    let word = protocol.to_ascii_uppercase();
+    if SERVED.contains(&word.as_str()) {
+        return true;
+    }
+    let (code, message) = match KNOWN.contains(&word.as_str()) {
+        true => (Code::UNSUPPORTED_FIELD, format!("a port of protocol {word} is not supported yet")),
+        false => (Code::SCHEMA_VALIDATION, format!("{:?} is not a protocol", protocol.value)),
+    };
+    let hint = format!("served are {}", SERVED.join(", "));
+    sink.add(Severity::Error, code, protocol.pos, message).hints.push(hint);
+    false
+}
+
+/// Istio `Server.hosts`: `dnsName` with an optional `namespace/` before it; `.` is the Gateway's own.
+fn read_host(host: &At<String>, own_namespace: &str, sink: &mut Sink<'_>) -> Option<ServerHost> {
+    let (namespace, name) = match host.split_once('/') {
+        None | Some(("*", _)) => (None, host.rsplit('/').next().unwrap_or(host)),
+        Some((".", name)) => (Some(own_namespace.to_owned()), name),
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+    };
+    match HostPattern::parse(name) {
+        Ok(pattern) => Some(ServerHost { namespace, pattern }),
+        Err(message) => {
+            sink.schema(host.pos, message);
+            None
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! VirtualServices bound to servers: which host of which port gets which routes, in which order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::clusters::Clusters;
+use super::gateways::{GatewayServer, Servers};
+use super::objects::{Objects, Of};
+use super::routes::{self, Splits};
+use super::support::{check_export_to, fields, unsupported};
+use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::host::{self, HostPattern};
+use crate::nearest::nearest;
+use crate::origin::At;
+use crate::snapshot::{HostTable, Listener, ListenerKey, Route, VirtualHost};
+use crate::wire::sink::Sink;
+use crate::wire::virtual_service::VirtualService;
+use crate::wire::{Document, ObjectName};
+
+/// A VirtualService that some server of ours serves, compiled.
+struct Bound<'s> {
+    document: &'s Document,
+    gateways: Vec<ObjectName>,
+    hosts: Vec<HostPattern>,
+    routes: Vec<Arc<Route>>,
+}
+
+/// Binds every VirtualService to the servers of its gateways.
+pub(super) fn bind(
+    objects: &Objects<'_>,
+    servers: &Servers<'_>,
+    clusters: &mut Clusters<'_>,
+    splits: &mut Splits<'_>,
+    out: &mut Diagnostics,
+) -> Vec<Listener> {
+    let known: Vec<&ObjectName> = objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
+    let mut bound = Vec::new();
+    for &service in &objects.virtual_services {
+        bound.extend(compile(service, servers, &known, clusters, splits, out));
+    }
+    let mut listeners: BTreeMap<ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>)> = BTreeMap::new();
+    for server in &servers.ours {
+        let (_, hosts) = listeners.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
+        for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
+            for pattern in shared_hosts(server, service.document, &service.hosts) {
+                let services = hosts.entry(pattern).or_default();
+                if services.iter().all(|other| !std::ptr::eq(*other, service)) {
+                    services.push(service);
+                }
+            }
+        }
+    }
+    let listener = |(key, (server, hosts)): (ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>))| {
+        let mut table = HostTable::default();
+        for (pattern, services) in hosts {
+            let routes = in_order(&services);
+            table.insert(&pattern.clone(), Arc::new(VirtualHost { pattern, routes }));
+        }
+        Listener { key, hosts: table, origin: server.origin.clone() }
+    };
+    listeners.into_iter().map(listener).collect()
+}
+
+/// One host's routes: VirtualService after VirtualService, and behind them all those that take everything
+/// (Istio `SortVHostRoutes`), so that one host may be split over several VirtualServices.
+fn in_order(services: &[&Bound<'_>]) -> Vec<Arc<Route>> {
+    let all = || services.iter().flat_map(|service| &service.routes);
+    let (rest, last) = (all().filter(|route| !route.takes_all()), all().filter(|route| route.takes_all()));
+    rest.chain(last).cloned().collect()
+}
+
+/// The hosts that a server admits of a VirtualService's: each pair gives the narrower of the two.
+fn shared_hosts<'a>(
+    server: &'a GatewayServer<'_>,
+    document: &'a Document,
+    hosts: &'a [HostPattern],
+) -> impl Iterator<Item = HostPattern> + 'a {
+    let namespace = &document.object.name.namespace;
+    let admits = move |wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| **wanted == **namespace);
+    let admitted = server.hosts.iter().filter(move |host| admits(&host.namespace));
+    admitted.flat_map(move |host| hosts.iter().filter_map(|pattern| host.pattern.intersection(pattern)))
+}
+
+fn compile<'s>(
+    (document, service): Of<'s, VirtualService>,
+    servers: &Servers<'_>,
+    known_gateways: &[&ObjectName],
+    clusters: &mut Clusters<'_>,
+    splits: &mut Splits<'_>,
+    out: &mut Diagnostics,
+) -> Option<Bound<'s>> {
+    let title = document.object.title();
+    let sink = &mut document.sink(&title, out);
+    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
+    unsupported(Severity::Error, fields![tls, tcp], sink);
+    check_export_to(export_to, sink);
+    if http.is_empty() && tls.is_empty() && tcp.is_empty() {
+        sink.schema(document.object.pos, "a VirtualService needs at least one rule of http, tls or tcp".into());
+    }
+    if hosts.is_empty() {
+        let message = "a VirtualService without hosts is for delegation, which is not supported yet".to_owned();
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, document.object.pos, message);
+    }
+    let namespace = &document.object.name.namespace;
+    let patterns = read_hosts(hosts, namespace, sink);
+    let named = read_gateways(gateways, namespace, known_gateways, sink);
+    let served: Vec<&GatewayServer<'_>> = servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
+    let ours = !served.is_empty();
+    if !ours {
+        report_not_ours(document, gateways, &named, servers, sink);
+    } else {
+        report_hosts_outside(document, hosts, &patterns, &served, sink);
+    }
+    let mut routes: Vec<Arc<Route>> = Vec::new();
+    for (index, route) in http.iter().enumerate() {
+        let clusters = ours.then_some(&mut *clusters);
+        let Some(route) = routes::compile(document, index, route, clusters, splits, sink) else { continue };
+        // Istio drops what stands after a rule that takes everything, as no request can reach it.
+        if routes.last().is_none_or(|last| !last.takes_all()) {
+            routes.push(route);
+        }
+    }
+    ours.then(|| Bound { document, gateways: named, hosts: patterns, routes })
+}
+
+fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {
+    let mut patterns: Vec<HostPattern> = Vec::new();
+    for host in hosts {
+        match HostPattern::parse(&host::complete(host, namespace)) {
+            Err(message) => {
+                sink.schema(host.pos, message);
+            }
+            Ok(pattern) => {
+                if let Some(other) = patterns.iter().find(|other| other.intersection(&pattern).is_some()) {
+                    let message = format!("the hosts {other} and {pattern} of one VirtualService overlap");
+                    sink.schema(host.pos, message);
+                }
+                patterns.push(pattern);
+            }
+        }
+    }
+    patterns
+}
+
+/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere.
+fn read_gateways(
+    gateways: &[At<String>],
+    namespace: &Arc<str>,
+    known: &[&ObjectName],
+    sink: &mut Sink<'_>,
+) -> Vec<ObjectName> {
+    let mut named = Vec::new();
+    for gateway in gateways.iter().filter(|gateway| gateway.value != "mesh") {
+        let (place, name) = match gateway.split_once('/') {
+            None | Some((".", _)) => (&**namespace, gateway.trim_start_matches("./")),
+            Some((place, name)) => (place, name),
+        };
+        let gateway_name = ObjectName { namespace: place.into(), name: name.into() };
+        if known.contains(&&gateway_name) {
+            named.push(gateway_name);
+            continue;
+        }
+        let message = format!("there is no Gateway {gateway_name}");
+        let titles: Vec<String> = known.iter().map(|name| name.to_string()).collect();
+        let finding = sink.add(Severity::Error, Code::REFERENCED_RESOURCE_NOT_FOUND, gateway.pos, message);
+        let near = nearest(&gateway_name.to_string(), titles.iter().map(String::as_str));
+        finding.hints.push(match (near, titles.is_empty()) {
+            (Some(near), _) => format!("the nearest is {near}"),
+            (None, true) => "there is no Gateway at all".into(),
+            (None, false) => format!("there is {}", titles.join(", ")),
+        });
+    }
+    named
+}
+
+fn report_not_ours(
+    document: &Document,
+    gateways: &[At<String>],
+    named: &[ObjectName],
+    servers: &Servers<'_>,
+    sink: &mut Sink<'_>,
+) {
+    let message = if gateways.iter().all(|gateway| gateway.value == "mesh") {
+        "it is for sidecars only (gateway \"mesh\"), so this gateway does not use it"
+    } else if named.iter().any(|name| servers.others.contains(&name)) {
+        "its gateways select other processes, so this one does not use it"
+    } else {
+        return; // What is wrong with its gateways has been said.
+    };
+    sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message.into())
+        .hints
+        .push("name a Gateway under spec.gateways to serve it here".into());
+}
+
+/// Istio's analyzer warns of a host that none of the gateways' servers admits.
+fn report_hosts_outside(
+    document: &Document,
+    hosts: &[At<String>],
+    patterns: &[HostPattern],
+    served: &[&GatewayServer<'_>],
+    sink: &mut Sink<'_>,
+) {
+    if hosts.len() != patterns.len() {
+        return;
+    }
+    for (host, pattern) in hosts.iter().zip(patterns) {
+        let admitted = served.iter().any(|server| {
+            shared_hosts(server, document, std::slice::from_ref(pattern)).next().is_some()
+        });
+        if !admitted {
+            let message = format!("no server of its gateways admits the host {pattern}");
+            let hosts: Vec<String> =
+                served.iter().flat_map(|server| server.hosts.iter().map(|host| host.pattern.to_string())).collect();
+            sink.add(Severity::Warning, Code::HOST_NOT_FOUND_IN_GATEWAY, host.pos, message)
+                .hints
+                .push(format!("they admit {}", hosts.join(", ")));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Configuration as run: immutable, complete, indexed. What a request consults, and all that it consults.
+//!
+//! Everything optional in the files is decided here already; regexes are built, weights are schedules, hosts
+//! are tables. Dense ids ([`ClusterId`], [`SplitId`]) index the tables that live beside a snapshot: endpoint
+//! state, tickets, metric handles.
+
+mod cluster;
+mod host_table;
+mod listener;
+mod predicate;
+mod route;
+pub mod schedule;
+
+use std::sync::Arc;
+
+pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
+pub use host_table::HostTable;
+pub use listener::{Listener, ListenerKey, VirtualHost};
+pub use predicate::{HeaderTest, Match, PathTest, Pattern, ValueTest};
+pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
+pub use schedule::Schedule;
+
+/// One revision, ready to serve.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The ports to open, one entry for each pair of port and bind address.
+    pub listeners: Vec<Listener>,
+    /// Every cluster that a route names, indexed by [`ClusterId`].
+    pub clusters: Vec<Arc<Cluster>>,
+    /// Every route that forwards, indexed by [`SplitId`]; each once, whatever hosts it serves.
+    pub splits: Vec<Arc<Route>>,
+    /// How many objects it was made from.
+    pub objects: usize,
+}
+
+impl Snapshot {
+    /// The cluster of an id that this snapshot gave out.
+    pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        &self.clusters[id.index()]
+    }
+}

@@ -1,0 +1,86 @@
+//! Routes: conditions, and what happens to a request that fulfils them.
+
+use std::sync::Arc;
+
+use super::cluster::ClusterId;
+use super::predicate::Match;
+use super::schedule::Schedule;
+use crate::origin::Origin;
+
+/// What a route is, over all revisions: its split's position is kept by it.
+///
+/// A digest of the VirtualService's name and the route's `name`, or, where it has none, of its conditions and
+/// destinations as written without weights; so a rule that is put in above it moves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey(pub u128);
+
+/// One rule of a VirtualService.
+#[derive(Debug)]
+pub struct Route {
+    /// What it is.
+    pub key: RouteKey,
+    /// How people name it: `default/reviews http[0]`, or with its `name` in place of `http[0]`.
+    pub name: Arc<str>,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Its conditions; one block that holds is enough, and none at all takes every request.
+    pub matches: Vec<Match>,
+    /// What happens.
+    pub action: Action,
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Action {
+    /// It goes to one of some targets.
+    Forward(Split),
+}
+
+impl Route {
+    /// Whether it takes every request of its host.
+    pub fn takes_all(&self) -> bool {
+        self.matches.is_empty() || self.matches.iter().any(Match::takes_all)
+    }
+
+    /// Its split.
+    pub fn split(&self) -> &Split {
+        let Action::Forward(split) = &self.action;
+        split
+    }
+}
+
+/// A split's place in its snapshot's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SplitId(u32);
+
+impl SplitId {
+    /// The id of the split at `index`.
+    pub(crate) fn new(index: usize) -> Self {
+        SplitId(u32::try_from(index).expect("fewer routes than bytes of configuration"))
+    }
+
+    /// The index into a snapshot's tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Targets with their shares. Never empty; the weights' sum is over 0.
+#[derive(Debug)]
+pub struct Split {
+    /// Its place in the snapshot's tables.
+    pub id: SplitId,
+    /// Which target serves which turn.
+    pub schedule: Arc<Schedule>,
+    /// The targets, in written order, also those of weight 0.
+    pub targets: Vec<Target>,
+}
+
+/// One target of a split.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Where its requests go.
+    pub cluster: ClusterId,
+    /// Its weight as written; 1 where a route has but one target.
+    pub weight: u32,
+}

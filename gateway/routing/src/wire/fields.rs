@@ -1,0 +1,289 @@
+//! Typed fields out of a tree: a cursor that takes fields by name, reports a wrong type at the value and goes
+//! on, and at the end reports what is left, naming the nearest known field.
+
+use std::time::Duration;
+
+use super::node::Node;
+use super::sink::Sink;
+use crate::nearest::nearest;
+use crate::origin::{At, Pos};
+
+/// What can be read from a node. `None` means that it could not, and that a finding says why.
+pub(crate) trait FromNode: Sized {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self>;
+}
+
+impl FromNode for String {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        if let Node::Text(text) = &node.value {
+            return Some(text.clone());
+        }
+        sink.wrong_type(node, "text");
+        None
+    }
+}
+
+impl FromNode for bool {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        if let Node::Bool(value) = node.value {
+            return Some(value);
+        }
+        sink.wrong_type(node, "true or false");
+        None
+    }
+}
+
+impl FromNode for i64 {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        match node.value {
+            Node::Int(value) => Some(value),
+            // Argo Rollouts writes weights as JSON floats: 20.0 is the number 20.
+            Node::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(value as i64),
+            _ => {
+                sink.wrong_type(node, "a whole number");
+                None
+            }
+        }
+    }
+}
+
+impl FromNode for u16 {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let value = i64::from_node(node, sink)?;
+        let port = u16::try_from(value).ok().filter(|port| *port > 0);
+        if port.is_none() {
+            sink.schema(node.pos, format!("port {value} is not within 1 to 65535"));
+        }
+        port
+    }
+}
+
+impl FromNode for f64 {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        match node.value {
+            Node::Int(value) => Some(value as f64),
+            Node::Float(value) => Some(value),
+            _ => {
+                sink.wrong_type(node, "a number");
+                None
+            }
+        }
+    }
+}
+
+/// Go's notation, as Istio takes it: `1h30m`, `1.5s`, `100ms`.
+impl FromNode for Duration {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let text = String::from_node(node, sink)?;
+        let duration = parse_duration(&text);
+        if duration.is_none() {
+            sink.schema(node.pos, format!("{text:?} is not a duration")).hints.push("write 10s, 1m30s or 100ms".into());
+        }
+        duration
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+impl<T: FromNode> FromNode for Vec<At<T>> {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let Node::List(items) = &node.value else {
+            sink.wrong_type(node, "a list");
+            return None;
+        };
+        Some(items.iter().filter_map(|item| At::<T>::from_node(item, sink)).collect())
+    }
+}
+
+/// A map with free keys, in written order. A null value is a wrong type, as in Kubernetes' schemas.
+impl<T: FromNode> FromNode for Vec<(At<String>, At<T>)> {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let Node::Map(entries) = &node.value else {
+            sink.wrong_type(node, "a map");
+            return None;
+        };
+        let read = |(key, value): &(At<String>, At<Node>)| Some((key.clone(), At::<T>::from_node(value, sink)?));
+        Some(entries.iter().filter_map(read).collect())
+    }
+}
+
+impl<T: FromNode> FromNode for At<T> {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        T::from_node(node, sink).map(|value| At { value, pos: node.pos })
+    }
+}
+
+impl<T: FromNode> FromNode for Box<T> {
+    fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        T::from_node(node, sink).map(Box::new)
+    }
+}
+
+/// The fields of one map, taken by name until [`Fields::finish`] reports what nobody took.
+pub(crate) struct Fields<'n> {
+    entries: &'n [(At<String>, At<Node>)],
+    pos: Pos,
+}
+
+impl<'n> Fields<'n> {
+    pub(crate) fn of(node: &'n At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        match &node.value {
+            Node::Map(entries) => Some(Fields { entries, pos: node.pos }),
+            _ => {
+                sink.wrong_type(node, "a map");
+                None
+            }
+        }
+    }
+
+    /// The node of a field; a field that is null is as good as absent, as in proto3's JSON.
+    pub(crate) fn node(&self, name: &str) -> Option<&'n At<Node>> {
+        let (_, value) = self.entries.iter().find(|(key, _)| key.value == name)?;
+        (!matches!(value.value, Node::Null)).then_some(value)
+    }
+
+    pub(crate) fn optional<T: FromNode>(&self, name: &str, sink: &mut Sink<'_>) -> Option<T> {
+        T::from_node(self.node(name)?, sink)
+    }
+
+    pub(crate) fn required<T: FromNode>(&self, name: &str, sink: &mut Sink<'_>) -> Option<T> {
+        if self.node(name).is_none() {
+            sink.schema(self.pos, format!("the field {name:?} is missing"));
+        }
+        self.optional(name, sink)
+    }
+
+    /// Reports every field that is not among `known`.
+    pub(crate) fn finish(&self, known: &[&str], sink: &mut Sink<'_>) {
+        for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+            let guess = nearest(key, known.iter().copied());
+            let meant = guess.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            let finding = sink.schema(key.pos, format!("unknown field {:?}{meant}", key.value));
+            if guess.is_none() {
+                finding.hints.push(format!("the fields here are {}", known.join(", ")));
+            }
+        }
+    }
+}
+
+/// Defines a wire type: `name: kind Type` lines become a struct and its reader.
+///
+/// `must` fields are required by Istio's schema, `may` fields are `Option`s, `list` and `map` fields are
+/// empty when absent. A field's name in YAML is its name here in camelCase, or what `as` says.
+macro_rules! wire {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident $type:ty $(= $written:literal)?;)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[allow(dead_code, reason = "every field is read for its schema, also one that compile refuses as a whole")]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: wire!(@type $kind $type),)*
+        }
+
+        impl $crate::wire::fields::FromNode for $name {
+            fn from_node(
+                node: &$crate::origin::At<$crate::wire::node::Node>,
+                sink: &mut $crate::wire::sink::Sink<'_>,
+            ) -> Option<Self> {
+                let fields = $crate::wire::fields::Fields::of(node, sink)?;
+                $(let $field = wire!(@read $kind fields sink wire!(@name $field $($written)?));)*
+                fields.finish(&[$(wire!(@name $field $($written)?)),*], sink);
+                Some($name { $($field: wire!(@got $kind $field)),* })
+            }
+        }
+    )*};
+    (@type must $type:ty) => { $crate::origin::At<$type> };
+    (@type may $type:ty) => { Option<$crate::origin::At<$type>> };
+    (@type list $type:ty) => { Vec<$crate::origin::At<$type>> };
+    (@type map $type:ty) => { Vec<($crate::origin::At<String>, $crate::origin::At<$type>)> };
+    (@read must $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
+    (@read $kind:ident $fields:ident $sink:ident $name:expr) => { $fields.optional($name, $sink) };
+    (@got must $got:ident) => { $got? };
+    (@got may $got:ident) => { $got };
+    (@got $kind:ident $got:ident) => { $got.unwrap_or_default() };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $written:literal) => { $written };
+}
+
+/// Defines an enum of upper-case words, as proto3's JSON writes enums.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(dead_code, reason = "every word is read for its schema, also one that compile refuses as a whole")]
+        pub(crate) enum $name { $($variant,)* }
+
+        impl $crate::wire::fields::FromNode for $name {
+            fn from_node(
+                node: &$crate::origin::At<$crate::wire::node::Node>,
+                sink: &mut $crate::wire::sink::Sink<'_>,
+            ) -> Option<Self> {
+                let text = String::from_node(node, sink)?;
+                match text.as_str() {
+                    $($word => Some($name::$variant),)*
+                    _ => {
+                        let known = [$($word),*];
+                        let guess = $crate::nearest::nearest(&text, known);
+                        let meant = guess.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+                        let hint = format!("it is one of {}", known.join(", "));
+                        sink.schema(node.pos, format!("{text:?} is not known here{meant}")).hints.push(hint);
+                        None
+                    }
+                }
+            }
+        }
+    )*};
+}
+
+pub(crate) use {wire, words};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        for (text, milliseconds) in [
+            ("10s", Some(10_000)),
+            ("1h30m", Some(5_400_000)),
+            ("1.5s", Some(1_500)),
+            ("100ms", Some(100)),
+            ("1m0.5s", Some(60_500)),
+            ("0s", Some(0)),
+            ("0", Some(0)),
+            ("", None),
+            ("10", None),
+            ("s", None),
+            ("-1s", None),
+            ("1..5s", None),
+            ("1d", None),
+            ("99999999999999999999h", None),
+        ] {
+            assert_eq!(parse_duration(text).map(|d| d.as_millis()), milliseconds, "{text:?}");
+        }
+    }
+}

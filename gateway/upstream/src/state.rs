@@ -1,0 +1,115 @@
+//! The state of endpoints and splits, and what of it survives a reload.
+//!
+//! State is kept by key, not by id: an endpoint's by (cluster, address), so that two subsets with one address
+//! have each their own, as in Envoy; a split's position by (route, weights), so that only an edit of the
+//! weights begins a new ledger. Carrying over is a look-up for each endpoint at reload, and none at a request.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, Route, RouteKey, Snapshot, Split, SplitId};
+
+use crate::ticket::Ticket;
+
+/// The state beside one snapshot, indexed by its ids.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    clusters: Vec<ClusterState>,
+    tickets: Vec<Arc<Ticket>>,
+    keys: Keys,
+}
+
+/// The state of one cluster.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// The endpoints' states, in the order of the snapshot's endpoints.
+    pub endpoints: Vec<Arc<EndpointState>>,
+}
+
+/// The state of one endpoint of one cluster.
+#[derive(Debug, Default)]
+pub struct EndpointState {
+    active: AtomicU32,
+}
+
+impl EndpointState {
+    /// How many requests it is working on.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Counts one request on it until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(self.clone())
+    }
+}
+
+/// One request on one endpoint. Dropping it is the only way to end it, so nothing can leak a count.
+#[derive(Debug)]
+pub struct Active(Arc<EndpointState>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What state was kept by, to find it at the next reload.
+#[derive(Debug, Default)]
+struct Keys {
+    endpoints: Map<(ClusterKey, SocketAddr), Arc<EndpointState>>,
+    tickets: Map<(RouteKey, Vec<u32>), Arc<Ticket>>,
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
+impl Upstreams {
+    /// The state for `snapshot`: what `before` has by the same key, shared with it; the rest new. `seed` tells
+    /// where in their tables new splits begin.
+    pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64) -> Upstreams {
+        let mut keys = Keys::default();
+        let clusters = snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys)).collect();
+        let tickets = snapshot.splits.iter().map(|route| keys.ticket(route, &before.keys, seed)).collect();
+        Upstreams { clusters, tickets, keys }
+    }
+
+    /// The state of a cluster of the snapshot that this was made for.
+    pub fn cluster(&self, id: ClusterId) -> &ClusterState {
+        &self.clusters[id.index()]
+    }
+
+    /// The ticket of a split of the snapshot that this was made for.
+    pub fn ticket(&self, id: SplitId) -> &Ticket {
+        &self.tickets[id.index()]
+    }
+}
+
+impl Keys {
+    fn cluster(&mut self, cluster: &Cluster, before: &Keys) -> ClusterState {
+        let state = |endpoint: &trysail_routing::snapshot::Endpoint| {
+            let key = (cluster.key.clone(), endpoint.address);
+            let kept = before.endpoints.get(&key).cloned().unwrap_or_default();
+            self.endpoints.entry(key).or_insert(kept).clone()
+        };
+        ClusterState { endpoints: cluster.endpoints.iter().map(state).collect() }
+    }
+
+    fn ticket(&mut self, route: &Route, before: &Keys, seed: u64) -> Arc<Ticket> {
+        let split: &Split = route.split();
+        let key = (route.key, split.targets.iter().map(|target| target.weight).collect());
+        let start = || Arc::new(Ticket::new(split.schedule.start(mix(seed, route.key))));
+        let ticket = before.tickets.get(&key).cloned().unwrap_or_else(start);
+        self.tickets.insert(key, ticket.clone());
+        ticket
+    }
+}
+
+/// A route's own number, different in each process.
+fn mix(seed: u64, RouteKey(key): RouteKey) -> u64 {
+    let folded = (key as u64) ^ ((key >> 64) as u64) ^ seed;
+    folded.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+}

@@ -1,0 +1,24 @@
+//! Loads for the whole process: what is asked, who serves it, and how the servers are compared.
+//!
+//! ```text
+//! scenario      what is asked and what must come back
+//! peer          who serves it: trysail, bare; each writes its own configuration
+//! process       a child: pinned, started, heard, its CPU time read
+//! load, origin  the two ends of the wire
+//! rounds        alternating rounds over all peers       instructions   the same under callgrind
+//! stats, report medians, paired ratios, the page and the JSON      machine   what it ran on
+//! ```
+//!
+//! The binary `bench` is the driver. A new peer is a file in `peer`, a new scenario a constant in `scenario`.
+
+pub mod cpus;
+pub mod instructions;
+pub mod load;
+pub mod machine;
+pub mod origin;
+pub mod peer;
+pub mod process;
+pub mod report;
+pub mod rounds;
+pub mod scenario;
+pub mod stats;
