@@ -210,7 +210,6 @@ impl<'a> Head<'a> {
         let status = *status.context("no HTTP/1.1 status line")?;
         let (mut body, mut version): (Option<usize>, &[u8]) = (None, b"");
         for line in lines {
-            // By length first: most fields are neither, and this runs for each field of each answer.
             if let Some(value) = field(line, b"x-version:") {
                 version = value;
             } else if let Some(value) = field(line, b"content-length:") {

@@ -54,6 +54,8 @@ pub struct Visit {
     pub versions: Vec<u64>,
     /// Wrong answers and broken connections.
     pub errors: u64,
+    /// The first of them in words.
+    pub first_error: Option<String>,
     /// CPU time of the proxy process, user and system, per right answer.
     pub cpu_us_per_request: f64,
     /// Right answers in a second.
@@ -134,6 +136,7 @@ async fn visit(
         round,
         peer: peer.name.clone(),
         errors: answers.errors,
+        first_error: answers.first_error,
         cpu_us_per_request: cpu * 1e6 / requests as f64,
         requests_per_second: requests as f64 / seconds,
         p50_us: quantile(&answers.latencies, 0.50),

@@ -300,6 +300,7 @@ fn is_ident(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
+#[track_caller]
 fn check(rule: Rule) {
     let fault = |source: Source| rule(&source).map(|fault| format!("{}: {fault}", source.path));
     report(&sources().into_iter().filter_map(fault).collect::<Vec<_>>());

@@ -1,0 +1,249 @@
+//! The driver: starts origins and peers, checks them, visits them in alternating rounds, prints and keeps the page.
+#![expect(clippy::print_stdout, reason = "the page is the answer")]
+#![expect(clippy::print_stderr, reason = "progress and errors")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use tempfile::TempDir;
+use trysail_load_tests::cpus::{self, Placement};
+use trysail_load_tests::instructions;
+use trysail_load_tests::machine::Machine;
+use trysail_load_tests::peer::{self, Site};
+use trysail_load_tests::process::{Launch, Process, in_path};
+use trysail_load_tests::report::{Report, thousands};
+use trysail_load_tests::rounds::{self, Contender, Plan};
+use trysail_load_tests::scenario::{SMALL_KEEPALIVE, Scenario};
+
+/// CPU time of the proxy per request, beside peers, in alternating rounds.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  bench                                       Trysail beside bare Pingora, 7 rounds of 3 s
+  bench --one-core --max-ratio 1.10           least spread; fails above 1.10
+  bench --peers bare,bare --no-write          how far apart a peer is from itself: the noise
+
+Exit code: 0 fine; 1 a ratio over --max-ratio, a wrong answer, or a peer that does not start; 2 asked wrongly.")]
+struct Args {
+    /// Alternating rounds.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Seconds of a round for each peer.
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// Connections of the client.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    connections: u16,
+    /// Worker threads of the proxy.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Who is compared: the first with each of the others. A name may come twice.
+    #[arg(long, value_delimiter = ',', default_value = "trysail,bare", value_parser = PossibleValuesParser::new(peer::NAMES))]
+    peers: Vec<String>,
+    /// Proxy, client and origin all on one processor.
+    #[arg(long)]
+    one_core: bool,
+    /// Count user instructions per request as well (valgrind must be there).
+    #[arg(long)]
+    instructions: bool,
+    /// Fail when the first peer takes more than this times the CPU of another.
+    #[arg(long, value_name = "RATIO")]
+    max_ratio: Option<f64>,
+    /// Keep no result files.
+    #[arg(long)]
+    no_write: bool,
+    /// Where result files go.
+    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    out: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text} is not a number"))?;
+    if (0.1..=600.0).contains(&seconds) { Ok(seconds) } else { Err(format!("{text} is not in 0.1 to 600")) }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(mistake) = mistake(&args) {
+        eprintln!("error: {mistake}");
+        return ExitCode::from(2);
+    }
+    match bench(&args, &SMALL_KEEPALIVE).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What clap cannot see.
+fn mistake(args: &Args) -> Option<&'static str> {
+    if args.one_core && args.threads > 1 {
+        return Some("--one-core has one processor for all, so --threads is 1");
+    }
+    if args.max_ratio.is_some() && args.peers.len() < 2 {
+        return Some("--max-ratio compares, so --peers needs two");
+    }
+    if args.instructions && !instructions::possible() {
+        return Some("--instructions needs valgrind and callgrind_control in the PATH");
+    }
+    None
+}
+
+/// Whether all is fine.
+async fn bench(args: &Args, scenario: &Scenario) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let note = |text: &str| eprintln!("{:>5.0} s  {text}", started.elapsed().as_secs_f64());
+    let plan = Plan {
+        rounds: args.rounds.into(),
+        seconds: args.seconds,
+        connections: args.connections.into(),
+        threads: args.threads.into(),
+    };
+    let allowed = cpus::allowed()?;
+    let placement = if in_path("taskset") {
+        Placement::choose(&allowed, plan.threads, args.one_core)
+    } else {
+        Placement::default()
+    };
+    let yard = Yard::new(placement, scenario, plan.threads)?;
+    let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, allowed.len());
+    note(&format!("{}: {}", scenario.name, yard.placement.describe()));
+
+    let mut peers = Vec::new();
+    for (at, name) in args.peers.iter().enumerate() {
+        let nth = args.peers[..=at].iter().filter(|other| *other == name).count();
+        let label = if nth == 1 { name.clone() } else { format!("{name}-{nth}") };
+        let (peer, _) = yard.start(scenario, name, label, |_| Vec::new())?;
+        let counts = rounds::check(scenario, &peer, &plan).await?;
+        let split: Vec<String> =
+            scenario.split.iter().zip(&counts).map(|((version, _), count)| format!("{version} {count}")).collect();
+        note(&format!("{} on {}: {}, warm", peer.name, peer.address, split.join(", ")));
+        peers.push(peer);
+    }
+    let visits = rounds::run(scenario, &peers, &yard.origin, &plan, |visit| {
+        note(&format!(
+            "round {} of {}, {}: {:.1} µs, {} requests/s",
+            visit.round,
+            plan.rounds,
+            visit.peer,
+            visit.cpu_us_per_request,
+            thousands(visit.requests_per_second)
+        ));
+    })
+    .await?;
+    let mut names: Vec<_> = peers.into_iter().map(|peer| (peer.name, None)).collect();
+    if args.instructions {
+        for ((label, count), name) in names.iter_mut().zip(&args.peers) {
+            let (peer, folder) = yard.start(scenario, name, label.clone(), instructions::wrapper)?;
+            let instructions = instructions::count(scenario, &peer, folder.path()).await;
+            let instructions = instructions.with_context(|| format!("{label} under callgrind"))?;
+            note(&format!("{label}: {} user instructions per request", thousands(instructions)));
+            *count = Some(instructions);
+        }
+    }
+    let report = Report::new(scenario, plan, yard.placement.describe(), machine, &names, visits);
+    println!("{}", report.markdown());
+    keep(args, &report)?;
+
+    let mut complaints = report.errors();
+    complaints.extend(args.max_ratio.map(|limit| report.above(limit)).unwrap_or_default());
+    complaints.iter().for_each(|complaint| eprintln!("error: {complaint}"));
+    Ok(complaints.is_empty())
+}
+
+fn keep(args: &Args, report: &Report) -> anyhow::Result<()> {
+    if args.no_write {
+        return Ok(());
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("a build without optimisation: not written");
+        return Ok(());
+    }
+    let file = |ending| args.out.join(format!("{}.{ending}", report.scenario));
+    let write = || -> anyhow::Result<()> {
+        fs::create_dir_all(&args.out)?;
+        fs::write(file("md"), report.markdown())?;
+        fs::write(file("json"), serde_json::to_string_pretty(report)? + "\n")?;
+        Ok(())
+    };
+    write().with_context(|| format!("write into {}", args.out.display()))?;
+    eprintln!("written: {} and .json", file("md").display());
+    Ok(())
+}
+
+/// Where peers are started: origins run, processors are given out.
+struct Yard {
+    binaries: PathBuf,
+    origin: Process,
+    origins: Vec<SocketAddr>,
+    threads: usize,
+    placement: Placement,
+    /// Holds a folder for each started peer.
+    scratch: TempDir,
+}
+
+impl Yard {
+    fn new(placement: Placement, scenario: &Scenario, threads: usize) -> anyhow::Result<Self> {
+        let executable = std::env::current_exe()?;
+        let binaries = executable.parent().context("an executable is in a folder")?.to_owned();
+        if let Some(cpus) = &placement.ends {
+            cpus::pin_self(cpus)?;
+        }
+        let versions: Vec<&str> = scenario.split.iter().map(|(version, _)| *version).collect();
+        let launch = Launch {
+            program: binaries.join("origin"),
+            args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()].map(Into::into).into(),
+        };
+        ensure_built(&launch)?;
+        let heard = |line: &str| -> Option<Vec<SocketAddr>> {
+            let bound = line.strip_prefix("listening ")?.split(' ');
+            bound.map(|bound| bound.split_once('=')?.1.parse().ok()).collect()
+        };
+        let (origin, origins) = Process::start("origin", &launch, placement.ends.as_deref(), &[], heard)?;
+        let scratch = tempfile::Builder::new().prefix("trysail-bench-").tempdir()?;
+        Ok(Yard { binaries, origin, origins, threads, placement, scratch })
+    }
+
+    /// Starts a peer in a folder of its own, which lasts as long as what is returned.
+    fn start(
+        &self,
+        scenario: &Scenario,
+        name: &str,
+        label: String,
+        wrapper: impl Fn(&Path) -> Vec<OsString>,
+    ) -> anyhow::Result<(Contender, TempDir)> {
+        let peer = peer::find(name).with_context(|| format!("no peer is called {name}"))?;
+        let folder = tempfile::Builder::new().prefix(&label).tempdir_in(&self.scratch)?;
+        let site = Site {
+            folder: folder.path(),
+            binaries: &self.binaries,
+            origins: &self.origins,
+            threads: self.threads,
+        };
+        let launch = peer.prepare(scenario, &site)?;
+        ensure_built(&launch)?;
+        let cpus = self.placement.proxy.as_deref();
+        let (process, address) =
+            Process::start(&label, &launch, cpus, &wrapper(folder.path()), |line| peer.heard(line))?;
+        Ok((Contender { name: label, exactness: peer.exactness(), process, address }, folder))
+    }
+}
+
+fn ensure_built(launch: &Launch) -> anyhow::Result<()> {
+    ensure!(
+        launch.program.is_file(),
+        "{} is not there; build it: cargo build --release -p trysail -p trysail-load-tests",
+        launch.program.display()
+    );
+    Ok(())
+}
