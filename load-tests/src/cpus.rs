@@ -22,7 +22,9 @@ impl Placement {
     #[must_use]
     pub fn choose(allowed: &[usize], threads: usize, one_core: bool) -> Self {
         match allowed {
-            [.., last] if one_core => Placement { proxy: Some(last.to_string()), ends: Some(last.to_string()) },
+            [.., last] if one_core => {
+                Placement { proxy: Some(last.to_string()), ends: Some(last.to_string()) }
+            }
             [first, rest @ ..] if rest.len() >= threads => {
                 let proxy: Vec<_> = rest[..threads].iter().map(usize::to_string).collect();
                 Placement { proxy: Some(proxy.join(",")), ends: Some(first.to_string()) }
@@ -76,7 +78,8 @@ mod tests {
 
     #[test]
     fn placements() {
-        let places = |allowed: &[usize], threads, one_core| Placement::choose(allowed, threads, one_core).describe();
+        let places =
+            |allowed: &[usize], threads, one_core| Placement::choose(allowed, threads, one_core).describe();
         assert_eq!(places(&[0, 1], 1, false), "proxy on processor 1, client and origin on 0");
         assert_eq!(places(&[2, 4, 5, 6], 2, false), "proxy on processor 4,5, client and origin on 2");
         assert_eq!(places(&[0, 1], 1, true), "everything on processor 1");

@@ -65,7 +65,11 @@ fn control(peer: &Contender, args: &[&str]) -> anyhow::Result<()> {
     let process = peer.process.id().to_string();
     let output = Command::new("callgrind_control").args(args).arg(process).output();
     let output = output.context("run callgrind_control")?;
-    ensure!(output.status.success(), "callgrind_control {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "callgrind_control {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

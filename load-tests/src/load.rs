@@ -42,9 +42,9 @@ pub struct Answers {
     pub errors: u64,
     /// The first of them in words.
     pub first_error: Option<String>,
-    /// Microseconds of each right answer, sorted.
+    /// Microseconds of each right answer, in no order.
     pub latencies: Vec<u32>,
-    /// From the first request to the last answer.
+    /// From the first request to the last answer, over the runs that were added up.
     pub elapsed: Duration,
 }
 
@@ -55,12 +55,14 @@ impl Answers {
         self.versions.iter().sum()
     }
 
-    fn add(&mut self, other: Answers) {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: Answers) {
         self.versions.resize(self.versions.len().max(other.versions.len()), 0);
         self.versions.iter_mut().zip(&other.versions).for_each(|(sum, count)| *sum += count);
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
         self.latencies.extend(other.latencies);
+        self.elapsed += other.elapsed;
     }
 }
 
@@ -111,7 +113,6 @@ impl Clients {
             bail!("{} connections still wait for an answer after {} s", asking.len(), limit.as_secs());
         }
         sum.elapsed = started.elapsed();
-        sum.latencies.sort_unstable();
         Ok(sum)
     }
 }

@@ -115,7 +115,11 @@ impl Drop for Process {
 }
 
 /// Reads to the end, so that the child never waits for a full pipe.
-fn listen(pipe: Option<impl Read + Send + 'static>, tail: Arc<Mutex<VecDeque<String>>>, sender: Sender<String>) {
+fn listen(
+    pipe: Option<impl Read + Send + 'static>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    sender: Sender<String>,
+) {
     let Some(pipe) = pipe else { return };
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -145,7 +149,8 @@ fn parse_ticks(stat: &str) -> Option<u64> {
 /// Ticks that all processors together spent on anything: user, nice, system, interrupts, stolen.
 pub fn machine_ticks() -> anyhow::Result<u64> {
     let stat = std::fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no cpu in /proc/stat")?;
+    let line =
+        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no cpu in /proc/stat")?;
     let fields: Vec<u64> = line.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     // Fields: user nice system idle iowait irq softirq steal; guest time after them is part of user.
     Ok(fields.iter().take(8).sum::<u64>() - fields.iter().skip(3).take(2).sum::<u64>())
@@ -177,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_child_that_ends_is_quoted() {
-        let launch = Launch { program: "sh".into(), args: ["-c", "echo no such port >&2"].map(Into::into).into() };
+        let launch =
+            Launch { program: "sh".into(), args: ["-c", "echo no such port >&2"].map(Into::into).into() };
         let error = Process::start("it", &launch, None, &[], |_| None::<()>).expect_err("it ends");
         assert_eq!(error.to_string(), "it ended:\n    no such port\n");
     }

@@ -26,7 +26,7 @@ pub struct Report {
     pub peers: Vec<Summary>,
     /// The first peer over each other.
     pub ratios: Vec<Ratio>,
-    /// Every visit, in order of time.
+    /// Every peer in every round.
     pub visits: Vec<Visit>,
 }
 
@@ -128,7 +128,10 @@ impl Report {
         wrong
             .map(|visit| {
                 let first = visit.first_error.as_deref().unwrap_or_default();
-                format!("round {}, {}: {} wrong answers, the first: {first}", visit.round, visit.peer, visit.errors)
+                format!(
+                    "round {}, {}: {} wrong answers, the first: {first}",
+                    visit.round, visit.peer, visit.errors
+                )
             })
             .collect()
     }
@@ -189,7 +192,7 @@ impl Report {
         });
         let Machine { date, cpu, processors, kernel, rustc, profile, revision, load_average } = &self.machine;
         format!(
-            "{rounds} alternating rounds of {seconds} s, {connections} connections, worker threads: {threads}; \
+            "{rounds} alternating rounds of {seconds} s for each peer in turns of a quarter second, {connections} connections, worker threads: {threads}; \
              {placement}. {elsewhere}Medians over the rounds; compare ratios, not microseconds.\n\n\
              {cpu}, processors: {processors}, {kernel}; {rustc}, profile {profile}, revision {revision}; {date}, \
              load average {load_average}.\n",
@@ -205,8 +208,11 @@ fn table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ =
-                if column == 0 { write!(text, "| {cell:<width$} ") } else { write!(text, "| {cell:>width$} ") };
+            let _ = if column == 0 {
+                write!(text, "| {cell:<width$} ")
+            } else {
+                write!(text, "| {cell:>width$} ")
+            };
         }
         text.push_str("|\n");
         if at == 0 {

@@ -46,8 +46,11 @@ impl Scenario {
     /// The request as it goes over the wire.
     #[must_use]
     pub fn request(&self) -> Vec<u8> {
-        format!("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n", self.path, self.host)
-            .into_bytes()
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
+            self.path, self.host
+        )
+        .into_bytes()
     }
 
     /// Says what is wrong with the counts of a run; `slack` is how far an exact split may be off: 1 from a
@@ -78,7 +81,8 @@ mod tests {
 
     #[test]
     fn exact_means_within_the_slack_and_drawn_within_chance() {
-        let judge = |counts: [u64; 2], exactness, slack| SMALL_KEEPALIVE.judge(&counts, exactness, slack).is_ok();
+        let judge =
+            |counts: [u64; 2], exactness, slack| SMALL_KEEPALIVE.judge(&counts, exactness, slack).is_ok();
         assert!(judge([900, 100], Exactness::Exact, 1.0));
         assert!(judge([901, 99], Exactness::Exact, 1.0));
         assert!(!judge([902, 98], Exactness::Exact, 1.0));

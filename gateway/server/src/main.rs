@@ -1,1 +1,28 @@
-fn main(){}
+//! `trysail`: an ingress gateway that executes Istio's traffic-management API without a mesh.
+//!
+//! Rooms by floor, arrows pointing down only; `boot` is the one that names them all.
+//!
+//! ```text
+//! cli
+//! boot   demo
+//! admin  proxy  listener  control
+//! metrics  render  settings  log
+//! ```
+
+mod admin;
+mod boot;
+mod cli;
+mod control;
+mod demo;
+mod listener;
+mod logging;
+mod metrics;
+mod proxy;
+mod render;
+mod settings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

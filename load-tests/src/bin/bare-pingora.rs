@@ -20,7 +20,7 @@ use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType};
 use pingora_proxy::{ProxyHttp, Session, http_proxy};
 
 /// Of a hundred requests, how many the first upstream gets.
@@ -37,11 +37,17 @@ struct Args {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// The two upstreams: 90 % and 10 %.
-    #[arg(long, value_delimiter = ',', num_args = 2, required = true)]
-    upstreams: Vec<SocketAddr>,
+    #[arg(long, value_name = "A,B", value_parser = pair)]
+    upstreams: (SocketAddr, SocketAddr),
     /// Worker threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
+}
+
+fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
+    let (first, second) = text.split_once(',').ok_or("two addresses are wanted")?;
+    let address = |text: &str| text.parse().map_err(|_| format!("{text} is not an address"));
+    Ok((address(first)?, address(second)?))
 }
 
 struct Bare {
@@ -58,7 +64,7 @@ impl ProxyHttp for Bare {
     /// Without Pingora's default compression module, as in Trysail.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> pingora_core::Result<Box<HttpPeer>> {
         if !session.req_header().uri.path().starts_with("/reviews") {
             return Err(Error::explain(ErrorType::HTTPStatus(404), "no route"));
         }
@@ -84,14 +90,15 @@ fn draw() -> u64 {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let threads = usize::from(args.threads);
-    let peer = |at: usize| HttpPeer::new(args.upstreams[at], false, String::new());
+    let peers =
+        <[SocketAddr; 2]>::from(args.upstreams).map(|address| HttpPeer::new(address, false, String::new()));
     let conf = Arc::new(ServerConf {
         threads,
         // Pingora multiplies it by the threads.
         upstream_keepalive_pool_size: POOL.div_ceil(threads),
         ..ServerConf::default()
     });
-    let proxy = http_proxy(&conf, Bare { peers: [peer(0), peer(1)] });
+    let proxy = http_proxy(&conf, Bare { peers });
 
     // Bound here and put into the table of sockets, since the Service cannot tell which port it got.
     let listener = TcpListener::bind(args.listen)?;

@@ -1,4 +1,4 @@
-//! The driver: starts origins and peers, checks them, visits them in alternating rounds, prints and keeps the page.
+//! The driver: starts origins and peers, checks them, asks them by turns, prints and keeps the page.
 #![expect(clippy::print_stdout, reason = "the page is the answer")]
 #![expect(clippy::print_stderr, reason = "progress and errors")]
 
@@ -19,7 +19,7 @@ use trysail_load_tests::machine::Machine;
 use trysail_load_tests::peer::{self, Site};
 use trysail_load_tests::process::{Launch, Process, in_path};
 use trysail_load_tests::report::{Report, thousands};
-use trysail_load_tests::rounds::{self, Contender, Plan};
+use trysail_load_tests::rounds::{self, Contender, Plan, Visit};
 use trysail_load_tests::scenario::{SMALL_KEEPALIVE, Scenario};
 
 /// CPU time of the proxy per request, beside peers, in alternating rounds.
@@ -34,7 +34,7 @@ struct Args {
     /// Alternating rounds.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Seconds of a round for each peer.
+    /// Seconds that each peer is asked in a round, in turns of a quarter second.
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
     /// Connections of the client.
@@ -125,27 +125,26 @@ async fn bench(args: &Args, scenario: &Scenario) -> anyhow::Result<bool> {
         let label = if nth == 1 { name.clone() } else { format!("{name}-{nth}") };
         let (peer, _) = yard.start(scenario, name, label, |_| Vec::new())?;
         let counts = rounds::check(scenario, &peer, &plan).await?;
-        let split: Vec<String> =
-            scenario.split.iter().zip(&counts).map(|((version, _), count)| format!("{version} {count}")).collect();
+        let split: Vec<String> = scenario
+            .split
+            .iter()
+            .zip(&counts)
+            .map(|((version, _), count)| format!("{version} {count}"))
+            .collect();
         note(&format!("{} on {}: {}, warm", peer.name, peer.address, split.join(", ")));
         peers.push(peer);
     }
-    let visits = rounds::run(scenario, &peers, &yard.origin, &plan, |visit| {
-        note(&format!(
-            "round {} of {}, {}: {:.1} µs, {} requests/s",
-            visit.round,
-            plan.rounds,
-            visit.peer,
-            visit.cpu_us_per_request,
-            thousands(visit.requests_per_second)
-        ));
+    let visits = rounds::run(scenario, &peers, &yard.origin, &plan, |round| {
+        let said = |visit: &Visit| format!("{} {:.1} µs", visit.peer, visit.cpu_us_per_request);
+        let said: Vec<String> = round.iter().map(said).collect();
+        note(&format!("round {} of {}: {}", round[0].round, plan.rounds, said.join(", ")));
     })
     .await?;
     let mut names: Vec<_> = peers.into_iter().map(|peer| (peer.name, None)).collect();
     if args.instructions {
         for ((label, count), name) in names.iter_mut().zip(&args.peers) {
             let (peer, folder) = yard.start(scenario, name, label.clone(), instructions::wrapper)?;
-            let instructions = instructions::count(scenario, &peer, folder.path()).await;
+            let instructions = instructions::count(scenario, &peer, &folder).await;
             let instructions = instructions.with_context(|| format!("{label} under callgrind"))?;
             note(&format!("{label}: {} user instructions per request", thousands(instructions)));
             *count = Some(instructions);
@@ -202,7 +201,9 @@ impl Yard {
         let versions: Vec<&str> = scenario.split.iter().map(|(version, _)| *version).collect();
         let launch = Launch {
             program: binaries.join("origin"),
-            args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()].map(Into::into).into(),
+            args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()]
+                .map(Into::into)
+                .into(),
         };
         ensure_built(&launch)?;
         let heard = |line: &str| -> Option<Vec<SocketAddr>> {
@@ -214,27 +215,23 @@ impl Yard {
         Ok(Yard { binaries, origin, origins, threads, placement, scratch })
     }
 
-    /// Starts a peer in a folder of its own, which lasts as long as what is returned.
+    /// Starts a peer in a folder of its own, which is returned and lasts as long as the yard.
     fn start(
         &self,
         scenario: &Scenario,
         name: &str,
         label: String,
         wrapper: impl Fn(&Path) -> Vec<OsString>,
-    ) -> anyhow::Result<(Contender, TempDir)> {
+    ) -> anyhow::Result<(Contender, PathBuf)> {
         let peer = peer::find(name).with_context(|| format!("no peer is called {name}"))?;
-        let folder = tempfile::Builder::new().prefix(&label).tempdir_in(&self.scratch)?;
-        let site = Site {
-            folder: folder.path(),
-            binaries: &self.binaries,
-            origins: &self.origins,
-            threads: self.threads,
-        };
+        let folder = tempfile::Builder::new().prefix(&label).tempdir_in(&self.scratch)?.keep();
+        let site =
+            Site { folder: &folder, binaries: &self.binaries, origins: &self.origins, threads: self.threads };
         let launch = peer.prepare(scenario, &site)?;
         ensure_built(&launch)?;
         let cpus = self.placement.proxy.as_deref();
         let (process, address) =
-            Process::start(&label, &launch, cpus, &wrapper(folder.path()), |line| peer.heard(line))?;
+            Process::start(&label, &launch, cpus, &wrapper(&folder), |line| peer.heard(line))?;
         Ok((Contender { name: label, exactness: peer.exactness(), process, address }, folder))
     }
 }

@@ -1,0 +1,68 @@
+//! What the process answers about itself: metrics on one port, readiness on another.
+//!
+//! - metrics port: `GET /metrics`, `GET /stats/prometheus`
+//! - health port: `GET /healthz/ready`
+//!
+//! Nothing here changes anything, and nothing shows a secret.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Method, Response, StatusCode};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+
+use crate::metrics::Metrics;
+
+/// The metrics port.
+pub(crate) struct MetricsPort(pub(crate) Arc<Metrics>);
+
+#[async_trait]
+impl ServeHttp for MetricsPort {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        match path(session) {
+            Err(refused) => refused,
+            Ok("/metrics" | "/stats/prometheus") => match self.0.text() {
+                Ok(text) => answer(StatusCode::OK, Metrics::CONTENT_TYPE, text),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n")),
+            },
+            Ok(_) => text(StatusCode::NOT_FOUND, "here are /metrics and /stats/prometheus\n"),
+        }
+    }
+}
+
+/// The health port. It is opened once a revision is in force and its ports are bound, so it always says yes.
+pub(crate) struct HealthPort;
+
+#[async_trait]
+impl ServeHttp for HealthPort {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        match path(session) {
+            Err(refused) => refused,
+            Ok("/healthz/ready") => text(StatusCode::OK, "ready\n"),
+            Ok(_) => text(StatusCode::NOT_FOUND, "here is /healthz/ready\n"),
+        }
+    }
+}
+
+/// The path of a request that only asks.
+fn path(session: &ServerSession) -> Result<&str, Response<Vec<u8>>> {
+    let head = session.req_header();
+    match head.method {
+        Method::GET | Method::HEAD => Ok(head.uri.path()),
+        _ => Err(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")),
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Vec<u8>> {
+    answer(status, "text/plain", body.as_bytes().to_vec())
+}
+
+fn answer(status: StatusCode, content_type: &str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert("content-length", response_length(headers.len(), 0));
+    headers.insert("content-type", http::HeaderValue::from_str(content_type).unwrap_or(http::HeaderValue::from_static("text/plain")));
+    response
+}

@@ -1,0 +1,155 @@
+//! Ports opened and closed while the process runs: each its own accept loop, all the same data plane.
+//!
+//! Pingora's `Server` fixes its ports at start, so its listening `Service` is started here, one for each socket,
+//! with the socket bound beforehand: a port that cannot be bound is then an answer and not a panic, the real
+//! port behind 0 is known, and descriptors can come from elsewhere. Each service gets a table of descriptors of
+//! its own, which goes with it, so that no later listener can take up a number that was closed.
+
+mod room;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::ServerApp;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig, Listeners};
+use pingora_core::server::Fds;
+use pingora_core::services::Service;
+use pingora_core::services::listening;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use trysail_routing::snapshot::ListenerKey;
+
+pub(crate) use room::{Connections, Room};
+
+/// Connections that may wait to be accepted; the kernel takes the smaller of this and `somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// A connection's read buffer. Pingora's 64 KiB cost 60 KiB more for each idle connection and save nothing.
+const READ_BUFFER: usize = 4096;
+
+/// A socket that listens, and is not yet accepted from.
+pub(crate) struct Bound {
+    /// Its real address, also where port 0 was asked for.
+    pub(crate) address: SocketAddr,
+    socket: std::net::TcpListener,
+}
+
+/// Binds a socket and lets connections queue up on it.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = std::net::TcpListener::from(socket);
+    Ok(Bound { address: socket.local_addr()?, socket })
+}
+
+/// An accept loop that runs until it is stopped.
+pub(crate) struct Open {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    loops: JoinHandle<()>,
+}
+
+/// Starts to accept from a socket, with `tasks` loops.
+pub(crate) fn open<A>(bound: Bound, app: A, tasks: usize, runtime: &Handle) -> Open
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    let Bound { address, socket } = bound;
+    let name = address.to_string();
+    let mut fds = Fds::new();
+    fds.add(name.clone(), socket.into_raw_fd());
+    let mut listeners = Listeners::new();
+    let buffers = L4BufferSettings { read: Some(READ_BUFFER), ..L4BufferSettings::default() };
+    listeners.add_listener(ListenerConfig::tcp(&name).l4_buffer(buffers));
+    let mut service = listening::Service::with_listeners(name, listeners, app);
+    let (stop, stopped) = watch::channel(false);
+    let fds = Arc::new(parking_lot::Mutex::new(fds));
+    let loops = runtime.spawn(async move { service.start_service(Some(fds), stopped, tasks).await });
+    Open { address, stop, loops }
+}
+
+impl Open {
+    /// Closes the port. Its connections are told so with their next answer.
+    ///
+    /// The sender has to live as long as they do (its end would count as a change), so it is kept by a task.
+    fn close(self, runtime: &Handle) {
+        let _ = self.stop.send(true);
+        runtime.spawn(async move { self.stop.closed().await });
+    }
+
+    /// Stops to accept, and waits until the accept loops have ended.
+    pub(crate) async fn stop(self) -> watch::Sender<bool> {
+        let _ = self.stop.send(true);
+        let _ = self.loops.await;
+        self.stop
+    }
+}
+
+/// The gateway's own ports.
+pub(crate) struct Ports {
+    room: Arc<dyn Fn() -> Room + Send + Sync>,
+    tasks: usize,
+    runtime: Handle,
+    open: BTreeMap<ListenerKey, Open>,
+}
+
+/// Ports that were opened for a revision which is not yet in force.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    new: Vec<(ListenerKey, Bound)>,
+}
+
+impl Ports {
+    /// No ports yet; connections will be served by what `room` makes.
+    pub(crate) fn new(room: impl Fn() -> Room + Send + Sync + 'static, tasks: usize, runtime: Handle) -> Self {
+        Ports { room: Arc::new(room), tasks, runtime, open: BTreeMap::new() }
+    }
+
+    /// The address at which a listener is open already.
+    pub(crate) fn address(&self, key: &ListenerKey) -> Option<SocketAddr> {
+        self.open.get(key).map(|open| open.address)
+    }
+
+    /// Binds a new port, so that connections queue up on it, and gives its real address.
+    pub(crate) fn prepare(&self, key: ListenerKey, address: SocketAddr, prepared: &mut Prepared) -> io::Result<SocketAddr> {
+        let bound = bind(address)?;
+        let address = bound.address;
+        prepared.new.push((key, bound));
+        Ok(address)
+    }
+
+    /// Accepts from the new ports and closes those that are not in `keep`.
+    pub(crate) fn commit(&mut self, prepared: Prepared, keep: &[ListenerKey]) {
+        for (key, bound) in prepared.new {
+            self.open.insert(key, open(bound, (self.room)(), self.tasks, &self.runtime));
+        }
+        let gone: Vec<ListenerKey> = self.open.keys().filter(|key| !keep.contains(key)).copied().collect();
+        for key in gone {
+            if let Some(open) = self.open.remove(&key) {
+                open.close(&self.runtime);
+            }
+        }
+    }
+
+    /// Closes every port, and waits until what is running has ended, at most for `grace`.
+    pub(crate) async fn drain(self, connections: &Connections, grace: Duration) {
+        let mut senders = Vec::new();
+        for (_, open) in self.open {
+            senders.push(open.stop().await);
+        }
+        (self.room)().end_idle().await;
+        connections.wait_for_none(grace).await;
+    }
+}

@@ -1,0 +1,159 @@
+//! `trysail_config_*` and `trysail_route_*`: what is in force, and how reloads went.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounter, IntGauge, Opts};
+use trysail_routing::snapshot::Snapshot;
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// It is in force.
+    Applied,
+    /// It had errors; the one before it stays.
+    Refused,
+}
+
+/// What is in force, and how reloads went.
+pub(crate) struct Configuration {
+    applied: IntCounter,
+    refused: IntCounter,
+    last_good: IntGauge,
+    last_applied: IntGauge,
+    objects: IntGauge,
+    revision: Desc,
+    weight: Desc,
+    now: Mutex<Now>,
+}
+
+/// What is in force.
+#[derive(Default)]
+struct Now {
+    revision: String,
+    weights: Vec<Weight>,
+}
+
+/// One target of one route with several.
+struct Weight {
+    route: Arc<str>,
+    host: Arc<str>,
+    subset: Arc<str>,
+    port: u16,
+    weight: u32,
+}
+
+const REVISION: &str = "trysail_config_revision_info";
+const WEIGHT: &str = "trysail_route_configured_weight";
+
+impl Configuration {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let reloads = |result| {
+            let opts = Opts::new("trysail_config_reloads_total", "Revisions that were read, by what became of them.");
+            IntCounter::with_opts(opts.const_label("result", result))
+        };
+        let gauge = |name: &str, help: &str| IntGauge::with_opts(Opts::new(name, help));
+        let desc = |name: &str, help: &str| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
+        Ok(Configuration {
+            applied: reloads("applied")?,
+            refused: reloads("refused")?,
+            last_good: gauge(
+                "trysail_config_last_reload_successful",
+                "1 when the newest revision is in force, 0 when it was refused.",
+            )?,
+            last_applied: gauge(
+                "trysail_config_applied_timestamp_seconds",
+                "When the revision in force was applied, in seconds since 1970.",
+            )?,
+            objects: gauge("trysail_config_objects", "Objects in the revision in force.")?,
+            revision: desc(REVISION, "The revision in force, by the first eight digits of its hash; always 1.")?,
+            weight: desc(WEIGHT, "The weight of each target of a route, as configured.")?,
+            now: Mutex::default(),
+        })
+    }
+
+    /// Notes how a reload ended.
+    pub(crate) fn reloaded(&self, result: Reload) {
+        match result {
+            Reload::Applied => self.applied.inc(),
+            Reload::Refused => self.refused.inc(),
+        }
+        self.last_good.set(i64::from(result == Reload::Applied));
+    }
+
+    /// Notes that the newest revision read is the one in force, without its having been applied again.
+    pub(crate) fn confirmed(&self) {
+        self.last_good.set(1);
+    }
+
+    /// Notes what is in force from now on; `timestamp` in seconds since 1970.
+    pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
+        let weights = snapshot.splits.iter().flat_map(|route| {
+            route.split().targets.iter().map(|target| {
+                let key = &snapshot.cluster(target.cluster).key;
+                let (host, subset, port) = (key.host.clone(), key.subset.clone(), key.port);
+                Weight { route: route.name.clone(), host, subset, port, weight: target.weight }
+            })
+        });
+        *self.now.lock() = Now { revision: revision.to_owned(), weights: weights.collect() };
+        self.objects.set(snapshot.objects as i64);
+        self.last_applied.set(timestamp);
+    }
+}
+
+/// [`Configuration`] as Prometheus' registry takes it.
+pub(super) struct Collected(pub(super) Arc<Configuration>);
+
+impl Collector for Collected {
+    fn desc(&self) -> Vec<&Desc> {
+        let simple: [&dyn Collector; 4] = [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
+        let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
+        descs.extend(self.0.refused.desc());
+        descs.extend([&self.0.revision, &self.0.weight]);
+        descs
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let all = &self.0;
+        let mut families = all.applied.collect();
+        for mut refused in all.refused.collect() {
+            families[0].mut_metric().extend(refused.take_metric());
+        }
+        families.extend([&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect));
+        let now = all.now.lock();
+        families.push(family(REVISION, &all.revision, [(super::labels(&[("revision", &now.revision)]), 1.0)]));
+        let weights = now.weights.iter().map(|weight| {
+            let port = weight.port.to_string();
+            let pairs =
+                [("destination", &*weight.host), ("port", &port), ("route", &weight.route), ("subset", &weight.subset)];
+            (super::labels(&pairs), f64::from(weight.weight))
+        });
+        families.push(family(WEIGHT, &all.weight, weights));
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+}
+
+fn family(
+    name: &str,
+    desc: &Desc,
+    values: impl IntoIterator<Item = (Vec<prometheus::proto::LabelPair>, f64)>,
+) -> MetricFamily {
+    let metric = |(labels, value)| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        let mut metric = Metric::default();
+        metric.set_label(labels);
+        metric.set_gauge(gauge);
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(desc.help.clone());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(values.into_iter().map(metric).collect());
+    family
+}

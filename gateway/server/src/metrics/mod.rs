@@ -1,0 +1,65 @@
+//! What is exported to Prometheus: Istio's series, and `trysail_*` beside them.
+//!
+//! Handles are bound when a snapshot is swapped in; a request adds to an atomic that it reaches by index, and
+//! labels are put together at scrape time.
+
+mod configuration;
+mod flag;
+mod traffic;
+
+use std::sync::Arc;
+
+use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
+
+pub(crate) use configuration::{Configuration, Reload};
+pub(crate) use flag::Flag;
+pub(crate) use traffic::{Handles, Requests, Traffic};
+
+/// Everything that is exported, and where it is gathered.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Requests, by who served them.
+    pub(crate) traffic: Arc<Traffic>,
+    /// What is in force, and how reloads went.
+    pub(crate) configuration: Arc<Configuration>,
+}
+
+impl Metrics {
+    /// Metrics of a gateway that calls itself `source` in Istio's labels.
+    pub(crate) fn new(source: traffic::Source) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let build = Opts::new("trysail_build_info", "The version that runs; always 1.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = IntGauge::with_opts(build)?;
+        build.set(1);
+        registry.register(Box::new(build))?;
+        let traffic = Arc::new(Traffic::new(source)?);
+        registry.register(Box::new(traffic::Collected(traffic.clone())))?;
+        let configuration = Arc::new(Configuration::new()?);
+        registry.register(Box::new(configuration::Collected(configuration.clone())))?;
+        Ok(Metrics { registry, traffic, configuration })
+    }
+
+    /// Everything in Prometheus' text format.
+    pub(crate) fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The text format's content type.
+    pub(crate) const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
+}
+
+pub(crate) use traffic::Source;
+
+/// A sample's labels: pairs of name and value.
+fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = prometheus::proto::LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    pairs.iter().map(pair).collect()
+}

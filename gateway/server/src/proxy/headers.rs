@@ -1,0 +1,65 @@
+//! Header fields that the gateway itself sets, towards the upstream and towards the client.
+
+use std::io::Write;
+
+use http::HeaderValue;
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use crate::settings::ServerHeader;
+
+/// Tells the upstream who asked, and how: `x-forwarded-for` gets the peer's address appended,
+/// `x-forwarded-proto` is the connection's, whatever the client said.
+pub(super) fn forwarded(session: &Session, request: &mut RequestHeader) -> Result<()> {
+    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+        // 45 characters are the longest address there is.
+        let mut text = [0_u8; 48];
+        let mut rest = &mut text[..];
+        let _ = write!(rest, "{}", peer.ip().to_canonical());
+        let unused = rest.len();
+        let address = &text[..text.len() - unused];
+        let value = match request.headers.get("x-forwarded-for") {
+            None => HeaderValue::from_bytes(address),
+            Some(before) => HeaderValue::from_bytes(&[before.as_bytes(), b",", address].concat()),
+        };
+        if let Ok(value) = value {
+            request.insert_header("x-forwarded-for", value)?;
+        }
+    }
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))
+}
+
+/// The `server` field, prepared.
+pub(crate) enum Server {
+    /// This, over whatever is there.
+    Is(HeaderValue),
+    /// None.
+    Absent,
+    /// Whatever is there.
+    Kept,
+}
+
+impl From<&ServerHeader> for Server {
+    fn from(setting: &ServerHeader) -> Self {
+        match setting {
+            ServerHeader::Text(text) => HeaderValue::from_str(text).map_or(Server::Absent, Server::Is),
+            ServerHeader::None => Server::Absent,
+            ServerHeader::Pass => Server::Kept,
+        }
+    }
+}
+
+impl Server {
+    /// Puts it into an answer.
+    pub(super) fn put(&self, response: &mut ResponseHeader) -> Result<()> {
+        match self {
+            Server::Is(value) => response.insert_header("server", value.clone()),
+            Server::Absent => {
+                response.remove_header("server");
+                Ok(())
+            }
+            Server::Kept => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The life of a request, phase by phase. Each phase is a few lines that call a room.
+//!
+//! ```text
+//! new_ctx ─▶ request_filter ─▶ upstream_peer ─▶ upstream_request_filter ─▶ response_filter ─▶ logging
+//! revision   route, turn,      connection       forwarded fields           server field      status
+//!            endpoint                 └────────── fail_to_connect, fail_to_proxy: an answer in Envoy's words
+//! ```
+//! Whatever can be refused is refused in `request_filter`: an error after it costs the client its connection.
+
+pub(crate) mod active;
+mod ctx;
+mod headers;
+mod outcome;
+mod peer;
+mod reply;
+
+use async_trait::async_trait;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use trysail_routing::decide::{Decision, Request, decide};
+
+pub(crate) use active::{Active, ActiveCell};
+pub(crate) use ctx::Ctx;
+pub(crate) use headers::Server;
+pub(crate) use peer::{PeerTimes, Peers};
+
+use crate::metrics::Flag;
+
+/// The data plane: what is in force, and how answers are signed.
+pub(crate) struct Gateway {
+    pub(crate) active: ActiveCell,
+    pub(crate) server: Server,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(self.active.load_full())
+    }
+
+    /// Pingora's own compression module is not ours to offer, and costs allocations where it is off.
+    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        match route(session, ctx) {
+            Ok(()) => Ok(false),
+            Err(refusal) => {
+                ctx.flag = refusal.flag;
+                if refusal.close {
+                    session.set_keepalive(None);
+                }
+                reply::send(session, refusal.status, refusal.body, &self.server).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        ctx.tries += 1;
+        if ctx.tries > 1 && !ctx.choose_endpoint() {
+            return Err(Error::new(ErrorType::ConnectNoRoute));
+        }
+        let (Some(cluster), Some(endpoint)) = (ctx.cluster, ctx.endpoint) else {
+            return Err(Error::new(ErrorType::ConnectNoRoute));
+        };
+        Ok(Box::new(ctx.active.peers.get(cluster, endpoint).clone()))
+    }
+
+    async fn upstream_request_filter(&self, session: &mut Session, request: &mut RequestHeader, _: &mut Ctx) -> Result<()> {
+        headers::forwarded(session, request)
+    }
+
+    async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, _: &mut Ctx) -> Result<()> {
+        self.server.put(response)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let outcome = outcome::of(error);
+        ctx.flag = outcome.flag;
+        let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        if outcome.status > 0 && !begun {
+            session.set_keepalive(None);
+            let _ = reply::send(session, outcome.status, &outcome.body(), &self.server).await;
+        }
+        FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
+        ctx.status = session.response_written().map_or(0, |response| response.status.as_u16());
+    }
+
+    /// What went wrong is in the metrics, by flag; a line for each request would be a second, slower failure.
+    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+        true
+    }
+}
+
+/// An answer in place of a route.
+struct Refusal {
+    status: u16,
+    flag: Flag,
+    body: &'static str,
+    close: bool,
+}
+
+impl Refusal {
+    const NO_ROUTE: Refusal = Refusal { status: 404, flag: Flag::NoRoute, body: "", close: false };
+    const PORT_GONE: Refusal = Refusal { close: true, ..Refusal::NO_ROUTE };
+    const NO_CLUSTER: Refusal = Refusal { status: 503, flag: Flag::NoCluster, body: "", close: false };
+    const NO_ENDPOINT: Refusal =
+        Refusal { status: 503, flag: Flag::NoHealthyUpstream, body: "no healthy upstream", close: false };
+}
+
+/// Listener, host, route, turn, cluster, endpoint: all that is decided of a request.
+fn route(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let local = session.server_addr().and_then(|address| address.as_inet()).copied();
+    let active = ctx.active.clone();
+    let listener = local.and_then(|local| active.listener(local)).ok_or(Refusal::PORT_GONE)?;
+    let head = session.req_header();
+    let request = Request { authority: authority(head), path: head.uri.path(), headers: &head.headers };
+    let Decision::Route(route) = decide(listener, &request) else { return Err(Refusal::NO_ROUTE) };
+    let split = route.split();
+    let turn = active.upstreams.ticket(split.id).take(split);
+    let cluster = split.targets[turn].cluster;
+    if active.snapshot.cluster(cluster).service.is_none() {
+        return Err(Refusal::NO_CLUSTER);
+    }
+    ctx.cluster = Some(cluster);
+    if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) }
+}
+
+/// The authority of a request: the target's where it has one (HTTP/2, absolute form), else `Host`.
+fn authority(head: &RequestHeader) -> &str {
+    match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
+    }
+}

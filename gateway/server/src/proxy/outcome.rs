@@ -1,0 +1,80 @@
+//! What a failure is to the client: Envoy's status, flag and words for each kind of Pingora's errors.
+
+use pingora_core::{Error, ErrorSource, ErrorType};
+
+use crate::metrics::Flag;
+
+/// What a failed request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The status; 0 where nobody is there to be answered.
+    pub(crate) status: u16,
+    /// Why.
+    pub(crate) flag: Flag,
+    /// Envoy's name for the reason; empty where the answer has no body.
+    pub(crate) reason: &'static str,
+}
+
+impl Outcome {
+    /// The body that Istio's users know.
+    pub(crate) fn body(&self) -> String {
+        match self.reason {
+            "" => String::new(),
+            "response timeout" => "upstream request timeout".to_owned(),
+            reason => format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}"),
+        }
+    }
+}
+
+/// The outcome of a request that ended with `error`.
+pub(crate) fn of(error: &Error) -> Outcome {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, H1Error, H2Error, HTTPStatus,
+        InvalidCert, InvalidH2, InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure,
+        TLSHandshakeTimedout, WriteError, WriteTimedout,
+    };
+    let outcome = |status, flag, reason| Outcome { status, flag, reason };
+    match (&error.esource, &error.etype) {
+        (_, HTTPStatus(status)) => outcome(*status, Flag::None, ""),
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | H2Error | ReadTimedout | WriteTimedout) => {
+            outcome(0, Flag::DownstreamConnectionTermination, "")
+        }
+        (ErrorSource::Downstream, _) => outcome(400, Flag::DownstreamProtocolError, ""),
+        (_, ConnectTimedout | TLSHandshakeTimedout) => {
+            outcome(503, Flag::UpstreamConnectionFailure, "connection timeout")
+        }
+        (_, ConnectRefused | ConnectNoRoute | ConnectError | SocketError | TLSHandshakeFailure | InvalidCert) => {
+            outcome(503, Flag::UpstreamConnectionFailure, "remote connection failure")
+        }
+        (_, ReadTimedout | WriteTimedout) => outcome(504, Flag::UpstreamTimeout, "response timeout"),
+        (_, ConnectionClosed | ReadError | WriteError) => {
+            outcome(503, Flag::UpstreamConnectionTermination, "connection termination")
+        }
+        (_, H2Error) => outcome(503, Flag::UpstreamReset, "remote reset"),
+        (_, InvalidHTTPHeader | InvalidH2 | H1Error) => outcome(502, Flag::UpstreamProtocolError, "protocol error"),
+        _ => outcome(500, Flag::None, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_words() {
+        for (source, kind, status, flag) in [
+            (ErrorSource::Upstream, ErrorType::ConnectRefused, 503, "UF"),
+            (ErrorSource::Upstream, ErrorType::ConnectTimedout, 503, "UF"),
+            (ErrorSource::Upstream, ErrorType::ConnectionClosed, 503, "UC"),
+            (ErrorSource::Upstream, ErrorType::ReadTimedout, 504, "UT"),
+            (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, 502, "UPE"),
+            (ErrorSource::Downstream, ErrorType::ReadError, 0, "DC"),
+            (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, 400, "DPE"),
+        ] {
+            let mut error = Error::new(kind);
+            error.esource = source;
+            let outcome = of(&error);
+            assert_eq!((outcome.status, outcome.flag.as_str()), (status, flag), "{error}");
+        }
+    }
+}

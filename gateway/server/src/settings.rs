@@ -1,0 +1,310 @@
+//! The process's settings: one file, every value with a default, unknown keys refused.
+//!
+//! Nothing else reads a file, a flag or the environment for settings. What is here needs a restart to change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use trysail_routing::compile::{Dangling, Surroundings};
+use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
+use trysail_routing::nearest;
+use trysail_routing::origin::{Origin, Piece, Pos};
+
+/// A file of this name directly in a configuration directory is the settings, and never read as objects.
+pub(crate) const FILE_NAME: &str = "trysail.yaml";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Settings {
+    /// The gateway's namespace, and that of objects that name none.
+    pub(crate) namespace: String,
+    /// Istio's root namespace: its DestinationRules are everyone's default.
+    pub(crate) root_namespace: String,
+    /// The gateway's labels, which Gateways select.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The address that listeners bind where their Gateway names none.
+    pub(crate) bind: IpAddr,
+    /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
+    pub(crate) ports: BTreeMap<u16, u16>,
+    /// Worker threads.
+    pub(crate) threads: usize,
+    /// Where metrics are served: `/metrics` and `/stats/prometheus`.
+    pub(crate) metrics: SocketAddr,
+    /// Where readiness is served: `/healthz/ready`.
+    pub(crate) health: SocketAddr,
+    /// What a route to a host or subset that does not exist means.
+    pub(crate) dangling: DanglingSetting,
+    /// Whether a revision without any object may replace one that has some.
+    pub(crate) allow_empty: bool,
+    /// The `server` field of answers.
+    pub(crate) server_header: ServerHeader,
+    /// How long running requests may go on after SIGTERM.
+    pub(crate) drain: Span,
+    /// Towards the upstreams.
+    pub(crate) upstream: Upstream,
+    /// Ceilings of what is read.
+    pub(crate) limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            namespace: "default".to_owned(),
+            root_namespace: "istio-system".to_owned(),
+            labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            ports: BTreeMap::new(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
+            health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
+            dangling: DanglingSetting::Refuse,
+            allow_empty: false,
+            server_header: ServerHeader::Text("trysail".to_owned()),
+            drain: Span(Duration::from_secs(30)),
+            upstream: Upstream::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Times and sizes towards the upstreams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Upstream {
+    /// A connection that is not open after this is given up (Istio `connectTimeout`: 10s).
+    pub(crate) connect_timeout: Span,
+    /// A pooled connection without a request for this long is closed (Istio `idleTimeout`: 1h).
+    pub(crate) idle_timeout: Span,
+    /// Idle connections kept, over all endpoints; above the peak of concurrent requests, or they reconnect.
+    pub(crate) pool_size: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Upstream {
+            connect_timeout: Span(Duration::from_secs(10)),
+            idle_timeout: Span(Duration::from_secs(3600)),
+            pool_size: 2048,
+        }
+    }
+}
+
+/// Ceilings of what is read from a configuration directory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Limits {
+    /// One file.
+    pub(crate) file: Bytes,
+    /// One document of a file.
+    pub(crate) document: Bytes,
+    /// Objects in all files.
+    pub(crate) objects: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { file: Bytes(64 << 20), document: Bytes(16 << 20), objects: 1_000_000 }
+    }
+}
+
+/// The setting behind [`Dangling`].
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum DanglingSetting {
+    Refuse,
+    Serve,
+}
+
+/// What answers say in `server`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(from = "Option<String>")]
+pub(crate) enum ServerHeader {
+    /// This text, over whatever the upstream says.
+    Text(String),
+    /// Whatever the upstream says: `pass`.
+    Pass,
+    /// Nothing: empty, or null.
+    None,
+}
+
+impl From<Option<String>> for ServerHeader {
+    fn from(written: Option<String>) -> Self {
+        match written.as_deref() {
+            None | Some("") => ServerHeader::None,
+            Some("pass") => ServerHeader::Pass,
+            Some(text) => ServerHeader::Text(text.to_owned()),
+        }
+    }
+}
+
+/// A time as people write it: `500ms`, `10s`, `5m`, `1h`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+/// A size as people write it: `512B`, `64KiB`, `16MiB`, `1GiB`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+        let milliseconds = with_unit(text, &units).ok_or(format!("{text:?} is not a time; write 500ms, 10s, 5m or 1h"))?;
+        Ok(Span(Duration::from_millis(milliseconds)))
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+        with_unit(text, &units).map(Bytes).ok_or(format!("{text:?} is not a size; write 512B, 64KiB, 16MiB or 1GiB"))
+    }
+}
+
+/// A whole number and a unit after it, in the smallest unit.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let number_ends = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(number_ends);
+    let (_, size) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*size)
+}
+
+/// Reads a text through its `FromStr`.
+macro_rules! from_text {
+    ($($type:ident)*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+from_text!(Span Bytes);
+
+/// A part of the port map as the command line says it: `80=8080`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortPair(pub(crate) u16, pub(crate) u16);
+
+impl FromStr for PortPair {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pair = text.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+        let (from, to) = pair.filter(|(from, _)| *from > 0).ok_or(format!("{text:?} is not a port map; write 80=8080"))?;
+        Ok(PortPair(from, to))
+    }
+}
+
+impl fmt::Display for PortPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
+    }
+}
+
+impl Settings {
+    /// The settings of a process that was started for these directories: from the file that is named, else
+    /// from the one that lies in one of them, else the defaults.
+    pub(crate) fn load(file: Option<&Path>, roots: &[PathBuf]) -> Result<Self, Box<Diagnostic>> {
+        match file.map(Path::to_owned).or_else(|| Self::beside(roots)) {
+            None => Ok(Settings::default()),
+            Some(path) => {
+                let name = path.display().to_string();
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    let message = format!("the settings can't be read: {error}");
+                    Box::new(Diagnostic::new(Code::UNREADABLE, Severity::Error, Some(Origin::file(&name)), message))
+                })?;
+                Self::parse(&name, &text)
+            }
+        }
+    }
+
+    /// The settings file that lies in one of the configuration's directories.
+    fn beside(roots: &[PathBuf]) -> Option<PathBuf> {
+        roots.iter().map(|root| root.join(FILE_NAME)).find(|path| path.is_file())
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Box<Diagnostic>> {
+        let refuse = |pos: Pos, message: String| {
+            let piece = Piece { file: name.into(), first_line: 1, text: text.into() };
+            let origin = Origin { piece: piece.into(), pos };
+            Box::new(Diagnostic::new(Code::SCHEMA_VALIDATION, Severity::Error, Some(origin), message))
+        };
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Settings::default());
+        }
+        let settings: Settings = serde_yaml::from_str(text).map_err(|error| {
+            let place = error.location().map_or((0, 0), |place| (place.line() as u32, place.column() as u32));
+            let said = error.to_string();
+            let said = said.split(" at line ").next().unwrap_or_default();
+            let finding = refuse(Pos { line: place.0, column: place.1, node: 0 }, said.to_owned());
+            match meant(said) {
+                Some(known) => Box::new(finding.hint(format!("did you mean {known:?}?"))),
+                None => finding,
+            }
+        })?;
+        if settings.threads == 0 {
+            return Err(refuse(Pos::default(), "threads is 0; it takes at least 1".to_owned()));
+        }
+        Ok(settings)
+    }
+
+    /// What the configuration is compiled for.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+            root_namespace: self.root_namespace.clone(),
+            dangling: match self.dangling {
+                DanglingSetting::Refuse => Dangling::Refuse,
+                DanglingSetting::Serve => Dangling::Serve,
+            },
+        }
+    }
+}
+
+/// The key that was meant, from serde's own sentence: "unknown field `prots`, expected one of `ports`, …".
+fn meant(said: &str) -> Option<&str> {
+    let mut quoted = said.split('`').skip(1).step_by(2);
+    let written = quoted.next().filter(|_| said.contains("unknown field"))?;
+    nearest(written, quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_as_people_write_them() {
+        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\n";
+        let settings = Settings::parse("s.yaml", text).unwrap();
+        assert_eq!(settings.ports, BTreeMap::from([(80, 8080), (443, 0)]));
+        assert_eq!(settings.drain, Span(Duration::from_secs(60)));
+        assert_eq!(settings.limits.file, Bytes(1 << 20));
+        assert_eq!(settings.limits.objects, 1_000_000);
+        assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (text, line, message, hint) in [
+            ("threads: 2\nprots: {80: 1}\n", 2, "unknown field `prots`", Some("did you mean \"ports\"?")),
+            ("drain: 10\n", 1, "drain: invalid type: integer `10`", None),
+            ("drain: ten\n", 1, "drain: \"ten\" is not a time", None),
+            ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
+            ("threads: 0\n", 0, "threads is 0", None),
+            ("metrics: here\n", 1, "metrics: invalid socket address", None),
+        ] {
+            let finding = Settings::parse("s.yaml", text).unwrap_err();
+            assert!(finding.message.contains(message), "{text}: {}", finding.message);
+            assert_eq!(finding.origin.as_ref().unwrap().line(), line, "{text}");
+            assert_eq!(finding.hints.first().map(String::as_str), hint, "{text}");
+        }
+    }
+}
