@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::rounds::{Plan, Visit};
+use crate::rounds::{Plan, TURN, Visit};
 use crate::scenario::Scenario;
 use crate::stats::Spread;
 
@@ -192,7 +192,7 @@ impl Report {
         });
         let Machine { date, cpu, processors, kernel, rustc, profile, revision, load_average } = &self.machine;
         format!(
-            "{rounds} alternating rounds of {seconds} s for each peer in turns of a quarter second, {connections} connections, worker threads: {threads}; \
+            "{rounds} alternating rounds of {seconds} s for each peer in turns of {TURN} s, {connections} connections, worker threads: {threads}; \
              {placement}. {elsewhere}Medians over the rounds; compare ratios, not microseconds.\n\n\
              {cpu}, processors: {processors}, {kernel}; {rustc}, profile {profile}, revision {revision}; {date}, \
              load average {load_average}.\n",

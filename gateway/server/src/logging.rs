@@ -2,24 +2,37 @@
 
 use std::io::Write;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
-/// Starts logging. `RUST_LOG` chooses other levels, as everywhere in Rust.
-///
-/// Pingora's own lines are left out: whatever of them matters is said by us, in our users' words.
+/// Starts logging on standard error. `RUST_LOG` chooses other levels, as everywhere in Rust.
 pub(crate) fn start() {
     // journald and its like put a time before each line themselves.
     let timed = std::env::var_os("JOURNAL_STREAM").is_none();
-    let _ = env_logger::Builder::new()
-        .filter_level(LevelFilter::Off)
-        .filter_module("trysail", LevelFilter::Info)
-        .parse_default_env()
-        .format(move |out, record| {
-            let level = record.level();
-            match timed {
-                true => writeln!(out, "{} {level:<5} {}", out.timestamp_millis(), record.args()),
-                false => writeln!(out, "{level:<5} {}", record.args()),
-            }
-        })
-        .try_init();
+    let mut builder = builder(LevelFilter::Info);
+    builder.format(move |out, record| {
+        let level = record.level();
+        match timed {
+            true => writeln!(out, "{} {level:<5} {}", out.timestamp_millis(), record.args()),
+            false => writeln!(out, "{level:<5} {}", record.args()),
+        }
+    });
+    let _ = builder.try_init();
+}
+
+/// Starts logging on a screen, one write for each line, down to `level`.
+pub(crate) fn start_on(level: LevelFilter, out: Box<dyn Write + Send>) {
+    let mut builder = builder(level);
+    builder.target(env_logger::Target::Pipe(out));
+    builder.format(|out, record| match record.level() {
+        Level::Error | Level::Warn => writeln!(out, "{:<5} {}", record.level(), record.args()),
+        _ => writeln!(out, "{}", record.args()),
+    });
+    let _ = builder.try_init();
+}
+
+/// Pingora's own lines are left out: whatever of them matters is said by us, in our users' words.
+fn builder(level: LevelFilter) -> env_logger::Builder {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Off).filter_module("trysail", level).parse_default_env();
+    builder
 }

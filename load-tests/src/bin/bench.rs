@@ -34,7 +34,7 @@ struct Args {
     /// Alternating rounds.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Seconds that each peer is asked in a round, in turns of a quarter second.
+    /// Seconds that each peer is asked in a round, in short turns.
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
     /// Connections of the client.

@@ -10,8 +10,10 @@ use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
-use crate::origin::{At, Origin};
-use crate::wire::destination_rule::{ClientTls, ClientTlsMode, DestinationRule, LoadBalancer, SimpleLoadBalancer, Subset, TrafficPolicy};
+use crate::origin::Origin;
+use crate::wire::destination_rule::{
+    ClientTlsMode, DestinationRule, LoadBalancer, SimpleLoadBalancer, Subset, TrafficPolicy,
+};
 use crate::wire::sink::Sink;
 use crate::wire::{Document, ObjectName};
 
@@ -135,7 +137,7 @@ fn specificity(pattern: &HostPattern) -> usize {
 }
 
 /// Reports what of a policy is not executed; gives the place where it asks for mutual TLS by the mesh.
-fn check_policy(document: &Document, policy: &At<TrafficPolicy>, sink: &mut Sink<'_>) -> Option<Origin> {
+fn check_policy(document: &Document, policy: &TrafficPolicy, sink: &mut Sink<'_>) -> Option<Origin> {
     let TrafficPolicy {
         load_balancer,
         connection_pool,
@@ -145,7 +147,7 @@ fn check_policy(document: &Document, policy: &At<TrafficPolicy>, sink: &mut Sink
         tunnel,
         proxy_protocol,
         retry_budget,
-    } = &policy.value;
+    } = policy;
     unsupported(
         Severity::Error,
         fields![
@@ -161,7 +163,7 @@ fn check_policy(document: &Document, policy: &At<TrafficPolicy>, sink: &mut Sink
     if let Some(load_balancer) = load_balancer {
         check_load_balancer(load_balancer, sink);
     }
-    let ClientTls { mode, .. } = &tls.as_ref()?.value;
+    let mode = &tls.as_ref()?.mode;
     match mode.as_ref().map_or(ClientTlsMode::Disable, |mode| mode.value) {
         ClientTlsMode::Disable => None,
         ClientTlsMode::IstioMutual => Some(document.origin(mode.as_ref()?.pos)),
@@ -173,7 +175,7 @@ fn check_policy(document: &Document, policy: &At<TrafficPolicy>, sink: &mut Sink
 }
 
 /// LEAST_REQUEST, Istio's default, is what is executed.
-fn check_load_balancer(written: &At<LoadBalancer>, sink: &mut Sink<'_>) {
+fn check_load_balancer(written: &LoadBalancer, sink: &mut Sink<'_>) {
     let LoadBalancer {
         simple,
         consistent_hash,
@@ -182,7 +184,7 @@ fn check_load_balancer(written: &At<LoadBalancer>, sink: &mut Sink<'_>) {
         warmup,
         warmup_duration_secs,
         backend_utilization,
-    } = &written.value;
+    } = written;
     unsupported(
         Severity::Error,
         fields![

@@ -19,7 +19,7 @@ impl Schedules {
 
     /// The schedule of some weights; `None` where they are all zero or over 256.
     pub(super) fn of(&mut self, weights: &[u32]) -> Option<Arc<Schedule>> {
-        let key: Box<[u32]> = reduce(weights).into();
+        let key = reduce(weights);
         if let Some(schedule) = self.made.get(&key).and_then(Weak::upgrade) {
             return Some(schedule);
         }

@@ -9,7 +9,7 @@ wire! {
     /// What a host's versions are called, and how they are talked to.
     DestinationRule {
         host: must String;
-        traffic_policy: may TrafficPolicy = "trafficPolicy";
+        traffic_policy: may Box<TrafficPolicy> = "trafficPolicy";
         subsets: list Subset;
         export_to: list String = "exportTo";
         workload_selector: may WorkloadLabels = "workloadSelector";
@@ -19,7 +19,7 @@ wire! {
     Subset {
         name: must String;
         labels: map String;
-        traffic_policy: may TrafficPolicy = "trafficPolicy";
+        traffic_policy: may Box<TrafficPolicy> = "trafficPolicy";
     }
 
     /// The workloads that a rule is meant for.
@@ -29,10 +29,10 @@ wire! {
 
     /// How a host is talked to.
     TrafficPolicy {
-        load_balancer: may LoadBalancer = "loadBalancer";
-        connection_pool: may ConnectionPool = "connectionPool";
-        outlier_detection: may OutlierDetection = "outlierDetection";
-        tls: may ClientTls;
+        load_balancer: may Box<LoadBalancer> = "loadBalancer";
+        connection_pool: may Box<ConnectionPool> = "connectionPool";
+        outlier_detection: may Box<OutlierDetection> = "outlierDetection";
+        tls: may Box<ClientTls>;
         port_level_settings: list PortPolicy = "portLevelSettings";
         tunnel: may Tunnel;
         proxy_protocol: may ProxyProtocol = "proxyProtocol";
@@ -42,16 +42,16 @@ wire! {
     /// How one port of a host is talked to.
     PortPolicy {
         port: may PortSelector;
-        load_balancer: may LoadBalancer = "loadBalancer";
-        connection_pool: may ConnectionPool = "connectionPool";
-        outlier_detection: may OutlierDetection = "outlierDetection";
-        tls: may ClientTls;
+        load_balancer: may Box<LoadBalancer> = "loadBalancer";
+        connection_pool: may Box<ConnectionPool> = "connectionPool";
+        outlier_detection: may Box<OutlierDetection> = "outlierDetection";
+        tls: may Box<ClientTls>;
     }
 
     /// Which endpoint gets a request.
     LoadBalancer {
         simple: may SimpleLoadBalancer;
-        consistent_hash: may ConsistentHash = "consistentHash";
+        consistent_hash: may Box<ConsistentHash> = "consistentHash";
         locality_lb_setting: may LocalitySetting = "localityLbSetting";
         zone_aware_lb_setting: may ZoneAwareSetting = "zoneAwareLbSetting";
         warmup: may Warmup;
@@ -140,8 +140,8 @@ wire! {
 
     /// Ceilings of a host.
     ConnectionPool {
-        tcp: may TcpPool;
-        http: may HttpPool;
+        tcp: may Box<TcpPool>;
+        http: may Box<HttpPool>;
     }
 
     /// Ceilings and times of connections.

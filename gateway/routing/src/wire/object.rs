@@ -50,7 +50,7 @@ pub(crate) enum Spec {
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
     WorkloadEntry(WorkloadEntry),
-    WorkloadGroup(WorkloadGroup),
+    WorkloadGroup(Box<WorkloadGroup>),
 }
 
 /// The kinds that are read, all of group `networking.istio.io`.
@@ -85,7 +85,7 @@ impl Object {
 
 /// What a document's tree turned out to be.
 pub(crate) enum Read {
-    Object(Object),
+    Object(Box<Object>),
     /// A `List`: its items are documents of their own.
     List(Vec<At<Node>>),
     /// A kind that is not ours, as `Deployment (apps/v1)`.
@@ -131,7 +131,7 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
         _ => fields.required("spec", sink).map(Spec::WorkloadGroup),
     };
     let Some(spec) = spec else { return Read::Nothing };
-    Read::Object(Object { name, labels: meta.labels, created: meta.created, pos: meta.name.pos, spec })
+    Read::Object(Box::new(Object { name, labels: meta.labels, created: meta.created, pos: meta.name.pos, spec }))
 }
 
 /// `trysail.dev/…` is ours, so a name there that we do not know is a mistake, not a stranger's note.

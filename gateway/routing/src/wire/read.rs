@@ -151,7 +151,7 @@ impl Reader {
             return;
         }
         match object::read(tree, &self.namespace, sink) {
-            Read::Object(object) => read.objects.push(Arc::new(object)),
+            Read::Object(object) => read.objects.push(object.into()),
             Read::List(items) => items.iter().for_each(|item| self.take(item, sink, read)),
             Read::Ignored(kind) => read.ignored.push((kind, tree.pos)),
             Read::Nothing => {}

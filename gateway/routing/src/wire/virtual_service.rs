@@ -20,20 +20,20 @@ wire! {
         name: may String;
         matches: list HttpMatch = "match";
         route: list HttpDestination;
-        redirect: may Redirect;
-        direct_response: may DirectResponse = "directResponse";
+        redirect: may Box<Redirect>;
+        direct_response: may Box<DirectResponse> = "directResponse";
         delegate: may Delegate;
-        rewrite: may Rewrite;
-        headers: may Headers;
+        rewrite: may Box<Rewrite>;
+        headers: may Box<Headers>;
         timeout: may Duration;
-        retries: may Retries;
-        fault: may Fault;
-        mirror: may Destination;
+        retries: may Box<Retries>;
+        fault: may Box<Fault>;
+        mirror: may Box<Destination>;
         mirrors: list MirrorPolicy;
         mirror_percent: may i64 = "mirrorPercent";
         mirror_percent_snake: may i64 = "mirror_percent";
         mirror_percentage: may Percent = "mirrorPercentage";
-        cors_policy: may CorsPolicy = "corsPolicy";
+        cors_policy: may Box<CorsPolicy> = "corsPolicy";
     }
 
     /// One block of conditions, all of which must hold.
@@ -65,7 +65,7 @@ wire! {
     HttpDestination {
         destination: must Destination;
         weight: may i64;
-        headers: may Headers;
+        headers: may Box<Headers>;
     }
 
     /// A service, and which part of it.

@@ -21,7 +21,7 @@ pub(crate) struct MetricsPort(pub(crate) Arc<Metrics>);
 impl ServeHttp for MetricsPort {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         match path(session) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok("/metrics" | "/stats/prometheus") => match self.0.text() {
                 Ok(text) => answer(StatusCode::OK, Metrics::CONTENT_TYPE, text),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n")),
@@ -38,7 +38,7 @@ pub(crate) struct HealthPort;
 impl ServeHttp for HealthPort {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         match path(session) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok("/healthz/ready") => text(StatusCode::OK, "ready\n"),
             Ok(_) => text(StatusCode::NOT_FOUND, "here is /healthz/ready\n"),
         }
@@ -46,11 +46,11 @@ impl ServeHttp for HealthPort {
 }
 
 /// The path of a request that only asks.
-fn path(session: &ServerSession) -> Result<&str, Response<Vec<u8>>> {
+fn path(session: &ServerSession) -> Result<&str, Box<Response<Vec<u8>>>> {
     let head = session.req_header();
     match head.method {
         Method::GET | Method::HEAD => Ok(head.uri.path()),
-        _ => Err(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")),
+        _ => Err(Box::new(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"))),
     }
 }
 
@@ -58,11 +58,12 @@ fn text(status: StatusCode, body: &str) -> Response<Vec<u8>> {
     answer(status, "text/plain", body.as_bytes().to_vec())
 }
 
-fn answer(status: StatusCode, content_type: &str, body: Vec<u8>) -> Response<Vec<u8>> {
+fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let length = body.len();
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert("content-length", response_length(headers.len(), 0));
-    headers.insert("content-type", http::HeaderValue::from_str(content_type).unwrap_or(http::HeaderValue::from_static("text/plain")));
+    headers.insert("content-type", http::HeaderValue::from_static(content_type));
+    headers.insert("content-length", http::HeaderValue::from(length));
     response
 }

@@ -81,6 +81,11 @@ where
 }
 
 impl Open {
+    /// Its real address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Closes the port. Its connections are told so with their next answer.
     ///
     /// The sender has to live as long as they do (its end would count as a change), so it is kept by a task.

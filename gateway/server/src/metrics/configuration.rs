@@ -89,6 +89,11 @@ impl Configuration {
         self.last_good.set(1);
     }
 
+    /// Whether the newest revision is in force.
+    pub(crate) fn is_good(&self) -> bool {
+        self.last_good.get() == 1
+    }
+
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
     pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
         let weights = snapshot.splits.iter().flat_map(|route| {

@@ -13,7 +13,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use flag::Flag;
-pub(crate) use traffic::{Handles, Requests, Traffic};
+pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
 pub(crate) struct Metrics {
@@ -26,7 +26,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Metrics of a gateway that calls itself `source` in Istio's labels.
-    pub(crate) fn new(source: traffic::Source) -> prometheus::Result<Self> {
+    pub(crate) fn new(source: Source) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let build = Opts::new("trysail_build_info", "The version that runs; always 1.")
             .const_label("version", env!("CARGO_PKG_VERSION"));
@@ -50,8 +50,6 @@ impl Metrics {
     /// The text format's content type.
     pub(crate) const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
 }
-
-pub(crate) use traffic::Source;
 
 /// A sample's labels: pairs of name and value.
 fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {

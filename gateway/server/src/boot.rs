@@ -1,0 +1,202 @@
+//! The process put together: settings, runtime, data plane, ports, control; and taken apart again.
+//!
+//! The one room that names all the others.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use log::info;
+use pingora_core::apps::ServerApp;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::http_proxy;
+use tokio::runtime::Runtime;
+use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use trysail_routing::snapshot::Snapshot;
+use trysail_routing::wire::Revision;
+use trysail_upstream::Upstreams;
+
+use crate::admin::{HealthPort, MetricsPort};
+use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
+use crate::listener::{self, Connections, Open, Ports, Room};
+use crate::metrics::{Metrics, Source};
+use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
+use crate::render;
+use crate::settings::Settings;
+
+/// A gateway that serves.
+pub(crate) struct Running {
+    settings: Settings,
+    runtime: Runtime,
+    follower: Follower,
+    connections: Arc<Connections>,
+    /// What is in force.
+    pub(crate) active: ActiveCell,
+    own_ports: Vec<Open>,
+}
+
+/// Starts a gateway on configuration directories. The error is what stands in its way.
+pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, Diagnostics> {
+    let began = Instant::now();
+    // Two TLS stacks in one process would each bring their own; the first to install decides for all.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let threads = settings.threads;
+    info!("trysail {}, process {}, {}", env!("CARGO_PKG_VERSION"), std::process::id(), render::counted(threads, "thread"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = runtime.map_err(|error| fault(format!("threads can't be started: {error}")))?;
+    let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
+    let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
+    let active = nothing(&settings, &metrics);
+    let connections = Arc::new(Connections::default());
+    let ports = ports(&settings, &active, &connections, &runtime);
+
+    let mut directories = Directories::new(roots, &settings);
+    let seed = fastrand::u64(..);
+    let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone());
+    let set = match directories.read() {
+        Reading::Set(set) => set,
+        Reading::Unreadable(findings) => return Err(findings),
+    };
+    info!(
+        "{}: {}, {}, revision {}",
+        directories.name(),
+        render::counted(set.files, "file"),
+        render::counted(set.documents.len(), "object"),
+        set.revision.short()
+    );
+    if let Outcome::Refused(findings) = reloader.apply(&set, began) {
+        return Err(findings);
+    }
+    let follower = Follower::start(directories, reloader)
+        .map_err(|error| fault(format!("the directories can't be watched: {error}")))?;
+    // Asked once more, since nobody watched while the first reading was under way.
+    let _ = follower.waker().send(Wake::Changed);
+    let own_ports = vec![
+        own_port("metrics", settings.metrics, MetricsPort(metrics.clone()), &runtime)?,
+        own_port("health", settings.health, HealthPort, &runtime)?,
+    ];
+    info!("ready after {} ms", began.elapsed().as_millis());
+    Ok(Running { settings, runtime, follower, connections, active, own_ports })
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    pub(crate) fn until_stopped(self) -> io::Result<()> {
+        let waker = self.follower.waker();
+        self.runtime.block_on(stop_signal(waker))?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Where the runtime's tasks may be started.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Where metrics are served.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.own_ports[0].address()
+    }
+
+    /// Where to ask for another reading of the directories.
+    pub(crate) fn waker(&self) -> mpsc::Sender<Wake> {
+        self.follower.waker()
+    }
+
+    /// Stops to accept, lets running requests end, and leaves as soon as there is none.
+    pub(crate) fn stop(self) {
+        let began = Instant::now();
+        let open = self.connections.open();
+        info!("draining: {}, at most {} s", render::counted(open, "connection"), self.settings.drain.0.as_secs());
+        if let Some(reloader) = self.follower.stop() {
+            let ports = reloader.into_ports();
+            self.runtime.block_on(ports.drain(&self.connections, self.settings.drain.0));
+        }
+        let own = async {
+            for port in self.own_ports {
+                port.stop().await;
+            }
+        };
+        self.runtime.block_on(own);
+        match self.connections.open() {
+            0 => info!("stopped after {} ms", began.elapsed().as_millis()),
+            left => info!("stopped after {} ms, {} cut", began.elapsed().as_millis(), render::counted(left, "connection")),
+        }
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
+    }
+}
+
+/// A revision of nothing, to stand before the first.
+fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
+    let snapshot = Snapshot::default();
+    let times = PeerTimes { connect: settings.upstream.connect_timeout.0, idle: settings.upstream.idle_timeout.0 };
+    Arc::new(ArcSwap::from_pointee(Active {
+        revision: Revision::default(),
+        upstreams: Upstreams::default(),
+        peers: Peers::build(&snapshot, times),
+        requests: metrics.traffic.bind(&snapshot, Instant::now()),
+        bound: Vec::new(),
+        snapshot,
+    }))
+}
+
+/// The gateway's ports, all served by one proxy, so that they share its upstream connections.
+fn ports(settings: &Settings, active: &ActiveCell, connections: &Arc<Connections>, runtime: &Runtime) -> Ports {
+    let conf = Arc::new(ServerConf {
+        // Pingora multiplies the pool by the threads.
+        upstream_keepalive_pool_size: settings.upstream.pool_size.div_ceil(settings.threads),
+        threads: settings.threads,
+        ..ServerConf::default()
+    });
+    let gateway = Gateway { active: active.clone(), server: Server::from(&settings.server_header) };
+    let mut proxy = http_proxy(&conf, gateway);
+    let mut options = pingora_core::apps::HttpServerOptions::default();
+    options.h2c = true;
+    proxy.server_options = Some(options);
+    let http = Arc::new(proxy);
+    let connections = connections.clone();
+    let room = move || Room { http: http.clone(), connections: connections.clone() };
+    Ports::new(room, settings.threads, runtime.handle().clone())
+}
+
+/// A port that the process needs for itself.
+fn own_port<A>(what: &str, address: SocketAddr, app: A, runtime: &Runtime) -> Result<Open, Diagnostics>
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    let bound = listener::bind(address).map_err(|error| {
+        let message = format!("the port for {what} can't be opened on {address}: {error}");
+        let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
+        findings(finding.hint(format!("the setting \"{what}\" gives it another address; port 0 lets the kernel pick one")))
+    })?;
+    info!("{what} on {}", bound.address);
+    Ok(listener::open(bound, app, 1, runtime.handle()))
+}
+
+/// Waits for SIGTERM or SIGINT; hands SIGHUP on.
+pub(crate) async fn stop_signal(waker: mpsc::Sender<Wake>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+        }
+    }
+}
+
+fn fault(message: String) -> Diagnostics {
+    findings(Diagnostic::new(Code::UNREADABLE, Severity::Error, None, message))
+}
+
+fn findings(finding: Diagnostic) -> Diagnostics {
+    let mut findings = Diagnostics::default();
+    findings.push(finding);
+    findings
+}

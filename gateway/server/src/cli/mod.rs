@@ -1,0 +1,116 @@
+//! The command line: what can be asked, and what exit code answers.
+
+mod check;
+mod demo;
+mod run;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use trysail_routing::diagnostic::{Diagnostic, Diagnostics};
+
+use crate::render;
+use crate::settings::{PortPair, Settings};
+
+/// An ingress gateway that executes Istio's traffic-management API without a mesh.
+///
+/// For example: trysail run --config conf/ --port 80=8080
+#[derive(Debug, Parser)]
+#[command(name = "trysail", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 it is fine; 1 what was asked about is not fine; 2 it was asked wrongly.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: follow directories of Istio's objects, and split traffic as they say.
+    ///
+    /// For example: trysail run --config conf/ --port 80=8080
+    Run(run::Run),
+    /// Say what is wrong with files, without serving them.
+    ///
+    /// For example: trysail check conf/   or   kubectl get gw,vs,dr,se -A -o yaml | trysail check -
+    Check(check::Check),
+    /// Try it: Bookinfo's reviews in three versions, split 50/50 by the objects of an Istio sample.
+    ///
+    /// For example: trysail demo   or   trysail demo --requests 1000
+    Demo(demo::Demo),
+    /// Print the version.
+    Version,
+}
+
+/// Where the configuration lies, for commands that serve it.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// A directory of YAML files (or one file); may be given several times.
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    config: Vec<PathBuf>,
+    /// The settings' file; else trysail.yaml in a --config directory, else defaults.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Open one port in place of another, over what the settings say; 0 lets the kernel pick one.
+    #[arg(long = "port", value_name = "FROM=TO")]
+    ports: Vec<PortPair>,
+}
+
+impl Source {
+    /// The settings, with what the command line says over them.
+    fn settings(&self) -> Result<Settings, Box<Diagnostic>> {
+        let mut settings = Settings::load(self.settings.as_deref(), &self.config)?;
+        settings.ports.extend(self.ports.iter().map(|PortPair(from, to)| (*from, *to)));
+        Ok(settings)
+    }
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+/// Runs what was asked for.
+pub(crate) fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Version => {
+            print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// What was asked about is not fine.
+const NOT_FINE: u8 = 1;
+/// It was asked wrongly.
+const USAGE: u8 = 2;
+
+/// Writes an answer. A reader that has gone is no fault of ours.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes what is not the answer.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether text on this stream may have colours.
+fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+/// Findings on standard error, in full.
+fn say_findings(findings: &Diagnostics) {
+    let colour = colours(&std::io::stderr());
+    for finding in findings.iter() {
+        say(&format!("{}\n\n", render::finding(finding, colour)));
+    }
+}

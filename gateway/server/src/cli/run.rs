@@ -1,0 +1,49 @@
+//! `trysail run`: serve until told to stop.
+
+use std::process::ExitCode;
+
+use trysail_routing::diagnostic::Severity;
+
+use super::{NOT_FINE, Source, USAGE, check, say, say_findings};
+use crate::{boot, logging, render};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    source: Source,
+    /// Only say what is wrong with what would be served, as `check` does.
+    #[arg(short = 't', long = "test")]
+    test: bool,
+}
+
+impl Run {
+    pub(super) fn run(self) -> ExitCode {
+        let settings = match self.source.settings() {
+            Ok(settings) => settings,
+            Err(finding) => {
+                say(&format!("{}\n", render::finding(&finding, super::colours(&std::io::stderr()))));
+                return ExitCode::from(USAGE);
+            }
+        };
+        if self.test {
+            return check::check(&self.source.config, &settings, super::Format::Human, false);
+        }
+        logging::start();
+        let running = match boot::start(settings, self.source.config) {
+            Ok(running) => running,
+            Err(findings) => {
+                say_findings(&findings);
+                let errors = findings.count(Severity::Error) + findings.left_out();
+                say(&format!("{}: not started\n", render::counts(errors, findings.count(Severity::Warning))));
+                return ExitCode::from(NOT_FINE);
+            }
+        };
+        match running.until_stopped() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("signals can't be received: {error}\n"));
+                ExitCode::from(NOT_FINE)
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What one revision changes for traffic, in one sentence.
+
+use std::collections::BTreeMap;
+
+use trysail_routing::snapshot::{Route, Snapshot};
+
+/// Routes that are told one by one; more of them are counted.
+const TOLD: usize = 5;
+
+/// What `after` changes: weights, routes added and removed. Empty where traffic goes as before.
+pub(super) fn describe(before: &Snapshot, after: &Snapshot) -> String {
+    let (old, new) = (by_name(before), by_name(after));
+    let mut told = Vec::new();
+    for (name, route) in &new {
+        match old.get(name) {
+            None => told.push(format!("{name} added: {}", shares(after, route))),
+            Some(was) => told.extend(weights(before, was, after, route).map(|change| format!("{name} {change}"))),
+        }
+    }
+    told.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{name} removed")));
+    let more = told.len().saturating_sub(TOLD);
+    told.truncate(TOLD);
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join("; ")
+}
+
+fn by_name(snapshot: &Snapshot) -> BTreeMap<&str, &Route> {
+    snapshot.splits.iter().map(|route| (&*route.name, &**route)).collect()
+}
+
+/// `v1 90 → 80, v2 10 → 20`; `None` where nothing moved.
+fn weights(before: &Snapshot, old: &Route, after: &Snapshot, new: &Route) -> Option<String> {
+    let (old, new) = (targets(before, old), targets(after, new));
+    let mut moved: Vec<String> = Vec::new();
+    for (name, weight) in &new {
+        match old.get(name) {
+            Some(was) if was == weight => {}
+            Some(was) => moved.push(format!("{name} {was} → {weight}")),
+            None => moved.push(format!("{name} added with {weight}")),
+        }
+    }
+    moved.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{name} removed")));
+    (!moved.is_empty()).then(|| moved.join(", "))
+}
+
+/// Weights by how a target is told: its subset, or its host where it has none.
+fn targets(snapshot: &Snapshot, route: &Route) -> BTreeMap<String, u64> {
+    let mut targets = BTreeMap::new();
+    for target in &route.split().targets {
+        let key = &snapshot.cluster(target.cluster).key;
+        let name = if key.subset.is_empty() { &key.host } else { &key.subset };
+        *targets.entry(name.to_string()).or_default() += u64::from(target.weight);
+    }
+    targets
+}
+
+fn shares(snapshot: &Snapshot, route: &Route) -> String {
+    let targets = targets(snapshot, route);
+    match targets.len() {
+        1 => targets.into_keys().collect(),
+        _ => targets.iter().map(|(name, weight)| format!("{name} {weight}")).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,111 @@
+//! From a source's texts to a revision in force: read, compile, open ports, swap. And nothing changed when it fails.
+//!
+//! One thread does all of it, one revision after another, away from the threads that serve requests.
+
+mod changes;
+pub(crate) mod directory;
+mod reload;
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
+use trysail_routing::diagnostic::Diagnostics;
+use trysail_routing::wire::{ConfigSet, Reader};
+
+pub(crate) use reload::{Outcome, Reloader};
+
+use crate::settings::Settings;
+
+/// Why the source is asked again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wake {
+    /// Something changed.
+    Changed,
+    /// Somebody asked for it (SIGHUP).
+    Asked,
+    /// The process ends.
+    Stop,
+}
+
+/// What one reading of the directories gave.
+pub(crate) enum Reading {
+    /// Everything that is there, with what was found on the way.
+    Set(ConfigSet),
+    /// A directory itself can't be read, so nothing is known of what should be.
+    Unreadable(Diagnostics),
+}
+
+/// The configured directories, and what was read of them before.
+pub(crate) struct Directories {
+    roots: Vec<PathBuf>,
+    limits: directory::files::Limits,
+    reader: Reader,
+}
+
+impl Directories {
+    pub(crate) fn new(roots: Vec<PathBuf>, settings: &Settings) -> Self {
+        let limits = trysail_routing::wire::Limits {
+            document_bytes: usize::try_from(settings.limits.document.0).unwrap_or(usize::MAX),
+            objects: settings.limits.objects,
+        };
+        let reader = Reader::new(&settings.namespace, limits);
+        let limits = directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
+        Directories { roots, limits, reader }
+    }
+
+    /// The directories, as a person named them.
+    pub(crate) fn name(&self) -> String {
+        let names: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
+        names.join(", ")
+    }
+
+    /// Reads them once.
+    pub(crate) fn read(&mut self) -> Reading {
+        let listing = directory::files::read(&self.roots, &self.limits);
+        if !listing.readable {
+            return Reading::Unreadable(listing.findings);
+        }
+        let texts = listing.texts.iter().map(|text| (&text.name, &text.text));
+        Reading::Set(self.reader.read(texts, listing.findings))
+    }
+}
+
+/// Follows the directories until it is told to stop.
+pub(crate) struct Follower {
+    wake: mpsc::Sender<Wake>,
+    thread: thread::JoinHandle<Reloader>,
+    _watch: directory::watch::Watch,
+}
+
+impl Follower {
+    /// Watches the directories and applies what they say, on a thread of its own.
+    pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
+        let (wake, woken) = mpsc::channel();
+        let changed = wake.clone();
+        let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
+            let _ = changed.send(Wake::Changed);
+        })?;
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            while let Ok(wake) = woken.recv() {
+                match wake {
+                    Wake::Stop => break,
+                    Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
+                }
+            }
+            reloader
+        })?;
+        Ok(Follower { wake, thread, _watch: watch })
+    }
+
+    /// Where to ask for a reading.
+    pub(crate) fn waker(&self) -> mpsc::Sender<Wake> {
+        self.wake.clone()
+    }
+
+    /// Stops following and hands back what was applied to; `None` where its thread has come to grief.
+    pub(crate) fn stop(self) -> Option<Reloader> {
+        let _ = self.wake.send(Wake::Stop);
+        self.thread.join().ok()
+    }
+}

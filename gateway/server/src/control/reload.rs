@@ -1,0 +1,216 @@
+//! One revision: compiled, its ports opened, swapped in; or refused whole, with the reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use log::{error, info, warn};
+use trysail_routing::compile::{Compiled, Compiler};
+use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use trysail_routing::snapshot::{Listener, Snapshot};
+use trysail_routing::wire::ConfigSet;
+use trysail_upstream::Upstreams;
+
+use super::{Directories, Reading, Wake, changes};
+use crate::listener::{Ports, Prepared};
+use crate::metrics::{Metrics, Reload};
+use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
+use crate::render;
+use crate::settings::Settings;
+
+/// How a revision fared.
+pub(crate) enum Outcome {
+    /// It is in force.
+    Applied,
+    /// It was in force before.
+    Unchanged,
+    /// It has errors; whatever was in force stays. The findings say why.
+    Refused(Diagnostics),
+}
+
+/// Applies revisions, one after another.
+pub(crate) struct Reloader {
+    settings: Settings,
+    compiler: Compiler,
+    seed: u64,
+    active: ActiveCell,
+    ports: Ports,
+    metrics: Arc<Metrics>,
+    /// What was last said of the files, so that it is not said again with every edit.
+    said: BTreeSet<String>,
+    refused: bool,
+}
+
+impl Reloader {
+    pub(crate) fn new(settings: Settings, seed: u64, active: ActiveCell, ports: Ports, metrics: Arc<Metrics>) -> Self {
+        let compiler = Compiler::new(seed);
+        Reloader { settings, compiler, seed, active, ports, metrics, said: BTreeSet::new(), refused: false }
+    }
+
+    /// Gives the ports away, to be drained.
+    pub(crate) fn into_ports(self) -> Ports {
+        self.ports
+    }
+
+    /// Reads the directories and applies them; what happened is in the log.
+    pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
+        let began = Instant::now();
+        let outcome = match directories.read() {
+            Reading::Set(set) => self.apply(&set, began),
+            Reading::Unreadable(findings) => self.refuse(findings),
+        };
+        match outcome {
+            Outcome::Applied => {}
+            Outcome::Unchanged if self.refused || matches!(why, Wake::Asked) => {
+                info!("revision {} is what {} says, and in force", self.active.load().revision.short(), directories.name());
+            }
+            Outcome::Unchanged => {}
+            Outcome::Refused(findings) => self.log_refusal(&findings, &directories.name()),
+        }
+        self.refused = !self.metrics.configuration.is_good();
+    }
+
+    /// Applies one revision, if it has no error.
+    pub(crate) fn apply(&mut self, set: &ConfigSet, began: Instant) -> Outcome {
+        let before = self.active.load_full();
+        let Compiled { snapshot, mut findings } = self.compiler.compile(set, &self.settings.surroundings());
+        if snapshot.objects == 0 && before.snapshot.objects > 0 && !self.settings.allow_empty {
+            let message = format!("there is no object left, where there were {}", before.snapshot.objects);
+            let finding = Diagnostic::new(Code::EMPTY, Severity::Error, None, message);
+            findings.push(finding.hint("the setting allowEmpty: true lets this pass"));
+        }
+        if findings.has_errors() {
+            return self.refuse(findings);
+        }
+        if set.revision == before.revision {
+            self.metrics.configuration.confirmed();
+            self.say(&findings);
+            return Outcome::Unchanged;
+        }
+        let mut prepared = Prepared::default();
+        let bound = self.open_ports(&snapshot.listeners, &mut prepared, &mut findings);
+        if findings.has_errors() {
+            return self.refuse(findings);
+        }
+        let changes = changes::describe(&before.snapshot, &snapshot);
+        self.swap(&before, snapshot, set, bound, prepared);
+        self.say(&findings);
+        let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
+        info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        Outcome::Applied
+    }
+
+    /// The address of every listener, with those that are new bound already.
+    fn open_ports(
+        &self,
+        listeners: &[Listener],
+        prepared: &mut Prepared,
+        findings: &mut Diagnostics,
+    ) -> Vec<(SocketAddr, usize)> {
+        let mut taken: BTreeMap<u16, &Listener> = BTreeMap::new();
+        let mut bound = Vec::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            let key = listener.key;
+            let port = self.settings.ports.get(&key.port).copied().unwrap_or(key.port);
+            let mapped = if port == key.port { String::new() } else { format!(", mapped to {port},") };
+            let refusal = |message: String| {
+                Diagnostic::new(Code::PORT, Severity::Error, Some(listener.origin.clone()), message)
+            };
+            if let Some(other) = taken.get(&port).filter(|other| port > 0 && other.key.port != key.port) {
+                let message = format!("port {}{mapped} is also that of port {} ({})", key.port, other.key.port, other.origin);
+                findings.push(refusal(message).hint("the setting \"ports\" maps each port to one of its own"));
+                continue;
+            }
+            taken.insert(port, listener);
+            let wanted = SocketAddr::new(key.bind.unwrap_or(self.settings.bind), port);
+            let address = match self.ports.address(&key) {
+                Some(address) => Ok(address),
+                None => self.ports.prepare(key, wanted, prepared),
+            };
+            match address {
+                Ok(address) => bound.push((address, index)),
+                Err(error) => {
+                    let finding = refusal(format!("port {key}{mapped} can't be opened on {wanted}: {}", reason(&error)));
+                    let finding = findings.push(finding);
+                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        let hint = format!("map it to one that may be bound: --port {}=8080, or the setting \"ports\"", key.port);
+                        finding.hints.push(hint);
+                    }
+                }
+            }
+        }
+        bound
+    }
+
+    /// Puts a revision in force. The new ports have queues already, and are accepted from after the swap.
+    fn swap(
+        &mut self,
+        before: &Active,
+        snapshot: Snapshot,
+        set: &ConfigSet,
+        bound: Vec<(SocketAddr, usize)>,
+        prepared: Prepared,
+    ) {
+        let upstream = &self.settings.upstream;
+        let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
+        let keep: Vec<_> = snapshot.listeners.iter().map(|listener| listener.key).collect();
+        let opened: Vec<_> = keep.iter().filter(|key| self.ports.address(key).is_none()).copied().collect();
+        let closed = before.snapshot.listeners.iter().map(|listener| listener.key).filter(|key| !keep.contains(key));
+        let closed: Vec<String> = closed.map(|key| key.to_string()).collect();
+        for (address, index) in &bound {
+            let key = snapshot.listeners[*index].key;
+            if opened.contains(&key) {
+                info!("listening {key} → {address} (HTTP)");
+            }
+        }
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
+        self.metrics.configuration.reloaded(Reload::Applied);
+        self.active.store(Arc::new(Active {
+            revision: set.revision.clone(),
+            upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed),
+            peers: Peers::build(&snapshot, times),
+            requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
+            bound,
+            snapshot,
+        }));
+        self.ports.commit(prepared, &keep);
+        if !closed.is_empty() {
+            info!("closed {}", closed.join(", "));
+        }
+    }
+
+    fn refuse(&mut self, findings: Diagnostics) -> Outcome {
+        self.metrics.configuration.reloaded(Reload::Refused);
+        Outcome::Refused(findings)
+    }
+
+    fn log_refusal(&self, findings: &Diagnostics, place: &str) {
+        let active = self.active.load();
+        let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+        let count = render::counts(errors.len() + findings.left_out(), 0);
+        error!("revision refused, {} stays in force: {count} in {place}", active.revision.short());
+        for finding in errors {
+            error!("{}", render::finding(finding, false));
+        }
+    }
+
+    /// Logs the warnings that were not there before.
+    fn say(&mut self, findings: &Diagnostics) {
+        let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
+        let now: BTreeSet<String> = warnings.map(|finding| render::finding(finding, false)).collect();
+        for finding in now.difference(&self.said) {
+            warn!("{finding}");
+        }
+        self.said = now;
+    }
+}
+
+/// What the system says, without the number that it appends.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
