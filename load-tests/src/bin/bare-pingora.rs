@@ -117,6 +117,7 @@ fn main() -> anyhow::Result<()> {
     println!("listening {address}");
     // Nobody sends: the process is stopped by its end.
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    runtime.block_on(service.start_service(Some(fds), stopped, 1));
+    // As many accept loops as threads, as in Trysail.
+    runtime.block_on(service.start_service(Some(fds), stopped, threads));
     Ok(())
 }

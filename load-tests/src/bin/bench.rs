@@ -75,7 +75,12 @@ async fn main() -> ExitCode {
         eprintln!("error: {mistake}");
         return ExitCode::from(2);
     }
-    match bench(&args, &SMALL_KEEPALIVE).await {
+    let ended = tokio::select! {
+        ended = bench(&args, &SMALL_KEEPALIVE) => ended,
+        // Dropping the bench ends the children and removes what was written for them.
+        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

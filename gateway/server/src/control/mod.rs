@@ -15,7 +15,7 @@ use trysail_routing::wire::{ConfigSet, Reader};
 
 pub(crate) use reload::{Outcome, Reloader};
 
-use crate::settings::Settings;
+use crate::settings::{FILE_NAME, Settings};
 
 /// Why the source is asked again.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,10 @@ impl Directories {
         if !listing.readable {
             return Reading::Unreadable(listing.findings);
         }
-        let texts = listing.texts.iter().map(|text| (&text.name, &text.text));
+        // The process's own settings may lie beside the objects, and are none.
+        let settings: Vec<String> = self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
+        let objects = listing.texts.iter().filter(|text| !settings.iter().any(|name| **name == *text.name));
+        let texts = objects.map(|text| (&text.name, &text.text));
         Reading::Set(self.reader.read(texts, listing.findings))
     }
 }

@@ -1,0 +1,117 @@
+//! What a client and an upstream see of the gateway itself: statuses, flags, fields.
+
+use std::net::{SocketAddr, TcpListener};
+
+use trysail_testkit::folder::Folder;
+use trysail_testkit::origin::{Answer, Origin};
+use trysail_testkit::wait::eventually;
+
+use crate::gateway::{Gateway, PATIENCE, Reviews, SEED, service_entry};
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("its address")
+}
+
+#[test]
+fn requests_that_go_nowhere_are_answered_and_flagged_as_istio_does() {
+    let folder = Folder::new();
+    folder.write("seed.yaml", &SEED.replacen("prefix: /reviews", "prefix: /reviews/", 1));
+    folder.write("endpoints.yaml", &service_entry(&[("v1", nobody())]));
+    let gateway = Gateway::start(folder.path());
+    let mut client = gateway.client();
+    let reply = client.get("a", "/elsewhere", &[]).expect("an answer");
+    assert_eq!((reply.status, reply.body.len(), reply.header("server")), (404, 0, Some("trysail")));
+
+    // v1 has an endpoint that refuses, v2 has none; the split gives each its turn.
+    let mut bodies: Vec<String> = (0..2)
+        .map(|_| {
+            let reply = gateway.client().get("a", "/reviews/0", &[]).expect("an answer");
+            assert_eq!(reply.status, 503);
+            reply.text()
+        })
+        .collect();
+    bodies.sort();
+    assert_eq!(
+        bodies,
+        [
+            "no healthy upstream",
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
+        ]
+    );
+    for (flag, code, version) in [("NR", 404, "unknown"), ("UF", 503, "v1"), ("UH", 503, "unknown")] {
+        let labels = [
+            format!("response_flags=\"{flag}\""),
+            format!("response_code=\"{code}\""),
+            format!("destination_version=\"{version}\""),
+        ];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        eventually(PATIENCE, flag, || gateway.sum("istio_requests_total", &labels) == 1.0);
+    }
+}
+
+#[test]
+fn routes_to_nothing_serve_503_where_the_settings_let_them() {
+    let folder = Folder::new();
+    folder.write("seed.yaml", SEED);
+    let gateway = Gateway::spawn(folder.path(), "dangling: serve\n");
+    assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
+    let reply = gateway.client().get("a", "/reviews/0", &[]).expect("an answer");
+    assert_eq!((reply.status, reply.body.len()), (503, 0));
+    eventually(PATIENCE, "NC", || gateway.sum("istio_requests_total", &["response_flags=\"NC\""]) == 1.0);
+}
+
+#[test]
+fn an_upstream_that_breaks_off_is_a_503_or_a_visible_cut() {
+    for (answer, status, flag) in [
+        (Answer::version("v1").cut_after(0), Some(503), "UC"),
+        (Answer::version("v1").body("a long body that is not all sent").cut_after(80), None, "UC"),
+    ] {
+        let origin = Origin::start(answer);
+        let folder = Folder::new();
+        folder.write("seed.yaml", &crate::gateway::weighted(1, 0));
+        folder.write("endpoints.yaml", &service_entry(&[("v1", origin.addr())]));
+        let gateway = Gateway::start(folder.path());
+        let reply = gateway.client().get("a", "/reviews/0", &[]);
+        assert_eq!(reply.as_ref().ok().map(|reply| reply.status), status, "{reply:?}");
+        let label = format!("response_flags=\"{flag}\"");
+        eventually(PATIENCE, flag, || gateway.sum("istio_requests_total", &[&label]) == 1.0);
+    }
+}
+
+#[test]
+fn the_upstream_is_told_who_asked() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    let asked = |headers: &[(&str, &str)]| {
+        let reply = gateway.client().get("shop.test:8080", "/reviews/0?q=1", headers).expect("an answer");
+        let version = reply.version().expect("a version").to_owned();
+        assert_eq!(reply.header("server"), Some("trysail"));
+        reviews.origins[&version].last_request().expect("a request").to_lowercase()
+    };
+    let head = asked(&[("x-forwarded-proto", "https")]);
+    for line in ["get /reviews/0?q=1 http/1.1", "host: shop.test:8080", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http"] {
+        assert!(head.lines().any(|is| is == line), "{line}\n{head}");
+    }
+    let head = asked(&[("x-forwarded-for", "192.0.2.7")]);
+    assert!(head.contains("x-forwarded-for: 192.0.2.7,127.0.0.1"), "{head}");
+}
+
+#[test]
+fn a_body_comes_through_both_ways() {
+    let reviews = Reviews::start(&["v1"]);
+    let large = "x".repeat(300_000);
+    reviews.origins["v1"].set_answer(Answer::version("v1").body(large.as_str()).chunked());
+    let folder = reviews.folder();
+    folder.write("seed-reviews.yaml", &crate::gateway::weighted(1, 0));
+    let gateway = Gateway::start(folder.path());
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        let reply = client.request("POST", "a", "/reviews/0", &[], Some(large.as_bytes())).expect("an answer");
+        assert_eq!((reply.status, reply.body.len()), (200, large.len()));
+    }
+    let received = reviews.origins["v1"].received();
+    assert!(received.len() == 3 && received.iter().all(|request| request.body == large.as_bytes()));
+}
