@@ -19,13 +19,14 @@ pub(crate) fn start() {
     let _ = builder.try_init();
 }
 
-/// Starts logging on a screen, one write for each line, down to `level`.
-pub(crate) fn start_on(level: LevelFilter, out: Box<dyn Write + Send>) {
-    let mut builder = builder(level);
+/// Starts logging on a screen, one write for each line.
+pub(crate) fn start_on(out: Box<dyn Write + Send>) {
+    let mut builder = builder(LevelFilter::Info);
     builder.target(env_logger::Target::Pipe(out));
-    builder.format(|out, record| match record.level() {
-        Level::Error | Level::Warn => writeln!(out, "{:<5} {}", record.level(), record.args()),
-        _ => writeln!(out, "{}", record.args()),
+    builder.format(|out, record| {
+        let level = record.level();
+        let level = if level <= Level::Warn { format!("{level:<5} ") } else { String::new() };
+        writeln!(out, "{}  {level}{}", out.timestamp_seconds().to_string().get(11..19).unwrap_or(""), record.args())
     });
     let _ = builder.try_init();
 }

@@ -1,6 +1,6 @@
 //! Destinations → clusters: host, subset and port resolved, each cluster made once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::registry::{Entry, Registry, selects};
@@ -21,6 +21,8 @@ pub(super) struct Clusters<'s> {
     dangling: Severity,
     made: Vec<Arc<Cluster>>,
     ids: BTreeMap<(ClusterKey, Arc<str>), ClusterId>,
+    /// Hosts for which a ServiceEntry to paste was given; once is enough.
+    offered: BTreeSet<Arc<str>>,
 }
 
 impl<'s> Clusters<'s> {
@@ -29,7 +31,7 @@ impl<'s> Clusters<'s> {
             Dangling::Refuse => Severity::Error,
             Dangling::Serve => Severity::Warning,
         };
-        Clusters { registry, rules, dangling, made: Vec::new(), ids: BTreeMap::new() }
+        Clusters { registry, rules, dangling, made: Vec::new(), ids: BTreeMap::new(), offered: BTreeSet::new() }
     }
 
     pub(super) fn finish(self) -> Vec<Arc<Cluster>> {
@@ -108,31 +110,34 @@ impl<'s> Clusters<'s> {
         })
     }
 
-    fn unknown_host(&self, destination: &At<Destination>, complete: &str, namespace: &str, sink: &mut Sink<'_>) {
+    fn unknown_host(&mut self, destination: &At<Destination>, complete: &Arc<str>, namespace: &str, sink: &mut Sink<'_>) {
         let Destination { host, port, .. } = &destination.value;
-        let message = match host.as_str() == complete {
+        let message = match host.as_str() == &**complete {
             true => format!("there is no host {complete:?}"),
             false => format!("there is no host {complete:?}, which {:?} means in namespace {namespace:?}", host.value),
         };
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
         finding.hints.extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
         let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
-        finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
+        if self.offered.insert(complete.clone()) {
+            finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
+        }
     }
 
     /// A ServiceEntry that makes the host exist, with an endpoint for each subset's labels.
     fn service_entry_to_paste(&self, host: &str, namespace: &str, port: u16) -> String {
         let short = host.split('.').next().unwrap_or(host);
         let mut text = format!(
-            "if it is not written yet, start from this:\n\
+            "if it is not written yet, start from this, with the endpoints' own addresses:\n\
              apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {short}\n  namespace: {namespace}\n\
              spec:\n  hosts: [{host}]\n  resolution: STATIC\n  ports:\n  - {{number: {port}, name: http, protocol: HTTP}}\n  endpoints:\n"
         );
         let none = Vec::new();
         let subsets = self.rules.find(host, namespace).map_or(&none, |rule| &rule.subsets);
-        for subset in subsets {
+        for (index, subset) in subsets.iter().enumerate() {
             let labels: Vec<String> = subset.labels.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();
-            text.push_str(&format!("  - {{address: 192.0.2.1, labels: {{{}}}}}\n", labels.join(", ")));
+            let last = index % 254 + 1;
+            text.push_str(&format!("  - {{address: 192.0.2.{last}, labels: {{{}}}}}\n", labels.join(", ")));
         }
         if subsets.is_empty() {
             text.push_str("  - {address: 192.0.2.1}\n");

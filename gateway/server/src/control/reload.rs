@@ -186,25 +186,43 @@ impl Reloader {
         Outcome::Refused(findings)
     }
 
-    fn log_refusal(&self, findings: &Diagnostics, place: &str) {
+    /// One entry for one refusal: which revision stays, and every error in full.
+    fn log_refusal(&self, findings: &Diagnostics, roots: &str) {
         let active = self.active.load();
         let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
         let count = render::counts(errors.len() + findings.left_out(), 0);
-        error!("revision refused, {} stays in force: {count} in {place}", active.revision.short());
-        for finding in errors {
-            error!("{}", render::finding(finding, false));
-        }
+        let files: BTreeSet<&str> = errors.iter().filter_map(|e| e.origin.as_ref()).map(|o| &*o.piece.file).collect();
+        let place = match files.len() {
+            1 => files.into_iter().collect::<String>(),
+            _ => roots.to_owned(),
+        };
+        let in_full = in_full(errors.iter().take(TOLD).map(|error| render::finding(error, false)));
+        let more = errors.len().saturating_sub(TOLD);
+        let more = if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
+        error!("revision refused, {} stays in force: {count} in {place}{in_full}{more}", active.revision.short());
     }
 
     /// Logs the warnings that were not there before.
     fn say(&mut self, findings: &Diagnostics) {
         let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
         let now: BTreeSet<String> = warnings.map(|finding| render::finding(finding, false)).collect();
-        for finding in now.difference(&self.said) {
-            warn!("{finding}");
+        let new: Vec<String> = now.difference(&self.said).cloned().collect();
+        if !new.is_empty() {
+            let count = render::counts(0, new.len());
+            let more = new.len().saturating_sub(TOLD);
+            let more = if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
+            warn!("{count}, applied all the same{}{more}", in_full(new.into_iter().take(TOLD)));
         }
         self.said = now;
     }
+}
+
+/// Findings that are logged in full; more of them are counted.
+const TOLD: usize = 20;
+
+/// Findings below a log line, each on lines of its own.
+fn in_full(findings: impl Iterator<Item = String>) -> String {
+    findings.map(|finding| format!("\n{finding}")).collect()
 }
 
 /// What the system says, without the number that it appends.

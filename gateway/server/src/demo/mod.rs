@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
 use tokio::runtime::Runtime;
 
 use crate::boot::{self, Running};
@@ -33,7 +34,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// split was exact.
 pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
     let screen = Screen::new();
-    logging::start_on(log::LevelFilter::Warn, Box::new(screen.clone()));
+    logging::start_on(Box::new(screen.clone()));
+    // What a start has to say is in the greeting; what follows is news.
+    log::set_max_level(LevelFilter::Warn);
     let runtime = Runtime::new().map_err(|error| format!("threads can't be started: {error}"))?;
     let folder = Folder::make().map_err(|error| format!("a directory for the demo can't be made: {error}"))?;
     let (backends, addresses) = serve_reviews(&runtime).map_err(|error| format!("reviews can't be served: {error}"))?;
@@ -48,8 +51,12 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
     screen.say(&greeting(gateway, &running, &folder.seed, requests.is_none()));
     let exact = match requests {
         Some(requests) => account(&running, &screen, gateway, requests),
-        None => watch(&running, &screen),
+        None => {
+            log::set_max_level(LevelFilter::Info);
+            watch(&running, &screen)
+        }
     };
+    log::set_max_level(LevelFilter::Warn);
     running.stop();
     runtime.block_on(async {
         for backend in backends {

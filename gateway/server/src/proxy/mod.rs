@@ -20,6 +20,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use trysail_routing::decide::{Decision, Request, decide};
+use trysail_routing::snapshot::ClusterId;
 
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use ctx::Ctx;
@@ -46,7 +47,10 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        match route(session, ctx) {
+        let turn = turn(&ctx.active, session);
+        ctx.cluster = turn.as_ref().ok().copied();
+        let chosen = turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) });
+        match chosen {
             Ok(()) => Ok(false),
             Err(refusal) => {
                 ctx.flag = refusal.flag;
@@ -115,22 +119,20 @@ impl Refusal {
         Refusal { status: 503, flag: Flag::NoHealthyUpstream, body: "no healthy upstream", close: false };
 }
 
-/// Listener, host, route, turn, cluster, endpoint: all that is decided of a request.
-fn route(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let local = session.server_addr().and_then(|address| address.as_inet()).copied();
-    let active = ctx.active.clone();
-    let listener = local.and_then(|local| active.listener(local)).ok_or(Refusal::PORT_GONE)?;
+/// Listener, host, route, turn: the cluster that a request goes to.
+fn turn(active: &Active, session: &Session) -> Result<ClusterId, Refusal> {
+    let local = session.server_addr().and_then(|address| address.as_inet());
+    let listener = local.and_then(|local| active.listener(*local)).ok_or(Refusal::PORT_GONE)?;
     let head = session.req_header();
     let request = Request { authority: authority(head), path: head.uri.path(), headers: &head.headers };
     let Decision::Route(route) = decide(listener, &request) else { return Err(Refusal::NO_ROUTE) };
     let split = route.split();
-    let turn = active.upstreams.ticket(split.id).take(split);
-    let cluster = split.targets[turn].cluster;
-    if active.snapshot.cluster(cluster).service.is_none() {
-        return Err(Refusal::NO_CLUSTER);
+    let target = active.upstreams.ticket(split.id).take(split);
+    let cluster = split.targets[target].cluster;
+    match active.snapshot.cluster(cluster).service {
+        Some(_) => Ok(cluster),
+        None => Err(Refusal::NO_CLUSTER),
     }
-    ctx.cluster = Some(cluster);
-    if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) }
 }
 
 /// The authority of a request: the target's where it has one (HTTP/2, absolute form), else `Host`.
