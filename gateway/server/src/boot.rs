@@ -44,7 +44,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let threads = settings.threads;
-    info!("trysail {}, process {}, {}", env!("CARGO_PKG_VERSION"), std::process::id(), render::counted(threads, "thread"));
+    info!(
+        "trysail {}, process {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        render::counted(threads, "thread")
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| fault(format!("threads can't be started: {error}")))?;
     let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
@@ -110,7 +115,11 @@ impl Running {
     pub(crate) fn stop(self) {
         let began = Instant::now();
         let open = self.connections.open();
-        info!("draining: {}, at most {} s", render::counted(open, "connection"), self.settings.drain.0.as_secs());
+        info!(
+            "draining: {}, at most {} s",
+            render::counted(open, "connection"),
+            self.settings.drain.0.as_secs()
+        );
         if let Some(reloader) = self.follower.stop() {
             let ports = reloader.into_ports();
             self.runtime.block_on(ports.drain(&self.connections, self.settings.drain.0));
@@ -123,7 +132,11 @@ impl Running {
         self.runtime.block_on(own);
         match self.connections.open() {
             0 => info!("stopped after {} ms", began.elapsed().as_millis()),
-            left => info!("stopped after {} ms, {} cut", began.elapsed().as_millis(), render::counted(left, "connection")),
+            left => info!(
+                "stopped after {} ms, {} cut",
+                began.elapsed().as_millis(),
+                render::counted(left, "connection")
+            ),
         }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
@@ -132,7 +145,8 @@ impl Running {
 /// A revision of nothing, to stand before the first.
 fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     let snapshot = Snapshot::default();
-    let times = PeerTimes { connect: settings.upstream.connect_timeout.0, idle: settings.upstream.idle_timeout.0 };
+    let times =
+        PeerTimes { connect: settings.upstream.connect_timeout.0, idle: settings.upstream.idle_timeout.0 };
     Arc::new(ArcSwap::from_pointee(Active {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
@@ -144,7 +158,12 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
 }
 
 /// The gateway's ports, all served by one proxy, so that they share its upstream connections.
-fn ports(settings: &Settings, active: &ActiveCell, connections: &Arc<Connections>, runtime: &Runtime) -> Ports {
+fn ports(
+    settings: &Settings,
+    active: &ActiveCell,
+    connections: &Arc<Connections>,
+    runtime: &Runtime,
+) -> Ports {
     let conf = Arc::new(ServerConf {
         // Pingora multiplies the pool by the threads.
         upstream_keepalive_pool_size: settings.upstream.pool_size.div_ceil(settings.threads),
@@ -170,7 +189,9 @@ where
     let bound = listener::bind(address).map_err(|error| {
         let message = format!("the port for {what} can't be opened on {address}: {error}");
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
-        findings(finding.hint(format!("the setting \"{what}\" gives it another address; port 0 lets the kernel pick one")))
+        findings(finding.hint(format!(
+            "the setting \"{what}\" gives it another address; port 0 lets the kernel pick one"
+        )))
     })?;
     info!("{what} on {}", bound.address);
     Ok(listener::open(bound, app, 1, runtime.handle()))

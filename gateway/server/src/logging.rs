@@ -26,7 +26,12 @@ pub(crate) fn start_on(out: Box<dyn Write + Send>) {
     builder.format(|out, record| {
         let level = record.level();
         let level = if level <= Level::Warn { format!("{level:<5} ") } else { String::new() };
-        writeln!(out, "{}  {level}{}", out.timestamp_seconds().to_string().get(11..19).unwrap_or(""), record.args())
+        writeln!(
+            out,
+            "{}  {level}{}",
+            out.timestamp_seconds().to_string().get(11..19).unwrap_or(""),
+            record.args()
+        )
     });
     let _ = builder.try_init();
 }

@@ -25,7 +25,8 @@ pub(crate) fn finding(finding: &Diagnostic, colour: bool) -> String {
     let hints = finding.hints.iter().map(|hint| Level::HELP.message(hint.as_str()));
     match &excerpt {
         Some(excerpt) => {
-            let snippet = Snippet::source(excerpt.line.as_str()).line_start(excerpt.number).path(excerpt.file.as_str());
+            let snippet =
+                Snippet::source(excerpt.line.as_str()).line_start(excerpt.number).path(excerpt.file.as_str());
             let mark = AnnotationKind::Primary.span(excerpt.from..excerpt.to).label(what.as_str());
             renderer.render(&[title.element(snippet.annotation(mark)).elements(hints)])
         }
@@ -73,7 +74,8 @@ pub(crate) fn counts(errors: usize, warnings: usize) -> String {
         1 => Some(format!("1 {word}")),
         _ => Some(format!("{} {word}s", thousands(count as u64))),
     };
-    let parts: Vec<String> = [plural(errors, "error"), plural(warnings, "warning")].into_iter().flatten().collect();
+    let parts: Vec<String> =
+        [plural(errors, "error"), plural(warnings, "warning")].into_iter().flatten().collect();
     parts.join(", ")
 }
 

@@ -156,7 +156,8 @@ impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-        let milliseconds = with_unit(text, &units).ok_or(format!("{text:?} is not a time; write 500ms, 10s, 5m or 1h"))?;
+        let milliseconds =
+            with_unit(text, &units).ok_or(format!("{text:?} is not a time; write 500ms, 10s, 5m or 1h"))?;
         Ok(Span(Duration::from_millis(milliseconds)))
     }
 }
@@ -165,7 +166,9 @@ impl FromStr for Bytes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-        with_unit(text, &units).map(Bytes).ok_or(format!("{text:?} is not a size; write 512B, 64KiB, 16MiB or 1GiB"))
+        with_unit(text, &units)
+            .map(Bytes)
+            .ok_or(format!("{text:?} is not a size; write 512B, 64KiB, 16MiB or 1GiB"))
     }
 }
 
@@ -197,7 +200,8 @@ impl FromStr for PortPair {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let pair = text.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-        let (from, to) = pair.filter(|(from, _)| *from > 0).ok_or(format!("{text:?} is not a port map; write 80=8080"))?;
+        let (from, to) =
+            pair.filter(|(from, _)| *from > 0).ok_or(format!("{text:?} is not a port map; write 80=8080"))?;
         Ok(PortPair(from, to))
     }
 }
@@ -218,7 +222,12 @@ impl Settings {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(&path).map_err(|error| {
                     let message = format!("the settings can't be read: {error}");
-                    Box::new(Diagnostic::new(Code::UNREADABLE, Severity::Error, Some(Origin::file(&name)), message))
+                    Box::new(Diagnostic::new(
+                        Code::UNREADABLE,
+                        Severity::Error,
+                        Some(Origin::file(&name)),
+                        message,
+                    ))
                 })?;
                 Self::parse(&name, &text)
             }

@@ -24,7 +24,9 @@ impl ServeHttp for MetricsPort {
             Err(refused) => *refused,
             Ok("/metrics" | "/stats/prometheus") => match self.0.text() {
                 Ok(text) => answer(StatusCode::OK, Metrics::CONTENT_TYPE, text),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n")),
+                Err(error) => {
+                    text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n"))
+                }
             },
             Ok(_) => text(StatusCode::NOT_FOUND, "here are /metrics and /stats/prometheus\n"),
         }

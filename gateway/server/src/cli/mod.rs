@@ -18,8 +18,16 @@ use crate::settings::{PortPair, Settings};
 ///
 /// For example: trysail run --config conf/ --port 80=8080
 #[derive(Debug, Parser)]
-#[command(name = "trysail", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 it is fine; 1 what was asked about is not fine; 2 it was asked wrongly.")]
+#[command(
+    name = "trysail",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 it is fine; 1 what was asked about is not fine; 2 it was asked wrongly."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -14,7 +14,9 @@ pub(super) fn describe(before: &Snapshot, after: &Snapshot) -> String {
     for (name, route) in &new {
         match old.get(name) {
             None => told.push(format!("{name} added: {}", shares(after, route))),
-            Some(was) => told.extend(weights(before, was, after, route).map(|change| format!("{name} {change}"))),
+            Some(was) => {
+                told.extend(weights(before, was, after, route).map(|change| format!("{name} {change}")))
+            }
         }
     }
     told.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{name} removed")));

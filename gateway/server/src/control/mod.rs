@@ -50,7 +50,8 @@ impl Directories {
             objects: settings.limits.objects,
         };
         let reader = Reader::new(&settings.namespace, limits);
-        let limits = directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
+        let limits =
+            directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
         Directories { roots, limits, reader }
     }
 
@@ -67,7 +68,8 @@ impl Directories {
             return Reading::Unreadable(listing.findings);
         }
         // The process's own settings may lie beside the objects, and are none.
-        let settings: Vec<String> = self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
+        let settings: Vec<String> =
+            self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
         let objects = listing.texts.iter().filter(|text| !settings.iter().any(|name| **name == *text.name));
         let texts = objects.map(|text| (&text.name, &text.text));
         Reading::Set(self.reader.read(texts, listing.findings))

@@ -43,7 +43,13 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    pub(crate) fn new(settings: Settings, seed: u64, active: ActiveCell, ports: Ports, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        seed: u64,
+        active: ActiveCell,
+        ports: Ports,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let compiler = Compiler::new(seed);
         Reloader { settings, compiler, seed, active, ports, metrics, said: BTreeSet::new(), refused: false }
     }
@@ -63,7 +69,11 @@ impl Reloader {
         match outcome {
             Outcome::Applied => {}
             Outcome::Unchanged if self.refused || matches!(why, Wake::Asked) => {
-                info!("revision {} is what {} says, and in force", self.active.load().revision.short(), directories.name());
+                info!(
+                    "revision {} is what {} says, and in force",
+                    self.active.load().revision.short(),
+                    directories.name()
+                );
             }
             Outcome::Unchanged => {}
             Outcome::Refused(findings) => self.log_refusal(&findings, &directories.name()),
@@ -118,8 +128,12 @@ impl Reloader {
                 Diagnostic::new(Code::PORT, Severity::Error, Some(listener.origin.clone()), message)
             };
             if let Some(other) = taken.get(&port).filter(|other| port > 0 && other.key.port != key.port) {
-                let message = format!("port {}{mapped} is also that of port {} ({})", key.port, other.key.port, other.origin);
-                findings.push(refusal(message).hint("the setting \"ports\" maps each port to one of its own"));
+                let message = format!(
+                    "port {}{mapped} is also that of port {} ({})",
+                    key.port, other.key.port, other.origin
+                );
+                findings
+                    .push(refusal(message).hint("the setting \"ports\" maps each port to one of its own"));
                 continue;
             }
             taken.insert(port, listener);
@@ -131,10 +145,16 @@ impl Reloader {
             match address {
                 Ok(address) => bound.push((address, index)),
                 Err(error) => {
-                    let finding = refusal(format!("port {key}{mapped} can't be opened on {wanted}: {}", reason(&error)));
+                    let finding = refusal(format!(
+                        "port {key}{mapped} can't be opened on {wanted}: {}",
+                        reason(&error)
+                    ));
                     let finding = findings.push(finding);
                     if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        let hint = format!("map it to one that may be bound: --port {}=8080, or the setting \"ports\"", key.port);
+                        let hint = format!(
+                            "map it to one that may be bound: --port {}=8080, or the setting \"ports\"",
+                            key.port
+                        );
                         finding.hints.push(hint);
                     }
                 }
@@ -156,7 +176,8 @@ impl Reloader {
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let keep: Vec<_> = snapshot.listeners.iter().map(|listener| listener.key).collect();
         let opened: Vec<_> = keep.iter().filter(|key| self.ports.address(key).is_none()).copied().collect();
-        let closed = before.snapshot.listeners.iter().map(|listener| listener.key).filter(|key| !keep.contains(key));
+        let closed =
+            before.snapshot.listeners.iter().map(|listener| listener.key).filter(|key| !keep.contains(key));
         let closed: Vec<String> = closed.map(|key| key.to_string()).collect();
         for (address, index) in &bound {
             let key = snapshot.listeners[*index].key;
@@ -164,7 +185,8 @@ impl Reloader {
                 info!("listening {key} → {address} (HTTP)");
             }
         }
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        let timestamp =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
         self.active.store(Arc::new(Active {
@@ -191,15 +213,20 @@ impl Reloader {
         let active = self.active.load();
         let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
         let count = render::counts(errors.len() + findings.left_out(), 0);
-        let files: BTreeSet<&str> = errors.iter().filter_map(|e| e.origin.as_ref()).map(|o| &*o.piece.file).collect();
+        let files: BTreeSet<&str> =
+            errors.iter().filter_map(|e| e.origin.as_ref()).map(|o| &*o.piece.file).collect();
         let place = match files.len() {
             1 => files.into_iter().collect::<String>(),
             _ => roots.to_owned(),
         };
         let in_full = in_full(errors.iter().take(TOLD).map(|error| render::finding(error, false)));
         let more = errors.len().saturating_sub(TOLD);
-        let more = if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
-        error!("revision refused, {} stays in force: {count} in {place}{in_full}{more}", active.revision.short());
+        let more =
+            if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
+        error!(
+            "revision refused, {} stays in force: {count} in {place}{in_full}{more}",
+            active.revision.short()
+        );
     }
 
     /// Logs the warnings that were not there before.
@@ -210,7 +237,8 @@ impl Reloader {
         if !new.is_empty() {
             let count = render::counts(0, new.len());
             let more = new.len().saturating_sub(TOLD);
-            let more = if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
+            let more =
+                if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
             warn!("{count}, applied all the same{}{more}", in_full(new.into_iter().take(TOLD)));
         }
         self.said = now;

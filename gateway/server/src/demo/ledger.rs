@@ -75,7 +75,10 @@ impl Ledger {
     pub(super) fn settle(&self, rows: &[Row]) -> (String, bool) {
         let answered: u64 = self.by_version.values().sum();
         let weights: u64 = rows.iter().map(|row| row.weight).sum();
-        let mut text = format!("{:<8}{:>12}{:>12}{:>12}{:>12}\n", "version", "configured", "share of", "answered", "counted");
+        let mut text = format!(
+            "{:<8}{:>12}{:>12}{:>12}{:>12}\n",
+            "version", "configured", "share of", "answered", "counted"
+        );
         let mut exact = self.failed == 0;
         for row in rows {
             let got = self.by_version.get(row.version.as_str()).copied().unwrap_or(0);
@@ -92,11 +95,13 @@ impl Ledger {
             ));
         }
         // An answer from a version that the route does not name would be missing above.
-        exact &= answered == rows.iter().filter_map(|row| self.by_version.get(row.version.as_str())).sum::<u64>();
+        exact &=
+            answered == rows.iter().filter_map(|row| self.by_version.get(row.version.as_str())).sum::<u64>();
         if let Some(failure) = &self.first_failure {
             text.push_str(&format!("{} failed, the first: {failure}\n", thousands(self.failed)));
         }
-        let verdict = if exact { "exact: every version is within one request of its share" } else { "NOT exact" };
+        let verdict =
+            if exact { "exact: every version is within one request of its share" } else { "NOT exact" };
         text.push_str(&format!("{} requests, {verdict}\n", thousands(answered + self.failed)));
         (text, exact)
     }

@@ -38,14 +38,20 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
     // What a start has to say is in the greeting; what follows is news.
     log::set_max_level(LevelFilter::Warn);
     let runtime = Runtime::new().map_err(|error| format!("threads can't be started: {error}"))?;
-    let folder = Folder::make().map_err(|error| format!("a directory for the demo can't be made: {error}"))?;
-    let (backends, addresses) = serve_reviews(&runtime).map_err(|error| format!("reviews can't be served: {error}"))?;
-    folder.write_endpoints(&addresses).map_err(|error| format!("the demo's files can't be written: {error}"))?;
+    let folder =
+        Folder::make().map_err(|error| format!("a directory for the demo can't be made: {error}"))?;
+    let (backends, addresses) =
+        serve_reviews(&runtime).map_err(|error| format!("reviews can't be served: {error}"))?;
+    folder
+        .write_endpoints(&addresses)
+        .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
-    let running = boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|findings| {
-        let lines: Vec<String> = findings.iter().map(|finding| crate::render::finding(finding, false)).collect();
-        lines.join("\n\n")
-    })?;
+    let running =
+        boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|findings| {
+            let lines: Vec<String> =
+                findings.iter().map(|finding| crate::render::finding(finding, false)).collect();
+            lines.join("\n\n")
+        })?;
     let gateway = running.active.load().bound.first().map(|(address, _)| *address);
     let gateway = gateway.ok_or("the seed opens no port")?;
     screen.say(&greeting(gateway, &running, &folder.seed, requests.is_none()));
@@ -121,7 +127,11 @@ fn watch(running: &Running, screen: &Screen) -> bool {
             let active = running.active.load_full();
             let lines = table::lines(&active, &since.rows(&active));
             if lines != shown {
-                let hint = if screen.is_terminal() { vec![String::new(), "Ctrl-C ends it.".to_owned()] } else { vec![] };
+                let hint = if screen.is_terminal() {
+                    vec![String::new(), "Ctrl-C ends it.".to_owned()]
+                } else {
+                    vec![]
+                };
                 screen.table(lines.iter().cloned().chain(hint).collect());
                 shown = lines;
             }
@@ -175,10 +185,11 @@ impl Folder {
 
     /// A ServiceEntry for the three versions at the ports that the kernel gave them.
     fn write_endpoints(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        let mut text = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: reviews\nspec:\n  \
+        let mut text =
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: reviews\nspec:\n  \
                         hosts: [reviews.default.svc.cluster.local]\n  resolution: STATIC\n  ports:\n  \
                         - {number: 9080, name: http, protocol: HTTP}\n  endpoints:\n"
-            .to_owned();
+                .to_owned();
         for (reviews, address) in reviews::VERSIONS.iter().zip(addresses) {
             let (ip, port, version) = (address.ip(), address.port(), reviews.version);
             text.push_str(&format!(

@@ -24,8 +24,13 @@ impl ServeHttp for Reviews {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let path = session.req_header().uri.path();
         let (status, body) = match path.strip_prefix("/reviews/") {
-            Some(id) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) => (StatusCode::OK, self.reviews(id)),
-            _ => (StatusCode::NOT_FOUND, format!("{{\"error\": \"try /reviews/0 (reviews-{})\"}}", self.version)),
+            Some(id) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) => {
+                (StatusCode::OK, self.reviews(id))
+            }
+            _ => (
+                StatusCode::NOT_FOUND,
+                format!("{{\"error\": \"try /reviews/0 (reviews-{})\"}}", self.version),
+            ),
         };
         let mut response = Response::new(body.into_bytes());
         *response.status_mut() = status;

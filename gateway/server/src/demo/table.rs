@@ -34,7 +34,11 @@ impl Since {
         }
         let since = |row: Row| {
             let (requests, errors) = self.before.get(&row.version).copied().unwrap_or_default();
-            Row { requests: row.requests.saturating_sub(requests), errors: row.errors.saturating_sub(errors), ..row }
+            Row {
+                requests: row.requests.saturating_sub(requests),
+                errors: row.errors.saturating_sub(errors),
+                ..row
+            }
         };
         rows.into_iter().map(since).collect()
     }
@@ -58,8 +62,17 @@ pub(super) fn lines(active: &Active, rows: &[Row]) -> Vec<String> {
     let Some(route) = active.snapshot.splits.first() else { return vec!["no route".to_owned()] };
     let (weights, requests) = (sum(rows, |row| row.weight), sum(rows, |row| row.requests));
     let mut lines = vec![
-        format!("{}   {}:{}   revision {}", route.name, route.origin.piece.file, route.origin.line(), active.revision.short()),
-        format!("{:<8}{:>12}{:>12}  {:<BAR$}{:>12}{:>10}", "", "configured", "observed", "", "requests", "errors"),
+        format!(
+            "{}   {}:{}   revision {}",
+            route.name,
+            route.origin.piece.file,
+            route.origin.line(),
+            active.revision.short()
+        ),
+        format!(
+            "{:<8}{:>12}{:>12}  {:<BAR$}{:>12}{:>10}",
+            "", "configured", "observed", "", "requests", "errors"
+        ),
     ];
     for row in rows {
         let percent = |part: u64, whole: u64| match whole {

@@ -118,7 +118,11 @@ pub(crate) struct Prepared {
 
 impl Ports {
     /// No ports yet; connections will be served by what `room` makes.
-    pub(crate) fn new(room: impl Fn() -> Room + Send + Sync + 'static, tasks: usize, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        room: impl Fn() -> Room + Send + Sync + 'static,
+        tasks: usize,
+        runtime: Handle,
+    ) -> Self {
         Ports { room: Arc::new(room), tasks, runtime, open: BTreeMap::new() }
     }
 
@@ -128,7 +132,12 @@ impl Ports {
     }
 
     /// Binds a new port, so that connections queue up on it, and gives its real address.
-    pub(crate) fn prepare(&self, key: ListenerKey, address: SocketAddr, prepared: &mut Prepared) -> io::Result<SocketAddr> {
+    pub(crate) fn prepare(
+        &self,
+        key: ListenerKey,
+        address: SocketAddr,
+        prepared: &mut Prepared,
+    ) -> io::Result<SocketAddr> {
         let bound = bind(address)?;
         let address = bound.address;
         prepared.new.push((key, bound));

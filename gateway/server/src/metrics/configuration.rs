@@ -52,11 +52,15 @@ const WEIGHT: &str = "trysail_route_configured_weight";
 impl Configuration {
     pub(super) fn new() -> prometheus::Result<Self> {
         let reloads = |result| {
-            let opts = Opts::new("trysail_config_reloads_total", "Revisions that were read, by what became of them.");
+            let opts = Opts::new(
+                "trysail_config_reloads_total",
+                "Revisions that were read, by what became of them.",
+            );
             IntCounter::with_opts(opts.const_label("result", result))
         };
         let gauge = |name: &str, help: &str| IntGauge::with_opts(Opts::new(name, help));
-        let desc = |name: &str, help: &str| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
+        let desc =
+            |name: &str, help: &str| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
         Ok(Configuration {
             applied: reloads("applied")?,
             refused: reloads("refused")?,
@@ -69,7 +73,10 @@ impl Configuration {
                 "When the revision in force was applied, in seconds since 1970.",
             )?,
             objects: gauge("trysail_config_objects", "Objects in the revision in force.")?,
-            revision: desc(REVISION, "The revision in force, by the first eight digits of its hash; always 1.")?,
+            revision: desc(
+                REVISION,
+                "The revision in force, by the first eight digits of its hash; always 1.",
+            )?,
             weight: desc(WEIGHT, "The weight of each target of a route, as configured.")?,
             now: Mutex::default(),
         })
@@ -114,7 +121,8 @@ pub(super) struct Collected(pub(super) Arc<Configuration>);
 
 impl Collector for Collected {
     fn desc(&self) -> Vec<&Desc> {
-        let simple: [&dyn Collector; 4] = [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
+        let simple: [&dyn Collector; 4] =
+            [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
         let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
         descs.extend(self.0.refused.desc());
         descs.extend([&self.0.revision, &self.0.weight]);
@@ -127,13 +135,23 @@ impl Collector for Collected {
         for mut refused in all.refused.collect() {
             families[0].mut_metric().extend(refused.take_metric());
         }
-        families.extend([&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect));
+        families.extend(
+            [&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect),
+        );
         let now = all.now.lock();
-        families.push(family(REVISION, &all.revision, [(super::labels(&[("revision", &now.revision)]), 1.0)]));
+        families.push(family(
+            REVISION,
+            &all.revision,
+            [(super::labels(&[("revision", &now.revision)]), 1.0)],
+        ));
         let weights = now.weights.iter().map(|weight| {
             let port = weight.port.to_string();
-            let pairs =
-                [("destination", &*weight.host), ("port", &port), ("route", &weight.route), ("subset", &weight.subset)];
+            let pairs = [
+                ("destination", &*weight.host),
+                ("port", &port),
+                ("route", &weight.route),
+                ("subset", &weight.subset),
+            ];
             (super::labels(&pairs), f64::from(weight.weight))
         });
         families.push(family(WEIGHT, &all.weight, weights));

@@ -20,7 +20,8 @@ use super::flag::Flag;
 const GRACE: Duration = Duration::from_secs(600);
 
 /// Statuses that have an atomic of their own. Others, and whatever has a flag, are rare and share a lock.
-const COMMON: [u16; 17] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 409, 422, 429, 500, 503];
+const COMMON: [u16; 17] =
+    [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 409, 422, 429, 500, 503];
 
 /// Where a status stands in [`COMMON`]; `COMMON.len()` for those that do not.
 const SLOTS: [u8; 600] = {
@@ -76,7 +77,8 @@ impl Requests {
 
     /// Every count over zero, with its status and flag.
     fn counts(&self) -> Vec<(u16, Flag, u64)> {
-        let common = COMMON.iter().zip(&self.common).map(|(code, n)| (*code, Flag::None, n.load(Ordering::Relaxed)));
+        let common =
+            COMMON.iter().zip(&self.common).map(|(code, n)| (*code, Flag::None, n.load(Ordering::Relaxed)));
         let mut counts: Vec<_> = common.filter(|(_, _, count)| *count > 0).collect();
         counts.extend(self.rare.lock().iter().map(|((code, flag), count)| (*code, *flag, *count)));
         counts
@@ -153,7 +155,9 @@ impl Traffic {
         let mut handle = |service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>| {
             let service = service.map(|service| (service.host.clone(), service.namespace.clone()));
             let key = Key { service, workload: workload.cloned() };
-            let one = series.entry(key).or_insert_with(|| Series { requests: Arc::new(Requests::new()), gone: None });
+            let one = series
+                .entry(key)
+                .or_insert_with(|| Series { requests: Arc::new(Requests::new()), gone: None });
             one.gone = None;
             one.requests.clone()
         };
@@ -171,7 +175,8 @@ impl Traffic {
 
     /// Istio's labels for one count. Every label is on every series; a value that is not known is `unknown`.
     fn metric(&self, key: &Key, status: u16, flag: Flag, count: u64) -> Metric {
-        let known = |value: &Arc<str>| if value.is_empty() { "unknown".to_owned() } else { value.to_string() };
+        let known =
+            |value: &Arc<str>| if value.is_empty() { "unknown".to_owned() } else { value.to_string() };
         let of = |field: fn(&Workload) -> &Arc<str>| {
             key.workload.as_ref().map_or_else(|| "unknown".to_owned(), |workload| known(field(workload)))
         };
@@ -179,7 +184,8 @@ impl Traffic {
             Some((host, namespace)) => (host.to_string(), namespace.to_string()),
             None => ("unknown".to_owned(), "unknown".to_owned()),
         };
-        let service_name = match host.strip_suffix(".svc.cluster.local").and_then(|rest| rest.split_once('.')) {
+        let service_name = match host.strip_suffix(".svc.cluster.local").and_then(|rest| rest.split_once('.'))
+        {
             Some((name, _)) => name.to_owned(),
             None => host.clone(),
         };
@@ -255,7 +261,9 @@ mod tests {
     #[test]
     fn every_status_and_flag_is_counted_once() {
         let requests = Requests::new();
-        for (status, flag) in [(200, Flag::None), (200, Flag::None), (418, Flag::None), (0, Flag::None), (999, Flag::None)] {
+        for (status, flag) in
+            [(200, Flag::None), (200, Flag::None), (418, Flag::None), (0, Flag::None), (999, Flag::None)]
+        {
             requests.count(status, flag);
         }
         requests.count(200, Flag::UpstreamTimeout);
@@ -267,7 +275,8 @@ mod tests {
 
     #[test]
     fn series_outlive_reloads_and_end_after_a_grace() {
-        let traffic = Traffic::new(Source { name: "gw".to_owned(), namespace: "default".to_owned() }).unwrap();
+        let traffic =
+            Traffic::new(Source { name: "gw".to_owned(), namespace: "default".to_owned() }).unwrap();
         let start = Instant::now();
         let first = traffic.bind(&Snapshot::default(), start);
         first.of(None, None).count(404, Flag::NoRoute);

@@ -49,7 +49,8 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let turn = turn(&ctx.active, session);
         ctx.cluster = turn.as_ref().ok().copied();
-        let chosen = turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) });
+        let chosen =
+            turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) });
         match chosen {
             Ok(()) => Ok(false),
             Err(refusal) => {
@@ -74,11 +75,21 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(ctx.active.peers.get(cluster, endpoint).clone()))
     }
 
-    async fn upstream_request_filter(&self, session: &mut Session, request: &mut RequestHeader, _: &mut Ctx) -> Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        _: &mut Ctx,
+    ) -> Result<()> {
         headers::forwarded(session, request)
     }
 
-    async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, _: &mut Ctx) -> Result<()> {
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Ctx,
+    ) -> Result<()> {
         self.server.put(response)
     }
 

@@ -21,7 +21,9 @@ impl Outcome {
         match self.reason {
             "" => String::new(),
             "response timeout" => "upstream request timeout".to_owned(),
-            reason => format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}"),
+            reason => {
+                format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
+            }
         }
     }
 }
@@ -29,29 +31,33 @@ impl Outcome {
 /// The outcome of a request that ended with `error`.
 pub(crate) fn of(error: &Error) -> Outcome {
     use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, H1Error, H2Error, HTTPStatus,
-        InvalidCert, InvalidH2, InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure,
-        TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, H1Error, H2Error,
+        HTTPStatus, InvalidCert, InvalidH2, InvalidHTTPHeader, ReadError, ReadTimedout, SocketError,
+        TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let outcome = |status, flag, reason| Outcome { status, flag, reason };
     match (&error.esource, &error.etype) {
         (_, HTTPStatus(status)) => outcome(*status, Flag::None, ""),
-        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | H2Error | ReadTimedout | WriteTimedout) => {
-            outcome(0, Flag::DownstreamConnectionTermination, "")
-        }
+        (
+            ErrorSource::Downstream,
+            ConnectionClosed | ReadError | WriteError | H2Error | ReadTimedout | WriteTimedout,
+        ) => outcome(0, Flag::DownstreamConnectionTermination, ""),
         (ErrorSource::Downstream, _) => outcome(400, Flag::DownstreamProtocolError, ""),
         (_, ConnectTimedout | TLSHandshakeTimedout) => {
             outcome(503, Flag::UpstreamConnectionFailure, "connection timeout")
         }
-        (_, ConnectRefused | ConnectNoRoute | ConnectError | SocketError | TLSHandshakeFailure | InvalidCert) => {
-            outcome(503, Flag::UpstreamConnectionFailure, "remote connection failure")
-        }
+        (
+            _,
+            ConnectRefused | ConnectNoRoute | ConnectError | SocketError | TLSHandshakeFailure | InvalidCert,
+        ) => outcome(503, Flag::UpstreamConnectionFailure, "remote connection failure"),
         (_, ReadTimedout | WriteTimedout) => outcome(504, Flag::UpstreamTimeout, "response timeout"),
         (_, ConnectionClosed | ReadError | WriteError) => {
             outcome(503, Flag::UpstreamConnectionTermination, "connection termination")
         }
         (_, H2Error) => outcome(503, Flag::UpstreamReset, "remote reset"),
-        (_, InvalidHTTPHeader | InvalidH2 | H1Error) => outcome(502, Flag::UpstreamProtocolError, "protocol error"),
+        (_, InvalidHTTPHeader | InvalidH2 | H1Error) => {
+            outcome(502, Flag::UpstreamProtocolError, "protocol error")
+        }
         _ => outcome(500, Flag::None, ""),
     }
 }

@@ -92,7 +92,12 @@ fn the_upstream_is_told_who_asked() {
         reviews.origins[&version].last_request().expect("a request").to_lowercase()
     };
     let head = asked(&[("x-forwarded-proto", "https")]);
-    for line in ["get /reviews/0?q=1 http/1.1", "host: shop.test:8080", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http"] {
+    for line in [
+        "get /reviews/0?q=1 http/1.1",
+        "host: shop.test:8080",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+    ] {
         assert!(head.lines().any(|is| is == line), "{line}\n{head}");
     }
     let head = asked(&[("x-forwarded-for", "192.0.2.7")]);
@@ -109,7 +114,8 @@ fn a_body_comes_through_both_ways() {
     let gateway = Gateway::start(folder.path());
     let mut client = gateway.client();
     for _ in 0..3 {
-        let reply = client.request("POST", "a", "/reviews/0", &[], Some(large.as_bytes())).expect("an answer");
+        let reply =
+            client.request("POST", "a", "/reviews/0", &[], Some(large.as_bytes())).expect("an answer");
         assert_eq!((reply.status, reply.body.len()), (200, large.len()));
     }
     let received = reviews.origins["v1"].received();

@@ -25,7 +25,12 @@ fn check_answers_by_exit_code_and_in_words() {
     let broken = broken.to_str().expect("UTF-8");
     for (arguments, code, out, err) in [
         (vec!["check", example], 0, "2 files, 4 objects, 1 route on 1 port. It would be applied.", ""),
-        (vec!["check", broken], 1, "error[IST0101]: there is no host \"reviews.default.svc.cluster.local\"", ""),
+        (
+            vec!["check", broken],
+            1,
+            "error[IST0101]: there is no host \"reviews.default.svc.cluster.local\"",
+            "",
+        ),
         (vec!["check", path, "-o", "json"], 1, "\"code\": \"IST0101\"", ""),
         (vec!["check", "/nowhere/at/all"], 2, "", "there is no /nowhere/at/all"),
         (vec!["check"], 2, "", "required"),
@@ -37,7 +42,13 @@ fn check_answers_by_exit_code_and_in_words() {
         (vec!["--help"], 0, "trysail run --config", ""),
     ] {
         let output = trysail(&arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}\n{}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         assert!(text(&output.stdout).contains(out), "{arguments:?}: {}", text(&output.stdout));
         assert!(text(&output.stderr).contains(err), "{arguments:?}: {}", text(&output.stderr));
     }

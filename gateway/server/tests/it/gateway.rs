@@ -37,9 +37,20 @@ impl Gateway {
         let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
         folder.write("settings.yaml", &format!("{own}{settings}"));
         let settings = folder.path().join("settings.yaml");
-        let arguments = ["run", "--config", text(config), "--settings", text(&settings), "--port", "80=0", "--port", "81=0"];
+        let arguments = [
+            "run",
+            "--config",
+            text(config),
+            "--settings",
+            text(&settings),
+            "--port",
+            "80=0",
+            "--port",
+            "81=0",
+        ];
         let nothing: [(&str, &str); 0] = [];
-        let process = Process::spawn(Path::new(env!("CARGO_BIN_EXE_trysail")), arguments, nothing).expect("trysail starts");
+        let process = Process::spawn(Path::new(env!("CARGO_BIN_EXE_trysail")), arguments, nothing)
+            .expect("trysail starts");
         Gateway { process, _settings: folder }
     }
 
@@ -77,7 +88,8 @@ impl Gateway {
         let samples = text.lines().filter(|line| line.starts_with(name));
         let sample = |line: &str| {
             let (labels, value) = line[name.len()..].rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then(|| (labels.to_owned(), value.parse().expect("a number")))
+            (labels.is_empty() || labels.starts_with('{'))
+                .then(|| (labels.to_owned(), value.parse().expect("a number")))
         };
         samples.filter_map(sample).collect()
     }
@@ -85,7 +97,11 @@ impl Gateway {
     /// The sum of one metric over the samples whose labels contain all of `wanted`.
     pub(crate) fn sum(&self, name: &str, wanted: &[&str]) -> f64 {
         let samples = self.metric(name);
-        samples.iter().filter(|(labels, _)| wanted.iter().all(|w| labels.contains(w))).map(|(_, value)| value).sum()
+        samples
+            .iter()
+            .filter(|(labels, _)| wanted.iter().all(|w| labels.contains(w)))
+            .map(|(_, value)| value)
+            .sum()
     }
 }
 
@@ -123,10 +139,11 @@ impl Reviews {
 
 /// A ServiceEntry for reviews with these endpoints.
 pub(crate) fn service_entry(endpoints: &[(&str, SocketAddr)]) -> String {
-    let mut text = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: reviews\nspec:\n  \
+    let mut text =
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: reviews\nspec:\n  \
                     hosts: [reviews.default.svc.cluster.local]\n  resolution: STATIC\n  ports:\n  \
                     - {number: 9080, name: http, protocol: HTTP}\n  endpoints:\n"
-        .to_owned();
+            .to_owned();
     for (version, address) in endpoints {
         text.push_str(&format!(
             "  - {{address: {}, ports: {{http: {}}}, labels: {{version: {version}}}}}\n",

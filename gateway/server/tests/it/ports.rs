@@ -11,7 +11,8 @@ use crate::gateway::{Gateway, PATIENCE, Reviews, SEED};
 
 /// The seed with a second server on port 81.
 fn with_second_port() -> String {
-    let server = "  - port:\n      number: 81\n      name: http-81\n      protocol: HTTP\n    hosts:\n    - \"*\"\n";
+    let server =
+        "  - port:\n      number: 81\n      name: http-81\n      protocol: HTTP\n    hosts:\n    - \"*\"\n";
     SEED.replacen("    hosts:\n    - \"*\"\n", &format!("    hosts:\n    - \"*\"\n{server}"), 1)
 }
 
@@ -20,7 +21,8 @@ fn a_port_comes_and_goes_under_load_on_another() {
     let reviews = Reviews::start(&["v1", "v2"]);
     let folder = reviews.folder();
     let gateway = Gateway::start(folder.path());
-    let load = Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(2).max_time(PATIENCE * 4).start();
+    let load =
+        Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(2).max_time(PATIENCE * 4).start();
     for _ in 0..10 {
         gateway.after(|| folder.write("seed-reviews.yaml", &with_second_port()), "in force after");
         let second: SocketAddr = gateway.logged("listening 81 → ");
@@ -30,7 +32,9 @@ fn a_port_comes_and_goes_under_load_on_another() {
         // On a connection that outlived its port the new revision decides: there is no such port.
         let reply = kept.get("a", "/reviews/0", &[]).expect("an answer");
         assert_eq!((reply.status, reply.header("connection")), (404, Some("close")));
-        trysail_testkit::wait::eventually(PATIENCE, "the port is closed", || Client::connect(second).is_err());
+        trysail_testkit::wait::eventually(PATIENCE, "the port is closed", || {
+            Client::connect(second).is_err()
+        });
     }
     load.stop().assert_all_good();
 }
@@ -46,7 +50,12 @@ fn a_port_in_use_is_a_finding_at_start_and_at_reload() {
     let second = with_second_port().replace("81", "82");
     gateway.after(|| folder.write("seed-reviews.yaml", &second), "error[TRY0008]");
     let said = gateway.process.lines().join("\n");
-    assert!(said.contains(&format!("port 82, mapped to {port}, can't be opened on 127.0.0.1:{port}: address already in use")), "{said}");
+    assert!(
+        said.contains(&format!(
+            "port 82, mapped to {port}, can't be opened on 127.0.0.1:{port}: address already in use"
+        )),
+        "{said}"
+    );
     assert_eq!(gateway.client().get("a", "/reviews/0", &[]).expect("an answer").status, 200);
 
     let late = Gateway::spawn(folder.path(), &format!("ports: {{82: {port}}}\n"));

@@ -12,7 +12,8 @@ fn a_hundred_reloads_under_load_fail_no_request() {
     let reviews = Reviews::start(&["v1", "v2"]);
     let folder = reviews.folder();
     let gateway = Gateway::start(folder.path());
-    let load = Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(3).max_time(PATIENCE * 4).start();
+    let load =
+        Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(3).max_time(PATIENCE * 4).start();
     let mut slowest = Duration::ZERO;
     for reload in 0..100_u32 {
         let weights = weighted(reload + 1, 100 - reload);
@@ -34,7 +35,8 @@ fn a_broken_edit_changes_nothing_and_says_where() {
     let reviews = Reviews::start(&["v1", "v2"]);
     let folder = reviews.folder();
     let gateway = Gateway::start(folder.path());
-    let load = Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(1).max_time(PATIENCE * 4).start();
+    let load =
+        Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(1).max_time(PATIENCE * 4).start();
     for (broken, words) in [
         (SEED.replacen("subset: v2", "subset: v9", 1), "seed-reviews.yaml:36:17"),
         (SEED.replacen("weight: 50", "wieght: 50", 1), "did you mean \"weight\"?"),
@@ -44,7 +46,13 @@ fn a_broken_edit_changes_nothing_and_says_where() {
         gateway.after(|| folder.write("seed-reviews.yaml", &broken), words);
         assert_eq!(gateway.sum("trysail_config_last_reload_successful", &[]), 0.0);
     }
-    assert!(gateway.process.lines().iter().any(|line| line.contains("revision refused") && line.contains("stays in force")));
+    assert!(
+        gateway
+            .process
+            .lines()
+            .iter()
+            .any(|line| line.contains("revision refused") && line.contains("stays in force"))
+    );
     gateway.after(|| folder.write("seed-reviews.yaml", &weighted(100, 0)), "in force after");
     assert_eq!(gateway.sum("trysail_config_last_reload_successful", &[]), 1.0);
     load.stop().assert_all_good();
@@ -57,7 +65,8 @@ fn files_added_removed_swapped_and_gone() {
     let endpoints = reviews.service_entry();
     folder.publish(&[("seed.yaml", SEED), ("endpoints.yaml", &endpoints)]);
     let gateway = Gateway::start(folder.path());
-    let load = Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(2).max_time(PATIENCE * 4).start();
+    let load =
+        Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(2).max_time(PATIENCE * 4).start();
 
     // As Kubernetes swaps a mounted ConfigMap.
     for (v1, v2) in [(80, 20), (60, 40)] {
@@ -66,7 +75,8 @@ fn files_added_removed_swapped_and_gone() {
         gateway.after(swap, &format!("→ {v2}"));
     }
     let other = SEED.replace("reviews-gateway", "other-gateway").replace("name: reviews\n", "name: other\n");
-    let other = other.replace("prefix: /reviews", "prefix: /other").replace("  name: reviews", "  name: other");
+    let other =
+        other.replace("prefix: /reviews", "prefix: /other").replace("  name: reviews", "  name: other");
     gateway.after(|| folder.write("other.yaml", &other), "default/other http[0] added");
     gateway.after(|| folder.remove("other.yaml"), "default/other http[0] removed");
 
@@ -104,7 +114,8 @@ fn descriptors_stay_flat_over_reloads() {
     let reviews = Reviews::start(&["v1", "v2"]);
     let folder = reviews.folder();
     let gateway = Gateway::start(folder.path());
-    let reload = |n: u32| gateway.after(|| folder.write("seed-reviews.yaml", &weighted(n, 1)), "in force after");
+    let reload =
+        |n: u32| gateway.after(|| folder.write("seed-reviews.yaml", &weighted(n, 1)), "in force after");
     (1..=5).for_each(|n| drop(reload(n)));
     let before = gateway.process.fds().expect("a running process");
     (6..=60).for_each(|n| drop(reload(n)));

@@ -27,11 +27,16 @@ fn the_seed_unchanged_splits_exactly_and_counts_every_request() {
     assert_exact(&gateway, &[("v1", 50), ("v2", 50)], 500);
     for (version, count) in [("v1", 250.0), ("v2", 250.0)] {
         let label = format!("destination_version=\"{version}\"");
-        assert_eq!(gateway.sum("istio_requests_total", &[&label, "response_code=\"200\""]), count, "{version}");
+        assert_eq!(
+            gateway.sum("istio_requests_total", &[&label, "response_code=\"200\""]),
+            count,
+            "{version}"
+        );
     }
     assert_eq!(gateway.sum("istio_requests_total", &[]), 500.0);
     assert_eq!(reviews.origins["v3"].requests(), 0);
-    let weight = gateway.sum("trysail_route_configured_weight", &["subset=\"v1\"", "route=\"default/reviews http[0]\""]);
+    let weight = gateway
+        .sum("trysail_route_configured_weight", &["subset=\"v1\"", "route=\"default/reviews http[0]\""]);
     assert_eq!(weight, 50.0);
 }
 
@@ -59,15 +64,25 @@ fn reloads_that_leave_the_weights_alone_move_nothing() {
     for sent in 1..=300_u64 {
         if sent % 3 == 0 {
             // A comment before, a rule in front: the rule's place in the file moves, its identity does not.
-            let rule = format!("  http:\n  - match:\n    - uri:\n        exact: /other{sent}\n    route:\n    - destination:\n        host: reviews\n        subset: v1\n");
+            let rule = format!(
+                "  http:\n  - match:\n    - uri:\n        exact: /other{sent}\n    route:\n    - destination:\n        host: reviews\n        subset: v1\n"
+            );
             let text = format!("# edit {sent}\n{}", weighted(70, 30).replacen("  http:\n", &rule, 1));
             gateway.after(|| folder.write("seed-reviews.yaml", &text), "in force after");
         }
         let reply = client.get("reviews.test", "/reviews/0", &[]).expect("an answer");
         v2 += u64::from(reply.version() == Some("v2"));
-        assert!((v2 * 10).abs_diff(sent * 3) < 10, "after {sent} requests and {} reloads v2 has {v2}", sent / 3);
+        assert!(
+            (v2 * 10).abs_diff(sent * 3) < 10,
+            "after {sent} requests and {} reloads v2 has {v2}",
+            sent / 3
+        );
     }
     for (version, origin) in &reviews.origins {
-        assert!(origin.accepts() <= 2, "{version} was connected to {} times over 100 reloads", origin.accepts());
+        assert!(
+            origin.accepts() <= 2,
+            "{version} was connected to {} times over 100 reloads",
+            origin.accepts()
+        );
     }
 }
