@@ -43,7 +43,9 @@ impl HostPattern {
             None => (false, host.as_str()),
         };
         if name.contains('*') {
-            return Err(format!("{text:?} is not a host: \"*\" may stand alone or lead, as in \"*.example.com\""));
+            return Err(format!(
+                "{text:?} is not a host: \"*\" may stand alone or lead, as in \"*.example.com\""
+            ));
         }
         let label = |l: &str| {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -64,7 +66,9 @@ impl HostPattern {
             (_, HostPattern::Any) => false,
             (HostPattern::Exact(a), HostPattern::Exact(b)) => a == b,
             (HostPattern::Exact(_), HostPattern::Suffix(_)) => false,
-            (HostPattern::Suffix(suffix), HostPattern::Exact(host)) => host.len() > suffix.len() && host.ends_with(&**suffix),
+            (HostPattern::Suffix(suffix), HostPattern::Exact(host)) => {
+                host.len() > suffix.len() && host.ends_with(&**suffix)
+            }
             (HostPattern::Suffix(wide), HostPattern::Suffix(narrow)) => narrow.ends_with(&**wide),
         }
     }

@@ -31,7 +31,14 @@ impl<'s> Clusters<'s> {
             Dangling::Refuse => Severity::Error,
             Dangling::Serve => Severity::Warning,
         };
-        Clusters { registry, rules, dangling, made: Vec::new(), ids: BTreeMap::new(), offered: BTreeSet::new() }
+        Clusters {
+            registry,
+            rules,
+            dangling,
+            made: Vec::new(),
+            ids: BTreeMap::new(),
+            offered: BTreeSet::new(),
+        }
     }
 
     pub(super) fn finish(self) -> Vec<Arc<Cluster>> {
@@ -40,7 +47,12 @@ impl<'s> Clusters<'s> {
 
     /// The cluster of a destination that an object of `namespace` names. One that does not exist is a finding,
     /// and a cluster without a service.
-    pub(super) fn resolve(&mut self, destination: &At<Destination>, namespace: &str, sink: &mut Sink<'_>) -> ClusterId {
+    pub(super) fn resolve(
+        &mut self,
+        destination: &At<Destination>,
+        namespace: &str,
+        sink: &mut Sink<'_>,
+    ) -> ClusterId {
         let Destination { host, subset, port } = &destination.value;
         let complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
@@ -76,9 +88,11 @@ impl<'s> Clusters<'s> {
         };
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
-            let endpoints = endpoints(entry, number, |member| found.is_none_or(|subset| selects(&subset.labels, member)));
+            let endpoints =
+                endpoints(entry, number, |member| found.is_none_or(|subset| selects(&subset.labels, member)));
             if let (Some(subset), Some(found), true) = (subset, found, endpoints.is_empty()) {
-                let labels: Vec<String> = found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                let labels: Vec<String> =
+                    found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
                 sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
                     .hints
@@ -110,14 +124,25 @@ impl<'s> Clusters<'s> {
         })
     }
 
-    fn unknown_host(&mut self, destination: &At<Destination>, complete: &Arc<str>, namespace: &str, sink: &mut Sink<'_>) {
+    fn unknown_host(
+        &mut self,
+        destination: &At<Destination>,
+        complete: &Arc<str>,
+        namespace: &str,
+        sink: &mut Sink<'_>,
+    ) {
         let Destination { host, port, .. } = &destination.value;
         let message = match host.as_str() == &**complete {
             true => format!("there is no host {complete:?}"),
-            false => format!("there is no host {complete:?}, which {:?} means in namespace {namespace:?}", host.value),
+            false => format!(
+                "there is no host {complete:?}, which {:?} means in namespace {namespace:?}",
+                host.value
+            ),
         };
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
-        finding.hints.extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        finding
+            .hints
+            .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
         let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
         if self.offered.insert(complete.clone()) {
             finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
@@ -135,7 +160,8 @@ impl<'s> Clusters<'s> {
         let none = Vec::new();
         let subsets = self.rules.find(host, namespace).map_or(&none, |rule| &rule.subsets);
         for (index, subset) in subsets.iter().enumerate() {
-            let labels: Vec<String> = subset.labels.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();
+            let labels: Vec<String> =
+                subset.labels.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();
             let last = index % 254 + 1;
             text.push_str(&format!("  - {{address: 192.0.2.{last}, labels: {{{}}}}}\n", labels.join(", ")));
         }

@@ -37,16 +37,23 @@ pub(super) struct Servers<'s> {
 }
 
 /// Finds the servers that are ours.
-pub(super) fn select<'s>(objects: &Objects<'s>, surroundings: &Surroundings, out: &mut Diagnostics) -> Servers<'s> {
+pub(super) fn select<'s>(
+    objects: &Objects<'s>,
+    surroundings: &Surroundings,
+    out: &mut Diagnostics,
+) -> Servers<'s> {
     let mut servers = Servers { ours: Vec::new(), others: Vec::new() };
     for &(document, gateway) in &objects.gateways {
         let title = document.object.title();
         let sink = &mut document.sink(&title, out);
         let Gateway { selector, servers: written } = gateway;
-        let selected = selector.iter().all(|(key, value)| surroundings.labels.get(&key.value) == Some(&value.value));
+        let selected =
+            selector.iter().all(|(key, value)| surroundings.labels.get(&key.value) == Some(&value.value));
         if !selected {
-            let labels: Vec<String> = selector.iter().map(|(k, v)| format!("{}: {}", k.value, v.value)).collect();
-            let message = format!("it selects gateways labelled {}, which this one is not", labels.join(", "));
+            let labels: Vec<String> =
+                selector.iter().map(|(k, v)| format!("{}: {}", k.value, v.value)).collect();
+            let message =
+                format!("it selects gateways labelled {}, which this one is not", labels.join(", "));
             sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message)
                 .hints
                 .push("the setting \"labels\" gives this gateway's labels".into());
@@ -71,7 +78,11 @@ pub(super) fn select<'s>(objects: &Objects<'s>, surroundings: &Surroundings, out
     servers
 }
 
-fn read_server<'s>(document: &'s Document, server: &At<Server>, sink: &mut Sink<'_>) -> Option<GatewayServer<'s>> {
+fn read_server<'s>(
+    document: &'s Document,
+    server: &At<Server>,
+    sink: &mut Sink<'_>,
+) -> Option<GatewayServer<'s>> {
     let Server { name: _, port, bind, hosts, tls, default_endpoint } = &server.value;
     unsupported(Severity::Error, fields![tls, default_endpoint = "defaultEndpoint"], sink);
     let ServerPort { number, name: _, protocol, target_port } = &port.value;
@@ -85,8 +96,12 @@ fn read_server<'s>(document: &'s Document, server: &At<Server>, sink: &mut Sink<
         Some((bind, Err(_))) => {
             let unix = bind.starts_with("unix://");
             let (code, message) = match unix {
-                true => (Code::UNSUPPORTED_FIELD, "a Unix socket to listen on is not supported yet".to_owned()),
-                false => (Code::SCHEMA_VALIDATION, format!("{:?} is not an IP address to listen on", bind.value)),
+                true => {
+                    (Code::UNSUPPORTED_FIELD, "a Unix socket to listen on is not supported yet".to_owned())
+                }
+                false => {
+                    (Code::SCHEMA_VALIDATION, format!("{:?} is not an IP address to listen on", bind.value))
+                }
             };
             sink.add(Severity::Error, code, bind.pos, message);
             return None;

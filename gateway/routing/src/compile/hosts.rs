@@ -33,12 +33,14 @@ pub(super) fn bind(
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
 ) -> Vec<Listener> {
-    let known: Vec<&ObjectName> = objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
+    let known: Vec<&ObjectName> =
+        objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
     let mut bound = Vec::new();
     for &service in &objects.virtual_services {
         bound.extend(compile(service, servers, &known, clusters, splits, out));
     }
-    let mut listeners: BTreeMap<ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>)> = BTreeMap::new();
+    let mut listeners: BTreeMap<ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>)> =
+        BTreeMap::new();
     for server in &servers.ours {
         let (_, hosts) = listeners.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
         for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
@@ -50,7 +52,10 @@ pub(super) fn bind(
             }
         }
     }
-    let listener = |(key, (server, hosts)): (ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>))| {
+    let listener = |(key, (server, hosts)): (
+        ListenerKey,
+        (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>),
+    )| {
         let mut table = HostTable::default();
         for (pattern, services) in hosts {
             let routes = in_order(&services);
@@ -95,16 +100,21 @@ fn compile<'s>(
     unsupported(Severity::Error, fields![tls, tcp], sink);
     check_export_to(export_to, sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
-        sink.schema(document.object.pos, "a VirtualService needs at least one rule of http, tls or tcp".into());
+        sink.schema(
+            document.object.pos,
+            "a VirtualService needs at least one rule of http, tls or tcp".into(),
+        );
     }
     if hosts.is_empty() {
-        let message = "a VirtualService without hosts is for delegation, which is not supported yet".to_owned();
+        let message =
+            "a VirtualService without hosts is for delegation, which is not supported yet".to_owned();
         sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, document.object.pos, message);
     }
     let namespace = &document.object.name.namespace;
     let patterns = read_hosts(hosts, namespace, sink);
     let named = read_gateways(gateways, namespace, known_gateways, sink);
-    let served: Vec<&GatewayServer<'_>> = servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
+    let served: Vec<&GatewayServer<'_>> =
+        servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
     let ours = !served.is_empty();
     if !ours {
         report_not_ours(document, gateways, &named, servers, sink);
@@ -204,13 +214,15 @@ fn report_hosts_outside(
         return;
     }
     for (host, pattern) in hosts.iter().zip(patterns) {
-        let admitted = served.iter().any(|server| {
-            shared_hosts(server, document, std::slice::from_ref(pattern)).next().is_some()
-        });
+        let admitted = served
+            .iter()
+            .any(|server| shared_hosts(server, document, std::slice::from_ref(pattern)).next().is_some());
         if !admitted {
             let message = format!("no server of its gateways admits the host {pattern}");
-            let hosts: Vec<String> =
-                served.iter().flat_map(|server| server.hosts.iter().map(|host| host.pattern.to_string())).collect();
+            let hosts: Vec<String> = served
+                .iter()
+                .flat_map(|server| server.hosts.iter().map(|host| host.pattern.to_string()))
+                .collect();
             sink.add(Severity::Warning, Code::HOST_NOT_FOUND_IN_GATEWAY, host.pos, message)
                 .hints
                 .push(format!("they admit {}", hosts.join(", ")));

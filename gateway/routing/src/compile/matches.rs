@@ -12,7 +12,7 @@ use crate::wire::virtual_service::{HttpMatch, StringMatch};
 /// Compiles one block; `None` where a condition of it could not be, with the reason in the sink.
 pub(super) fn compile(block: &At<HttpMatch>, sink: &mut Sink<'_>) -> Option<Match> {
     let HttpMatch {
-        name: _, // names the block in logs, with the route's name
+        name: _,        // names the block in logs, with the route's name
         stat_prefix: _, // names Envoy's own statistics
         uri,
         ignore_uri_case,
@@ -49,7 +49,8 @@ pub(super) fn compile(block: &At<HttpMatch>, sink: &mut Sink<'_>) -> Option<Matc
         Some(uri) => compile_uri(uri, sink).map(|test| Some(PathTest(test))),
     };
     let written = headers.len();
-    let headers: Vec<HeaderTest> = headers.iter().filter_map(|(name, value)| compile_header(name, value, sink)).collect();
+    let headers: Vec<HeaderTest> =
+        headers.iter().filter_map(|(name, value)| compile_header(name, value, sink)).collect();
     (headers.len() == written).then_some(Match { path: path?, headers })
 }
 
@@ -87,10 +88,18 @@ fn compile_header(name: &At<String>, value: &At<StringMatch>, sink: &mut Sink<'_
 fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
     match &written.value {
         StringMatch { exact: None, prefix: None, regex: None } => Some(ValueTest::Present),
-        StringMatch { exact: Some(exact), prefix: None, regex: None } => Some(ValueTest::Exact(exact.as_str().into())),
-        StringMatch { exact: None, prefix: Some(prefix), regex: None } => Some(ValueTest::Prefix(prefix.as_str().into())),
-        StringMatch { exact: None, prefix: None, regex: Some(regex) } if regex.value == "*" => Some(ValueTest::Present),
-        StringMatch { exact: None, prefix: None, regex: Some(regex) } => compile_regex(regex, regex.pos, sink),
+        StringMatch { exact: Some(exact), prefix: None, regex: None } => {
+            Some(ValueTest::Exact(exact.as_str().into()))
+        }
+        StringMatch { exact: None, prefix: Some(prefix), regex: None } => {
+            Some(ValueTest::Prefix(prefix.as_str().into()))
+        }
+        StringMatch { exact: None, prefix: None, regex: Some(regex) } if regex.value == "*" => {
+            Some(ValueTest::Present)
+        }
+        StringMatch { exact: None, prefix: None, regex: Some(regex) } => {
+            compile_regex(regex, regex.pos, sink)
+        }
         StringMatch { exact: _, prefix: _, regex: _ } => {
             sink.schema(written.pos, "exact, prefix and regex exclude each other".into());
             None

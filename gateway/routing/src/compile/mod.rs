@@ -95,6 +95,9 @@ impl Compiler {
         let (splits, clusters) = (splits.finish(), clusters.finish());
         wire::name_paths(out);
         out.sort();
-        Compiled { snapshot: Snapshot { listeners, clusters, splits, objects: set.documents.len() }, findings }
+        Compiled {
+            snapshot: Snapshot { listeners, clusters, splits, objects: set.documents.len() },
+            findings,
+        }
     }
 }

@@ -89,7 +89,12 @@ impl Registry {
         self.by_host.keys().map(|host| &**host)
     }
 
-    fn add(&mut self, (document, entry): Of<'_, ServiceEntry>, workloads: &[(&str, Member)], out: &mut Diagnostics) {
+    fn add(
+        &mut self,
+        (document, entry): Of<'_, ServiceEntry>,
+        workloads: &[(&str, Member)],
+        out: &mut Diagnostics,
+    ) {
         let title = document.object.title();
         let sink = &mut document.sink(&title, out);
         let ServiceEntry {
@@ -111,9 +116,12 @@ impl Registry {
         }
         if let (Some(selector), Some(endpoint)) = (workload_selector, endpoints.first()) {
             let hint = format!("the selector is at {}", document.origin(selector.pos));
-            sink.schema(endpoint.pos.back(2), "\"endpoints\" and \"workloadSelector\" exclude each other".into())
-                .hints
-                .push(hint);
+            sink.schema(
+                endpoint.pos.back(2),
+                "\"endpoints\" and \"workloadSelector\" exclude each other".into(),
+            )
+            .hints
+            .push(hint);
         }
         let ports = read_ports(ports, document, sink);
         let namespace = &document.object.name.namespace;
@@ -131,12 +139,17 @@ impl Registry {
             let mut members: Vec<Member> = inline.collect();
             if let Some(selector) = workload_selector {
                 let wanted = labels(selector.labels.iter());
-                let chosen = workloads.iter().filter(|(home, member)| *home == &**namespace && selects(&wanted, &member.labels));
+                let chosen = workloads
+                    .iter()
+                    .filter(|(home, member)| *home == &**namespace && selects(&wanted, &member.labels));
                 members.extend(chosen.map(|(_, member)| member.clone()));
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
-                ports: ports.iter().map(|p| Port { number: p.number, name: p.name.clone(), target: p.target }).collect(),
+                ports: ports
+                    .iter()
+                    .map(|p| Port { number: p.number, name: p.name.clone(), target: p.target })
+                    .collect(),
                 members,
                 origin: document.named_at(),
                 needs_mesh: needs_mesh.clone(),
@@ -151,7 +164,10 @@ impl Registry {
             None => entries.push(entry),
             Some(other) => {
                 other.members.extend(entry.members);
-                let new = entry.ports.into_iter().filter(|port| other.ports.iter().all(|o| o.number != port.number));
+                let new = entry
+                    .ports
+                    .into_iter()
+                    .filter(|port| other.ports.iter().all(|o| o.number != port.number));
                 let new: Vec<Port> = new.collect();
                 other.ports.extend(new);
                 other.needs_mesh = other.needs_mesh.take().or(entry.needs_mesh);
@@ -171,7 +187,11 @@ pub(super) fn labels<'w>(written: impl Iterator<Item = &'w (At<String>, At<Strin
 }
 
 /// Only STATIC is executed; NONE means "where the connection was going", which only a sidecar knows.
-fn check_resolution(document: &Document, written: Option<&At<Resolution>>, sink: &mut Sink<'_>) -> Option<Origin> {
+fn check_resolution(
+    document: &Document,
+    written: Option<&At<Resolution>>,
+    sink: &mut Sink<'_>,
+) -> Option<Origin> {
     match written.map(|resolution| (resolution, resolution.value)) {
         Some((_, Resolution::Static)) => None,
         Some((resolution, Resolution::None)) => Some(document.origin(resolution.pos)),
@@ -198,8 +218,12 @@ fn read_ports(written: &[At<ServicePort>], document: &Document, sink: &mut Sink<
             continue;
         }
         const HTTP2: [&str; 3] = ["HTTP2", "GRPC", "GRPC-WEB"];
-        if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str())) {
-            let message = format!("{} towards a service is not supported yet: it is spoken to in HTTP/1.1", protocol.value);
+        if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str()))
+        {
+            let message = format!(
+                "{} towards a service is not supported yet: it is spoken to in HTTP/1.1",
+                protocol.value
+            );
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, protocol.pos, message);
         }
         let target = target_port.as_ref().map_or(number.value, |target| target.value);
@@ -220,7 +244,10 @@ fn read_member(
     let WorkloadEntry { address, ports, labels: _, network, locality: _, weight, service_account: _ } = entry;
     unsupported(Severity::Error, fields![network], sink);
     if let Some(weight) = weight.as_ref().filter(|weight| weight.value > 1 || weight.value < 0) {
-        let message = format!("an endpoint weight of {} is not supported yet: all endpoints weigh the same", weight.value);
+        let message = format!(
+            "an endpoint weight of {} is not supported yet: all endpoints weigh the same",
+            weight.value
+        );
         sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, weight.pos, message);
     }
     let Some(address) = address else {
@@ -229,8 +256,13 @@ fn read_member(
     };
     let Ok(ip) = address.parse::<IpAddr>() else {
         let (code, message) = match address.strip_prefix("unix://") {
-            Some(_) => (Code::UNSUPPORTED_FIELD, "a Unix socket as an endpoint is not supported yet".to_owned()),
-            None => (Code::SCHEMA_VALIDATION, format!("{:?} is not an IP address, as resolution STATIC wants", address.value)),
+            Some(_) => {
+                (Code::UNSUPPORTED_FIELD, "a Unix socket as an endpoint is not supported yet".to_owned())
+            }
+            None => (
+                Code::SCHEMA_VALIDATION,
+                format!("{:?} is not an IP address, as resolution STATIC wants", address.value),
+            ),
         };
         sink.add(Severity::Error, code, address.pos, message);
         return None;
@@ -252,7 +284,8 @@ fn entry_pos(entry: &WorkloadEntry) -> crate::origin::Pos {
 /// How metrics name the workload at an endpoint: by label `service.istio.io/workload-name`, else by its
 /// WorkloadEntry, else as `app-version` like Bookinfo's Deployments, else as the host's first label.
 fn workload(labels: &Labels, own_name: Option<&Arc<str>>, namespace: &Arc<str>, host: &str) -> Workload {
-    let label = |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).cloned().unwrap_or_else(|| "".into());
+    let label =
+        |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).cloned().unwrap_or_else(|| "".into());
     let short: Arc<str> = host.split('.').next().unwrap_or(host).into();
     let (app, version) = (label(&["app"]), label(&["version"]));
     let canonical_service = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
@@ -265,7 +298,11 @@ fn workload(labels: &Labels, own_name: Option<&Arc<str>>, namespace: &Arc<str>, 
         name,
         namespace: namespace.clone(),
         canonical_service: if canonical_service.is_empty() { short } else { canonical_service },
-        canonical_revision: label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]),
+        canonical_revision: label(&[
+            "service.istio.io/canonical-revision",
+            "app.kubernetes.io/version",
+            "version",
+        ]),
         app,
         version,
     }

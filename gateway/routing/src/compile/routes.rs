@@ -96,7 +96,8 @@ pub(super) fn compile(
         ],
         sink,
     );
-    let blocks: Vec<Match> = written_matches.iter().filter_map(|block| matches::compile(block, sink)).collect();
+    let blocks: Vec<Match> =
+        written_matches.iter().filter_map(|block| matches::compile(block, sink)).collect();
     let sound = blocks.len() == written_matches.len();
     if destinations.is_empty() {
         let answers_itself = redirect.is_some() || direct_response.is_some() || delegate.is_some();
@@ -123,7 +124,8 @@ pub(super) fn compile(
         Some(name) => format!("{} {}", document.object.name, name.value),
         None => format!("{} http[{index}]", document.object.name),
     };
-    let targets = targets.into_iter().zip(&weights).map(|(cluster, &weight)| Target { cluster, weight }).collect();
+    let targets =
+        targets.into_iter().zip(&weights).map(|(cluster, &weight)| Target { cluster, weight }).collect();
     if !sound {
         return None;
     }
@@ -197,9 +199,12 @@ fn key(document: &Document, route: &HttpRoute) -> RouteKey {
         None => {
             for block in &route.matches {
                 put("match");
-                for (field, value) in block.uri.iter().map(|uri| ("", &uri.value)).chain(
-                    block.headers.iter().map(|(name, value)| (name.as_str(), &value.value)),
-                ) {
+                for (field, value) in block
+                    .uri
+                    .iter()
+                    .map(|uri| ("", &uri.value))
+                    .chain(block.headers.iter().map(|(name, value)| (name.as_str(), &value.value)))
+                {
                     put(field);
                     for (kind, text) in [("=", &value.exact), ("^", &value.prefix), ("~", &value.regex)] {
                         if let Some(text) = text {

@@ -97,20 +97,29 @@ impl Rules {
                 host.pos,
                 format!("there is no host {complete:?}"),
             );
-            finding.hints.extend(nearest(&complete, registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+            finding
+                .hints
+                .extend(nearest(&complete, registry.hosts()).map(|near| format!("the nearest is {near:?}")));
         }
         let mut needs_mesh = traffic_policy.as_ref().and_then(|policy| check_policy(document, policy, sink));
         let mut read: Vec<RuleSubset> = Vec::new();
         for subset in subsets {
             let Subset { name, labels: wanted, traffic_policy } = &subset.value;
-            needs_mesh = needs_mesh.or(traffic_policy.as_ref().and_then(|policy| check_policy(document, policy, sink)));
+            needs_mesh = needs_mesh
+                .or(traffic_policy.as_ref().and_then(|policy| check_policy(document, policy, sink)));
             if read.iter().any(|other| *other.name == *name.value) {
                 sink.schema(name.pos, format!("subset {:?} is there twice", name.value));
                 continue;
             }
             read.push(RuleSubset { name: name.as_str().into(), labels: labels(wanted.iter()) });
         }
-        self.join(Rule { pattern, name: name.clone(), origin: document.named_at(), subsets: read, needs_mesh });
+        self.join(Rule {
+            pattern,
+            name: name.clone(),
+            origin: document.named_at(),
+            subsets: read,
+            needs_mesh,
+        });
     }
 
     /// Several rules of one namespace for the same host: subsets are united, the first definition of a name wins.
@@ -119,7 +128,10 @@ impl Rules {
         match rules.iter_mut().find(|other| other.pattern == rule.pattern) {
             None => rules.push(rule),
             Some(other) => {
-                let new = rule.subsets.into_iter().filter(|subset| other.subsets.iter().all(|o| o.name != subset.name));
+                let new = rule
+                    .subsets
+                    .into_iter()
+                    .filter(|subset| other.subsets.iter().all(|o| o.name != subset.name));
                 let new: Vec<RuleSubset> = new.collect();
                 other.subsets.extend(new);
                 other.needs_mesh = other.needs_mesh.take().or(rule.needs_mesh);

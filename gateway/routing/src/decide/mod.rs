@@ -32,7 +32,8 @@ pub enum Decision<'s> {
 pub fn decide<'s>(listener: &'s Listener, request: &Request<'_>) -> Decision<'s> {
     let Some(host) = listener.hosts.find(request.authority) else { return Decision::NoHost };
     let takes = |route: &&Arc<Route>| {
-        route.matches.is_empty() || route.matches.iter().any(|block| block.holds(request.path, request.headers))
+        route.matches.is_empty()
+            || route.matches.iter().any(|block| block.holds(request.path, request.headers))
     };
     match host.routes.iter().find(takes) {
         Some(route) => Decision::Route(route),

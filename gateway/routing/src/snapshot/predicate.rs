@@ -101,7 +101,11 @@ impl Pattern {
     /// Builds a pattern; the error says what is wrong with it, in one line.
     pub fn new(written: &str) -> Result<Self, String> {
         if written.len() > Self::MAX_LENGTH {
-            return Err(format!("a pattern of {} characters is over the limit of {}", written.len(), Self::MAX_LENGTH));
+            return Err(format!(
+                "a pattern of {} characters is over the limit of {}",
+                written.len(),
+                Self::MAX_LENGTH
+            ));
         }
         // Built alone first, so that a pattern such as `a)(b` can't pass by closing the group around it.
         let build = |pattern: &str| {
@@ -110,7 +114,9 @@ impl Pattern {
                 .dfa_size_limit(Self::MAX_BYTES)
                 .build()
                 .map_err(|error| match error {
-                    regex::Error::CompiledTooBig(limit) => format!("the pattern needs more than {limit} bytes when built"),
+                    regex::Error::CompiledTooBig(limit) => {
+                        format!("the pattern needs more than {limit} bytes when built")
+                    }
                     error => error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
                 })
         };

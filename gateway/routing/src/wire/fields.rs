@@ -77,7 +77,9 @@ impl FromNode for Duration {
         let text = String::from_node(node, sink)?;
         let duration = parse_duration(&text);
         if duration.is_none() {
-            sink.schema(node.pos, format!("{text:?} is not a duration")).hints.push("write 10s, 1m30s or 100ms".into());
+            sink.schema(node.pos, format!("{text:?} is not a duration"))
+                .hints
+                .push("write 10s, 1m30s or 100ms".into());
         }
         duration
     }
@@ -127,7 +129,8 @@ impl<T: FromNode> FromNode for Vec<(At<String>, At<T>)> {
             sink.wrong_type(node, "a map");
             return None;
         };
-        let read = |(key, value): &(At<String>, At<Node>)| Some((key.clone(), At::<T>::from_node(value, sink)?));
+        let read =
+            |(key, value): &(At<String>, At<Node>)| Some((key.clone(), At::<T>::from_node(value, sink)?));
         Some(entries.iter().filter_map(read).collect())
     }
 }

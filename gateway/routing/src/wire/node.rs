@@ -60,7 +60,11 @@ pub(crate) fn parse(text: &str) -> Result<At<Node>, SyntaxError> {
     };
     let read: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location();
-        let pos = place.map_or(Pos::default(), |l| Pos { line: l.line() as u32, column: l.column() as u32, node: 0 });
+        let pos = place.map_or(Pos::default(), |l| Pos {
+            line: l.line() as u32,
+            column: l.column() as u32,
+            node: 0,
+        });
         SyntaxError { message: in_our_words(&error.without_snippet().to_string()), pos }
     })?;
     Ok(number(read, &mut 0))

@@ -100,12 +100,15 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     let version = fields.required::<At<String>>("apiVersion", sink);
     let kind = fields.required::<At<String>>("kind", sink);
     let (Some(version), Some(kind)) = (version, kind) else { return Read::Nothing };
-    if let Some(Node::List(items)) = fields.node("items").map(|n| &n.value).filter(|_| kind.ends_with("List")) {
+    if let Some(Node::List(items)) = fields.node("items").map(|n| &n.value).filter(|_| kind.ends_with("List"))
+    {
         return Read::List(items.clone());
     }
     let (group, number) = version.rsplit_once('/').unwrap_or(("", &version));
     if group != GROUP || !KINDS.contains(&kind.as_str()) {
-        if group == GROUP && let Some(meant) = nearest(&kind, KINDS) {
+        if group == GROUP
+            && let Some(meant) = nearest(&kind, KINDS)
+        {
             sink.schema(kind.pos, format!("unknown kind {:?}; did you mean {meant:?}?", kind.value));
             return Read::Nothing;
         }
@@ -118,7 +121,10 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     }
     fields.finish(&["apiVersion", "kind", "metadata", "spec", "status"], sink);
     let Some(meta) = fields.required::<Meta>("metadata", sink) else { return Read::Nothing };
-    let name = ObjectName { namespace: meta.namespace.as_deref().unwrap_or(namespace).into(), name: meta.name.as_str().into() };
+    let name = ObjectName {
+        namespace: meta.namespace.as_deref().unwrap_or(namespace).into(),
+        name: meta.name.as_str().into(),
+    };
     let title = format!("{} {name}", kind.value);
     let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out };
     check_annotations(&meta, sink);
@@ -131,15 +137,26 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
         _ => fields.required("spec", sink).map(Spec::WorkloadGroup),
     };
     let Some(spec) = spec else { return Read::Nothing };
-    Read::Object(Box::new(Object { name, labels: meta.labels, created: meta.created, pos: meta.name.pos, spec }))
+    Read::Object(Box::new(Object {
+        name,
+        labels: meta.labels,
+        created: meta.created,
+        pos: meta.name.pos,
+        spec,
+    }))
 }
 
 /// `trysail.dev/…` is ours, so a name there that we do not know is a mistake, not a stranger's note.
 fn check_annotations(meta: &Meta, sink: &mut Sink<'_>) {
     for (key, _) in meta.annotations.iter().filter(|(key, _)| key.starts_with("trysail.dev/")) {
-        sink.add(Severity::Error, Code::UNKNOWN_ANNOTATION, key.pos, format!("unknown annotation {:?}", key.value))
-            .hints
-            .push("this version knows no annotation of its own".into());
+        sink.add(
+            Severity::Error,
+            Code::UNKNOWN_ANNOTATION,
+            key.pos,
+            format!("unknown annotation {:?}", key.value),
+        )
+        .hints
+        .push("this version knows no annotation of its own".into());
     }
 }
 
@@ -157,9 +174,22 @@ impl FromNode for Meta {
         let fields = Fields::of(node, sink)?;
         fields.finish(
             &[
-                "name", "namespace", "labels", "annotations", "creationTimestamp", "generateName", "uid",
-                "resourceVersion", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds",
-                "ownerReferences", "finalizers", "managedFields", "clusterName",
+                "name",
+                "namespace",
+                "labels",
+                "annotations",
+                "creationTimestamp",
+                "generateName",
+                "uid",
+                "resourceVersion",
+                "generation",
+                "selfLink",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+                "ownerReferences",
+                "finalizers",
+                "managedFields",
+                "clusterName",
             ],
             sink,
         );

@@ -36,7 +36,11 @@ fn path_to(tree: &At<Node>, wanted: u32) -> (String, Pos) {
                 let Some((key, value)) = entries[..after].last() else { break };
                 let plain = !key.contains(['.', '/', '[']);
                 let dot = if path.is_empty() { "" } else { "." };
-                path.push_str(&if plain { format!("{dot}{}", key.value) } else { format!("[{:?}]", key.value) });
+                path.push_str(&if plain {
+                    format!("{dot}{}", key.value)
+                } else {
+                    format!("[{:?}]", key.value)
+                });
                 if key.pos.node == wanted {
                     return (path, key.pos);
                 }
@@ -60,12 +64,23 @@ mod tests {
 
     #[test]
     fn every_node_has_its_path() {
-        let tree = node::parse("spec:\n  http:\n  - match:\n    - uri: {prefix: /a}\n  - name: b\n  labels: {a.b/c: d}\n").unwrap();
-        let mut paths: Vec<String> = (1..=15).map(|number| path_to(&tree, number).0).collect();
+        let tree = node::parse(
+            "spec:\n  http:\n  - match:\n    - uri: {prefix: /a}\n  - name: b\n  labels: {a.b/c: d}\n",
+        )
+        .unwrap();
+        let mut paths: Vec<String> = (1..=16).map(|number| path_to(&tree, number).0).collect();
         paths.dedup();
         let expected = [
-            "", "spec", "spec.http", "spec.http[0]", "spec.http[0].match", "spec.http[0].match[0]",
-            "spec.http[0].match[0].uri", "spec.http[0].match[0].uri.prefix", "spec.http[1]", "spec.http[1].name",
+            "",
+            "spec",
+            "spec.http",
+            "spec.http[0]",
+            "spec.http[0].match",
+            "spec.http[0].match[0]",
+            "spec.http[0].match[0].uri",
+            "spec.http[0].match[0].uri.prefix",
+            "spec.http[1]",
+            "spec.http[1].name",
             "spec.labels",
         ];
         assert_eq!(paths, expected);

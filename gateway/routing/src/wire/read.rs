@@ -74,7 +74,8 @@ impl Reader {
             set.findings.push(Diagnostic::new(Code::IGNORED_KIND, Severity::Note, Some(origin), message));
         }
         if set.documents.len() > self.limits.objects {
-            let message = format!("{} objects are over the limit of {}", set.documents.len(), self.limits.objects);
+            let message =
+                format!("{} objects are over the limit of {}", set.documents.len(), self.limits.objects);
             set.findings.push(Diagnostic::new(Code::UNREADABLE, Severity::Error, None, message));
             set.documents.truncate(self.limits.objects);
         }
@@ -115,7 +116,8 @@ impl Reader {
         if !read.objects.is_empty() {
             digests.push(read.digest);
         }
-        let documents = read.objects.iter().map(|object| Document { piece: piece.clone(), object: object.clone() });
+        let documents =
+            read.objects.iter().map(|object| Document { piece: piece.clone(), object: object.clone() });
         set.documents.extend(documents);
     }
 
@@ -131,7 +133,11 @@ impl Reader {
         };
         let mut sink = Sink { piece: &piece, object: "", out: &mut findings };
         if text.len() > self.limits.document_bytes {
-            let message = format!("a document of {} bytes is over the limit of {}", text.len(), self.limits.document_bytes);
+            let message = format!(
+                "a document of {} bytes is over the limit of {}",
+                text.len(),
+                self.limits.document_bytes
+            );
             sink.add(Severity::Error, Code::UNREADABLE, Pos { line: 1, ..Pos::default() }, message);
         } else {
             match node::parse(text) {
@@ -178,7 +184,10 @@ fn cut(text: &str) -> Vec<(u32, &str)> {
                 (start, start_line) = (at, line);
             }
             (has_mark, has_content) = (true, bare.len() > 3);
-        } else if !bare.trim_start().is_empty() && !bare.trim_start().starts_with('#') && !bare.starts_with('%') {
+        } else if !bare.trim_start().is_empty()
+            && !bare.trim_start().starts_with('#')
+            && !bare.starts_with('%')
+        {
             has_content = true;
         }
         at += text_line.len();

@@ -14,7 +14,13 @@ pub(crate) struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    pub(crate) fn add(&mut self, severity: Severity, code: Code, pos: Pos, message: String) -> &mut Diagnostic {
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        pos: Pos,
+        message: String,
+    ) -> &mut Diagnostic {
         let origin = Origin { piece: self.piece.clone(), pos };
         let diagnostic = Diagnostic::new(code, severity, Some(origin), message);
         self.out.push(Diagnostic { object: self.object.to_owned(), ..diagnostic })
@@ -25,7 +31,8 @@ impl Sink<'_> {
     }
 
     pub(crate) fn wrong_type(&mut self, node: &At<Node>, wanted: &str) {
-        let finding = self.schema(node.pos, format!("{wanted} is wanted here, not {}", node.value.describe()));
+        let finding =
+            self.schema(node.pos, format!("{wanted} is wanted here, not {}", node.value.describe()));
         if wanted == "text" && matches!(node.value, Node::Bool(_) | Node::Int(_) | Node::Float(_)) {
             finding.hints.push("put it in quotes".into());
         }

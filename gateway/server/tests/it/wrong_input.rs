@@ -33,7 +33,8 @@ fn each_kind_of_rubbish_is_told_and_survived() {
             "x".repeat(size)
         )
     };
-    let acts: Vec<(&str, Box<dyn FnOnce()>, &str)> = vec![
+    type Act = Box<dyn FnOnce()>;
+    let acts: Vec<(&str, Act, &str)> = vec![
         ("bad.yaml", Box::new(bytes("bad.yaml", b"a: [1,\nb: {".to_vec())), "bad.yaml:"),
         (
             "types.yaml",

@@ -31,13 +31,16 @@ mod tests {
 
     fn endpoints(active: &[u32]) -> (Vec<Arc<EndpointState>>, Vec<crate::Active>) {
         let states: Vec<Arc<EndpointState>> = active.iter().map(|_| Arc::default()).collect();
-        let guards = active.iter().zip(&states).flat_map(|(n, state)| (0..*n).map(|_| state.begin())).collect();
+        let guards =
+            active.iter().zip(&states).flat_map(|(n, state)| (0..*n).map(|_| state.begin())).collect();
         (states, guards)
     }
 
     /// A fixed sequence that stands in for chance.
     fn lots(count: u64) -> impl Iterator<Item = u64> {
-        (0..count).map(|n| (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD134_2543_DE82_EF95))
+        (0..count).map(|n| {
+            (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD134_2543_DE82_EF95)
+        })
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! What lies in a directory, kind by kind, and what is read of it.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
