@@ -1,3 +1,5 @@
+//! Which edits are noticed, how soon, and how often.
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
