@@ -2,10 +2,14 @@
 
 /// The name among `known` that `written` most likely meant: fewest edits, at most a third of its length.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (written.chars().count() / 3).max(1);
+    let written = written.to_lowercase();
+    let length = written.chars().count();
+    let allowed = (length / 3).max(1);
     known
         .into_iter()
-        .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), name))
+        // Lengths that differ by more are more edits than that.
+        .filter(|name| name.chars().count().abs_diff(length) <= allowed)
+        .map(|name| (distance(&written, &name.to_lowercase()), name))
         .filter(|(edits, _)| *edits <= allowed)
         .min()
         .map(|(_, name)| name)

@@ -43,6 +43,9 @@ impl Check {
     }
 }
 
+/// Findings that are shown in full; whoever has more of them mends these first.
+const SHOWN: usize = 200;
+
 /// Checks what a process with these settings would serve.
 pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, strict: bool) -> ExitCode {
     if let Some(missing) = paths.iter().find(|path| !is_standard_input(path) && !path.exists()) {
@@ -60,11 +63,12 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, stri
         Format::Json => print(&json(&findings)),
         Format::Human => {
             let colour = colours(&std::io::stdout());
-            for finding in findings.iter() {
+            for finding in findings.iter().take(SHOWN) {
                 print(&format!("{}\n\n", render::finding(finding, colour)));
             }
-            if findings.left_out() > 0 {
-                print(&format!("and {} more\n\n", render::thousands(findings.left_out() as u64)));
+            let more = findings.iter().len().saturating_sub(SHOWN) + findings.left_out();
+            if more > 0 {
+                print(&format!("and {} more; -o json lists them\n\n", render::thousands(more as u64)));
             }
             print(&summary(paths, &set, &snapshot, errors, warnings));
         }

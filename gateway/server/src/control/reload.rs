@@ -103,7 +103,13 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        let changes = changes::describe(&before.snapshot, &snapshot);
+        let changes = match before.revision.hash() {
+            "" => {
+                let (routes, ports) = (snapshot.splits.len(), snapshot.listeners.len());
+                format!("{} on {}", render::counted(routes, "route"), render::counted(ports, "port"))
+            }
+            _ => changes::describe(&before.snapshot, &snapshot),
+        };
         self.swap(&before, snapshot, set, bound, prepared);
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
