@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::clusters::Clusters;
 use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
-use super::routes::{self, Splits};
+use super::routes::{self, Rule, Splits};
 use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
@@ -22,54 +23,76 @@ struct Bound<'s> {
     document: &'s Document,
     gateways: Vec<ObjectName>,
     hosts: Vec<HostPattern>,
+    rules: Vec<Rule>,
+}
+
+/// What one VirtualService gives to one host through one Gateway.
+struct Share<'s> {
+    service: &'s ObjectName,
+    gateway: &'s ObjectName,
     routes: Vec<Arc<Route>>,
 }
 
+/// A listener that is being put together: its first server, and the shares of each host.
+type Table<'s> = (&'s GatewayServer<'s>, BTreeMap<HostPattern, Vec<Share<'s>>>);
+
 /// Binds every VirtualService to the servers of its gateways.
-pub(super) fn bind(
-    objects: &Objects<'_>,
-    servers: &Servers<'_>,
+pub(super) fn bind<'s>(
+    objects: &Objects<'s>,
+    servers: &'s Servers<'s>,
+    surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
 ) -> Vec<Listener> {
-    let known: Vec<&ObjectName> =
-        objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
-    let mut bound = Vec::new();
+    let known: Vec<&ObjectName> = objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
+    let mut bound: Vec<Bound<'s>> = Vec::new();
     for &service in &objects.virtual_services {
-        bound.extend(compile(service, servers, &known, clusters, splits, out));
+        bound.extend(compile(service, servers, &known, surroundings, clusters, splits, out));
     }
-    let mut listeners: BTreeMap<ListenerKey, (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>)> =
-        BTreeMap::new();
+    let mut tables: BTreeMap<ListenerKey, Table<'s>> = BTreeMap::new();
     for server in &servers.ours {
-        let (_, hosts) = listeners.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
+        let (_, hosts) = tables.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
         for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
             for pattern in shared_hosts(server, service.document, &service.hosts) {
-                let services = hosts.entry(pattern).or_default();
-                if services.iter().all(|other| !std::ptr::eq(*other, service)) {
-                    services.push(service);
+                let shares = hosts.entry(pattern).or_default();
+                let name = &service.document.object.name;
+                // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
+                if shares.iter().all(|share| share.service != name || share.gateway != server.gateway) {
+                    shares.push(Share { service: name, gateway: server.gateway, routes: routes_under(service, server) });
                 }
             }
         }
     }
-    let listener = |(key, (server, hosts)): (
-        ListenerKey,
-        (&GatewayServer<'_>, BTreeMap<HostPattern, Vec<&Bound<'_>>>),
-    )| {
+    let listener = |(key, (server, hosts)): (ListenerKey, Table<'_>)| {
         let mut table = HostTable::default();
-        for (pattern, services) in hosts {
-            let routes = in_order(&services);
+        for (pattern, shares) in hosts {
+            let routes = in_order(&shares);
             table.insert(&pattern.clone(), Arc::new(VirtualHost { pattern, routes }));
         }
         Listener { key, hosts: table, origin: server.origin.clone() }
     };
-    listeners.into_iter().map(listener).collect()
+    tables.into_iter().map(listener).collect()
+}
+
+/// A VirtualService's routes under a server. Istio drops what stands after one that takes everything, as no
+/// request can reach it.
+fn routes_under(service: &Bound<'_>, server: &GatewayServer<'_>) -> Vec<Arc<Route>> {
+    let mut routes: Vec<Arc<Route>> = Vec::new();
+    for route in service.rules.iter().filter_map(|rule| rule.under(server)) {
+        let last = route.takes_all();
+        routes.push(route);
+        if last {
+            break;
+        }
+    }
+    routes
 }
 
 /// One host's routes: VirtualService after VirtualService, and behind them all those that take everything
 /// (Istio `SortVHostRoutes`), so that one host may be split over several VirtualServices.
-fn in_order(services: &[&Bound<'_>]) -> Vec<Arc<Route>> {
-    let all = || services.iter().flat_map(|service| &service.routes);
+fn in_order(shares: &[Share<'_>]) -> Vec<Arc<Route>> {
+    let all = || shares.iter().flat_map(|share| &share.routes);
     let (rest, last) = (all().filter(|route| !route.takes_all()), all().filter(|route| route.takes_all()));
     rest.chain(last).cloned().collect()
 }
@@ -90,6 +113,7 @@ fn compile<'s>(
     (document, service): Of<'s, VirtualService>,
     servers: &Servers<'_>,
     known_gateways: &[&ObjectName],
+    surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
@@ -121,16 +145,12 @@ fn compile<'s>(
     } else {
         report_hosts_outside(document, hosts, &patterns, &served, sink);
     }
-    let mut routes: Vec<Arc<Route>> = Vec::new();
+    let mut rules = Vec::new();
     for (index, route) in http.iter().enumerate() {
         let clusters = ours.then_some(&mut *clusters);
-        let Some(route) = routes::compile(document, index, route, clusters, splits, sink) else { continue };
-        // Istio drops what stands after a rule that takes everything, as no request can reach it.
-        if routes.last().is_none_or(|last| !last.takes_all()) {
-            routes.push(route);
-        }
+        rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
     }
-    ours.then(|| Bound { document, gateways: named, hosts: patterns, routes })
+    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {
@@ -153,6 +173,15 @@ fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec
 }
 
 /// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere.
+pub(super) fn gateway_name(written: &str, namespace: &Arc<str>) -> ObjectName {
+    match written.split_once('/') {
+        None => ObjectName { namespace: namespace.clone(), name: written.into() },
+        Some((".", name)) => ObjectName { namespace: namespace.clone(), name: name.into() },
+        Some((place, name)) => ObjectName { namespace: place.into(), name: name.into() },
+    }
+}
+
+/// The Gateways that a VirtualService names and that exist.
 fn read_gateways(
     gateways: &[At<String>],
     namespace: &Arc<str>,
@@ -161,11 +190,7 @@ fn read_gateways(
 ) -> Vec<ObjectName> {
     let mut named = Vec::new();
     for gateway in gateways.iter().filter(|gateway| gateway.value != "mesh") {
-        let (place, name) = match gateway.split_once('/') {
-            None | Some((".", _)) => (&**namespace, gateway.trim_start_matches("./")),
-            Some((place, name)) => (place, name),
-        };
-        let gateway_name = ObjectName { namespace: place.into(), name: name.into() };
+        let gateway_name = gateway_name(gateway, namespace);
         if known.contains(&&gateway_name) {
             named.push(gateway_name);
             continue;

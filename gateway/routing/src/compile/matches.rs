@@ -1,16 +1,55 @@
-//! HTTPMatchRequest → conditions.
+//! HTTPMatchRequest → conditions, and where its block applies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::support::{fields, unsupported};
+use super::Surroundings;
+use super::gateways::GatewayServer;
+use super::hosts::gateway_name;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
-use crate::snapshot::{HeaderTest, Match, PathTest, Pattern, ValueTest};
+use crate::snapshot::{Condition, Match, Pattern, ValueTest};
+use crate::wire::ObjectName;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpMatch, StringMatch};
 
+/// A block of conditions, and the servers for which it is there at all.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) conditions: Arc<Match>,
+    /// Istio `HTTPMatchRequest.gateways`: empty for all of the VirtualService's.
+    gateways: Vec<ObjectName>,
+    /// Istio `HTTPMatchRequest.port`: the Gateway server's port.
+    port: Option<u16>,
+    /// Whether the gateway's own labels and namespace are those asked for.
+    source_is_us: bool,
+}
+
+impl Block {
+    /// Whether it is there for requests that come in through a server.
+    pub(super) fn applies(&self, server: &GatewayServer<'_>) -> bool {
+        let gateway = match self.gateways.as_slice() {
+            [] => self.source_is_us,
+            named => named.contains(server.gateway),
+        };
+        gateway && self.port.is_none_or(|port| port == server.listener.port)
+    }
+
+    /// Whether it is there for every server.
+    pub(super) fn applies_everywhere(&self) -> bool {
+        self.gateways.is_empty() && self.port.is_none() && self.source_is_us
+    }
+}
+
 /// Compiles one block; `None` where a condition of it could not be, with the reason in the sink.
-pub(super) fn compile(block: &At<HttpMatch>, sink: &mut Sink<'_>) -> Option<Match> {
+pub(super) fn compile(
+    block: &At<HttpMatch>,
+    namespace: &Arc<str>,
+    surroundings: &Surroundings,
+    sink: &mut Sink<'_>,
+) -> Option<Block> {
     let HttpMatch {
         name: _,        // names the block in logs, with the route's name
         stat_prefix: _, // names Envoy's own statistics
@@ -27,80 +66,101 @@ pub(super) fn compile(block: &At<HttpMatch>, sink: &mut Sink<'_>) -> Option<Matc
         source_labels,
         source_namespace,
     } = &block.value;
-    let ignore_uri_case = &ignore_uri_case.filter(|ignore| ignore.value);
-    unsupported(
-        Severity::Error,
-        fields![
-            ignore_uri_case = "ignoreUriCase",
-            scheme,
-            method,
-            authority,
-            without_headers = "withoutHeaders",
-            query_params = "queryParams",
-            port,
-            gateways,
-            source_labels = "sourceLabels",
-            source_namespace = "sourceNamespace",
-        ],
-        sink,
-    );
-    let path = match uri {
-        None => Some(None),
-        Some(uri) => compile_uri(uri, sink).map(|test| Some(PathTest(test))),
-    };
-    let written = headers.len();
-    let headers: Vec<HeaderTest> =
-        headers.iter().filter_map(|(name, value)| compile_header(name, value, sink)).collect();
-    (headers.len() == written).then_some(Match { path: path?, headers })
+    let ignore_case = ignore_uri_case.as_ref().is_some_and(|ignore| ignore.value);
+    let mut built: Vec<Option<Condition>> = Vec::new();
+    let whole = [(method, Condition::Method as fn(ValueTest) -> Condition), (scheme, Condition::Scheme), (authority, Condition::Authority)];
+    for (written, condition) in whole {
+        if let Some(written) = written {
+            built.push(compile_whole(written, sink).map(condition));
+        }
+    }
+    if let Some(uri) = uri {
+        let test = compile_whole(uri, sink);
+        built.push(test.map(|test| Condition::Path(if ignore_case { ignoring_case(test) } else { test })));
+    }
+    built.extend(headers.iter().map(|(name, value)| compile_header(name, value, Condition::Header, sink)));
+    built.extend(without_headers.iter().map(|(name, value)| compile_header(name, value, Condition::WithoutHeader, sink)));
+    built.extend(query_params.iter().map(|(name, value)| {
+        Some(Condition::Query(name.as_str().into(), not_empty(name, compile_value(value, sink)?, sink)?))
+    }));
+    let conditions: Option<Vec<Condition>> = built.into_iter().collect();
+    let wanted: BTreeMap<&str, &str> = source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let labelled = wanted.iter().all(|(key, value)| surroundings.labels.get(*key).is_some_and(|own| own == value));
+    let at_home = source_namespace.as_ref().is_none_or(|namespace| namespace.value == surroundings.namespace);
+    Some(Block {
+        conditions: Arc::new(Match { conditions: conditions? }),
+        gateways: gateways.iter().map(|gateway| gateway_name(gateway, namespace)).collect(),
+        port: port.as_ref().map(|port| port.value),
+        source_is_us: labelled && at_home,
+    })
 }
 
-fn compile_uri(uri: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
-    match compile_value(uri, sink)? {
+/// Something that every request has: to ask whether it is there is a mistake.
+fn compile_whole(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
+    match compile_value(written, sink)? {
         ValueTest::Present => {
-            sink.schema(uri.pos, "a path is matched by one of exact, prefix and regex".into());
+            sink.schema(written.pos, "it takes one of exact, prefix and regex".into());
             None
         }
         test => Some(test),
     }
 }
 
-fn compile_header(name: &At<String>, value: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<HeaderTest> {
-    if name.starts_with([':', '@']) {
-        let message = format!("a condition on {:?} is not supported yet", name.value);
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);
-        return None;
+/// Istio `ignoreUriCase`: for exact and prefix; a regex says `(?i)` itself.
+fn ignoring_case(test: ValueTest) -> ValueTest {
+    match test {
+        ValueTest::Exact(exact) => ValueTest::ExactIgnoringCase(exact),
+        ValueTest::Prefix(prefix) => ValueTest::PrefixIgnoringCase(prefix),
+        test => test,
     }
-    let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
-        sink.schema(name.pos, format!("{:?} is not the name of a header field", name.value));
-        return None;
-    };
-    let value = compile_value(value, sink)?;
-    if let ValueTest::Prefix(prefix) = &value
-        && prefix.is_empty()
-    {
+}
+
+fn compile_header(
+    name: &At<String>,
+    value: &At<StringMatch>,
+    condition: fn(HeaderName, ValueTest) -> Condition,
+    sink: &mut Sink<'_>,
+) -> Option<Condition> {
+    let test = not_empty(name, compile_value(value, sink)?, sink)?;
+    let is_field = matches!(condition(HeaderName::from_static("x"), ValueTest::Present), Condition::Header(..));
+    match name.to_ascii_lowercase().as_str() {
+        ":method" if is_field => Some(Condition::Method(test)),
+        ":authority" if is_field => Some(Condition::Authority(test)),
+        ":scheme" if is_field => Some(Condition::Scheme(test)),
+        ":path" if is_field => Some(Condition::Target(test)),
+        special if special.starts_with([':', '@']) => {
+            let message = format!("a condition on {:?} is not supported yet", name.value);
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);
+            None
+        }
+        lower => match HeaderName::from_bytes(lower.as_bytes()) {
+            Ok(name) => Some(condition(name, test)),
+            Err(_) => {
+                sink.schema(name.pos, format!("{:?} is not the name of a header field", name.value));
+                None
+            }
+        },
+    }
+}
+
+fn not_empty(name: &At<String>, test: ValueTest, sink: &mut Sink<'_>) -> Option<ValueTest> {
+    if matches!(&test, ValueTest::Prefix(prefix) if prefix.is_empty()) {
         sink.schema(name.pos, "an empty prefix takes every value; write {} for \"present\"".into());
         return None;
     }
-    Some(HeaderTest { name: parsed, value })
+    Some(test)
 }
 
 /// Istio `StringMatch`: one of three; none, or the regex `*`, means "present".
 fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
-    match &written.value {
-        StringMatch { exact: None, prefix: None, regex: None } => Some(ValueTest::Present),
-        StringMatch { exact: Some(exact), prefix: None, regex: None } => {
-            Some(ValueTest::Exact(exact.as_str().into()))
-        }
-        StringMatch { exact: None, prefix: Some(prefix), regex: None } => {
-            Some(ValueTest::Prefix(prefix.as_str().into()))
-        }
-        StringMatch { exact: None, prefix: None, regex: Some(regex) } if regex.value == "*" => {
-            Some(ValueTest::Present)
-        }
-        StringMatch { exact: None, prefix: None, regex: Some(regex) } => {
-            compile_regex(regex, regex.pos, sink)
-        }
-        StringMatch { exact: _, prefix: _, regex: _ } => {
+    let StringMatch { exact, prefix, regex } = &written.value;
+    match (exact, prefix, regex) {
+        (None, None, None) => Some(ValueTest::Present),
+        (Some(exact), None, None) => Some(ValueTest::Exact(exact.as_str().into())),
+        (None, Some(prefix), None) => Some(ValueTest::Prefix(prefix.as_str().into())),
+        (None, None, Some(regex)) if regex.value == "*" => Some(ValueTest::Present),
+        (None, None, Some(regex)) => compile_regex(regex, regex.pos, sink),
+        _ => {
             sink.schema(written.pos, "exact, prefix and regex exclude each other".into());
             None
         }

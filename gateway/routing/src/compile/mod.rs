@@ -91,7 +91,7 @@ impl Compiler {
         let servers = gateways::select(&objects, surroundings, out);
         let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
         let mut splits = routes::Splits::new(&mut self.schedules);
-        let listeners = hosts::bind(&objects, &servers, &mut clusters, &mut splits, out);
+        let listeners = hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
         let (splits, clusters) = (splits.finish(), clusters.finish());
         wire::name_paths(out);
         out.sort();

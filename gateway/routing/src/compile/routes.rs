@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::Surroundings;
 use super::clusters::Clusters;
-use super::matches;
+use super::gateways::GatewayServer;
+use super::matches::{self, Block};
 use super::schedules::Schedules;
 use super::support::{fields, unsupported};
 use crate::diagnostic::{Code, Severity};
@@ -46,6 +48,25 @@ impl<'s> Splits<'s> {
     }
 }
 
+/// A rule of a VirtualService, compiled, before it is known which server it stands under.
+pub(super) struct Rule {
+    route: Arc<Route>,
+    blocks: Vec<Block>,
+}
+
+impl Rule {
+    /// The route as requests that come in through a server see it: with the blocks that apply there; `None` where
+    /// it has blocks and none of them does.
+    pub(super) fn under(&self, server: &GatewayServer<'_>) -> Option<Arc<Route>> {
+        if self.blocks.iter().all(Block::applies_everywhere) {
+            return Some(self.route.clone());
+        }
+        let applying = self.blocks.iter().filter(|block| block.applies(server));
+        let matches: Vec<Arc<Match>> = applying.map(|block| block.conditions.clone()).collect();
+        (!matches.is_empty()).then(|| Arc::new(Route { matches, ..Route::clone(&self.route) }))
+    }
+}
+
 /// Compiles rule `index` of a VirtualService; `None` where it could not be, with the reason in the sink.
 ///
 /// `clusters` is `None` for a VirtualService that no gateway of ours serves: its destinations need not exist.
@@ -55,8 +76,9 @@ pub(super) fn compile(
     route: &At<HttpRoute>,
     clusters: Option<&mut Clusters<'_>>,
     splits: &mut Splits<'_>,
+    surroundings: &Surroundings,
     sink: &mut Sink<'_>,
-) -> Option<Arc<Route>> {
+) -> Option<Rule> {
     let HttpRoute {
         name,
         matches: written_matches,
@@ -96,8 +118,9 @@ pub(super) fn compile(
         ],
         sink,
     );
-    let blocks: Vec<Match> =
-        written_matches.iter().filter_map(|block| matches::compile(block, sink)).collect();
+    let namespace = &document.object.name.namespace;
+    let block = |block: &At<_>| matches::compile(block, namespace, surroundings, sink);
+    let blocks: Vec<Block> = written_matches.iter().filter_map(block).collect();
     let sound = blocks.len() == written_matches.len();
     if destinations.is_empty() {
         let answers_itself = redirect.is_some() || direct_response.is_some() || delegate.is_some();
@@ -108,7 +131,6 @@ pub(super) fn compile(
     }
     let weights = read_weights(destinations, sink);
     let clusters = clusters?;
-    let namespace = &document.object.name.namespace;
     let mut resolve = |destination: &At<HttpDestination>| {
         let HttpDestination { destination, weight: _, headers } = &destination.value;
         unsupported(Severity::Error, fields![headers], sink);
@@ -130,14 +152,14 @@ pub(super) fn compile(
         return None;
     }
     let route = Arc::new(Route {
-        key: splits.own_key(key(document, &route.value)),
+        key: splits.own_key(key(document, &route.value, &blocks)),
         name: title.into(),
         origin: document.origin(route.pos),
-        matches: blocks,
-        action: Action::Forward(Split { id: SplitId::new(splits.made.len()), schedule, targets }),
+        matches: blocks.iter().map(|block| block.conditions.clone()).collect(),
+        action: Action::Forward(Arc::new(Split { id: SplitId::new(splits.made.len()), schedule, targets })),
     });
     splits.made.push(route.clone());
-    Some(route)
+    Some(Rule { route, blocks })
 }
 
 /// Istio: weights are relative to their sum; a lone destination's is not looked at; all zero is invalid.
@@ -186,7 +208,7 @@ fn report_scaled(destinations: &[At<HttpDestination>], effective: &[u32], sink: 
 
 /// See [`RouteKey`]. What has no meaning for identity (weights, and whatever may be edited while a canary
 /// runs) is left out.
-fn key(document: &Document, route: &HttpRoute) -> RouteKey {
+fn key(document: &Document, route: &HttpRoute, blocks: &[Block]) -> RouteKey {
     let mut digest = Sha256::new();
     let mut put = |part: &str| {
         digest.update((part.len() as u64).to_le_bytes());
@@ -197,26 +219,9 @@ fn key(document: &Document, route: &HttpRoute) -> RouteKey {
     match &route.name {
         Some(name) => put(name),
         None => {
-            for block in &route.matches {
-                put("match");
-                for (field, value) in block
-                    .uri
-                    .iter()
-                    .map(|uri| ("", &uri.value))
-                    .chain(block.headers.iter().map(|(name, value)| (name.as_str(), &value.value)))
-                {
-                    put(field);
-                    for (kind, text) in [("=", &value.exact), ("^", &value.prefix), ("~", &value.regex)] {
-                        if let Some(text) = text {
-                            put(kind);
-                            put(text);
-                        }
-                    }
-                }
-            }
+            put(&format!("{blocks:?}"));
             for destination in &route.route {
                 let Destination { host, subset, port } = &destination.destination.value;
-                put("to");
                 put(host);
                 put(subset.as_ref().map_or("", |subset| subset.as_str()));
                 let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(0, |port| port.value);

@@ -2,20 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
+pub use crate::snapshot::Request;
 use crate::snapshot::{Listener, Route, VirtualHost};
-
-/// What a decision looks at, borrowed from whatever carries the request.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'r> {
-    /// The authority as sent, with its port if it has one.
-    pub authority: &'r str,
-    /// The path, without its query.
-    pub path: &'r str,
-    /// The header fields.
-    pub headers: &'r HeaderMap,
-}
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +21,7 @@ pub fn decide<'s>(listener: &'s Listener, request: &Request<'_>) -> Decision<'s>
     let Some(host) = listener.hosts.find(request.authority) else { return Decision::NoHost };
     let takes = |route: &&Arc<Route>| {
         route.matches.is_empty()
-            || route.matches.iter().any(|block| block.holds(request.path, request.headers))
+            || route.matches.iter().any(|block| block.holds(request))
     };
     match host.routes.iter().find(takes) {
         Some(route) => Decision::Route(route),

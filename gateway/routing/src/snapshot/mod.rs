@@ -8,6 +8,7 @@ mod cluster;
 mod host_table;
 mod listener;
 mod predicate;
+mod request;
 mod route;
 pub mod schedule;
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
 pub use host_table::HostTable;
 pub use listener::{Listener, ListenerKey, VirtualHost};
-pub use predicate::{HeaderTest, Match, PathTest, Pattern, ValueTest};
+pub use predicate::{Condition, Match, Pattern, ValueTest};
+pub use request::Request;
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
 

@@ -3,13 +3,13 @@
 use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
+use super::request::Request;
+
 /// One block of conditions: all must hold.
 #[derive(Debug, Default)]
 pub struct Match {
-    /// The condition on the path; `None` takes every path.
-    pub path: Option<PathTest>,
-    /// The conditions on header fields.
-    pub headers: Vec<HeaderTest>,
+    /// The conditions, those that are cheap to ask first.
+    pub conditions: Vec<Condition>,
 }
 
 impl Match {
@@ -17,48 +17,87 @@ impl Match {
     ///
     /// Istio `IsCatchAllRoute`: path prefix `/` or regex `.*`, and no other condition.
     pub fn takes_all(&self) -> bool {
-        let path = match &self.path {
-            None => true,
-            Some(PathTest(ValueTest::Prefix(prefix))) => matches!(&**prefix, "/" | ""),
-            Some(PathTest(ValueTest::Regex(pattern))) => pattern.as_str() == ".*",
-            Some(PathTest(_)) => false,
-        };
-        path && self.headers.is_empty()
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Path(ValueTest::Prefix(prefix)) => matches!(&**prefix, "/" | ""),
+            Condition::Path(ValueTest::Regex(pattern)) => pattern.as_str() == ".*",
+            _ => false,
+        })
     }
 
-    /// Whether a request with this path (without its query) and these fields fulfils all conditions.
-    pub fn holds(&self, path: &str, headers: &HeaderMap) -> bool {
-        self.path.as_ref().is_none_or(|test| test.0.holds(path.as_bytes()))
-            && self.headers.iter().all(|test| test.holds(headers))
+    /// Whether a request fulfils all conditions.
+    pub fn holds(&self, request: &Request<'_>) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(request))
     }
 }
 
-/// A condition on the path, without the query.
+/// A condition on one thing that a request says.
 #[derive(Debug)]
-pub struct PathTest(pub ValueTest);
-
-/// A condition on one header field.
-#[derive(Debug)]
-pub struct HeaderTest {
-    /// The field's name.
-    pub name: HeaderName,
-    /// What its value must be.
-    pub value: ValueTest,
+pub enum Condition {
+    /// On the path, without its query.
+    Path(ValueTest),
+    /// On the path with its query, as the pseudo-field `:path` has it.
+    Target(ValueTest),
+    /// On the method.
+    Method(ValueTest),
+    /// On `http` or `https`.
+    Scheme(ValueTest),
+    /// On the authority as sent, with its port.
+    Authority(ValueTest),
+    /// On a header field, which must be there.
+    Header(HeaderName, ValueTest),
+    /// On a header field that must not be so. One that is absent counts as empty, but not as present.
+    ///
+    /// Istio `withoutHeaders`, Envoy `treat_missing_header_as_empty`.
+    WithoutHeader(HeaderName, ValueTest),
+    /// On the first value of a query parameter, which must be there; neither is decoded.
+    Query(Box<str>, ValueTest),
 }
 
-impl HeaderTest {
-    fn holds(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter();
-        let Some(first) = values.next() else { return false };
-        let Some(second) = values.next() else { return self.value.holds(first.as_bytes()) };
-        // Several fields of one name are one list: Envoy joins them with a comma before it compares.
-        let mut joined = first.as_bytes().to_vec();
-        for value in std::iter::once(second).chain(values) {
-            joined.push(b',');
-            joined.extend_from_slice(value.as_bytes());
+impl Condition {
+    fn holds(&self, request: &Request<'_>) -> bool {
+        match self {
+            Condition::Path(test) => test.holds(request.path.as_bytes()),
+            Condition::Target(test) => match request.query {
+                None => test.holds(request.path.as_bytes()),
+                Some(query) => test.holds(format!("{}?{query}", request.path).as_bytes()),
+            },
+            Condition::Method(test) => test.holds(request.method.as_bytes()),
+            Condition::Scheme(test) => test.holds(request.scheme.as_bytes()),
+            Condition::Authority(test) => test.holds(request.authority.as_bytes()),
+            Condition::Header(name, test) => field(request.headers, name, test).unwrap_or(false),
+            Condition::WithoutHeader(name, test) => !match (field(request.headers, name, test), test) {
+                (Some(holds), _) => holds,
+                (None, ValueTest::Present) => false,
+                (None, test) => test.holds(b""),
+            },
+            Condition::Query(name, test) => {
+                parameter(request.query, name).is_some_and(|value| test.holds(value.as_bytes()))
+            }
         }
-        self.value.holds(&joined)
     }
+}
+
+/// Whether a field's value passes; `None` where the request has no such field.
+fn field(headers: &HeaderMap, name: &HeaderName, test: &ValueTest) -> Option<bool> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(test.holds(first.as_bytes())) };
+    // Several fields of one name are one list: Envoy joins them with a comma before it compares.
+    let mut joined = first.as_bytes().to_vec();
+    for value in std::iter::once(second).chain(values) {
+        joined.push(b',');
+        joined.extend_from_slice(value.as_bytes());
+    }
+    Some(test.holds(&joined))
+}
+
+/// The first value of a parameter; `?a` and `?a=` both give the empty text.
+fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    query?.split('&').find_map(|pair| match pair.split_once('=') {
+        Some((key, value)) if key == name => Some(value),
+        None if pair == name => Some(""),
+        _ => None,
+    })
 }
 
 /// A condition on a value. Istio `StringMatch`; case-sensitive.
@@ -70,6 +109,10 @@ pub enum ValueTest {
     Exact(Box<str>),
     /// A value that begins so; a plain string prefix, not one of path segments.
     Prefix(Box<str>),
+    /// This value, in upper or lower case (Istio `ignoreUriCase`).
+    ExactIgnoringCase(Box<str>),
+    /// A value that begins so, in upper or lower case.
+    PrefixIgnoringCase(Box<str>),
     /// A value that the pattern takes from its first character to its last.
     Regex(Pattern),
 }
@@ -80,6 +123,10 @@ impl ValueTest {
             ValueTest::Present => true,
             ValueTest::Exact(exact) => value == exact.as_bytes(),
             ValueTest::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            ValueTest::ExactIgnoringCase(exact) => value.eq_ignore_ascii_case(exact.as_bytes()),
+            ValueTest::PrefixIgnoringCase(prefix) => {
+                value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
             ValueTest::Regex(pattern) => pattern.whole.is_match(value),
         }
     }
@@ -162,14 +209,50 @@ mod tests {
     }
 
     #[test]
-    fn several_fields_are_one_list() {
+    fn each_condition_asks_for_its_part() {
+        let exact = |text: &str| ValueTest::Exact(text.into());
+        let name = HeaderName::from_static;
         let mut headers = HeaderMap::new();
-        headers.append("x-a", "1".parse().unwrap());
-        let test = |value| HeaderTest { name: HeaderName::from_static("x-a"), value };
-        assert!(test(ValueTest::Exact("1".into())).holds(&headers));
-        headers.append("x-a", "2".parse().unwrap());
-        assert!(test(ValueTest::Exact("1,2".into())).holds(&headers));
-        assert!(!test(ValueTest::Exact("1".into())).holds(&headers));
-        assert!(!test(ValueTest::Present).holds(&HeaderMap::new()));
+        for (key, value) in [("x-a", "1"), ("x-b", "1"), ("x-b", "2"), ("x-empty", "")] {
+            headers.append(name(key), value.parse().unwrap());
+        }
+        let request = Request {
+            authority: "Shop.test:8080",
+            method: "GET",
+            scheme: "http",
+            path: "/Cart",
+            query: Some("a=1&b&a=2&c=%20"),
+            headers: &headers,
+        };
+        for (condition, holds) in [
+            (Condition::Path(exact("/Cart")), true),
+            (Condition::Path(exact("/cart")), false),
+            (Condition::Path(ValueTest::ExactIgnoringCase("/cart".into())), true),
+            (Condition::Path(ValueTest::PrefixIgnoringCase("/CA".into())), true),
+            (Condition::Path(ValueTest::PrefixIgnoringCase("/carts".into())), false),
+            (Condition::Target(exact("/Cart?a=1&b&a=2&c=%20")), true),
+            (Condition::Method(exact("get")), false),
+            (Condition::Scheme(exact("http")), true),
+            (Condition::Authority(exact("Shop.test:8080")), true),
+            (Condition::Authority(exact("shop.test")), false),
+            (Condition::Header(name("x-a"), exact("1")), true),
+            (Condition::Header(name("x-b"), exact("1,2")), true),
+            (Condition::Header(name("x-b"), exact("1")), false),
+            (Condition::Header(name("x-none"), ValueTest::Prefix("".into())), false),
+            (Condition::Header(name("x-empty"), ValueTest::Present), true),
+            (Condition::WithoutHeader(name("x-a"), exact("1")), false),
+            (Condition::WithoutHeader(name("x-a"), exact("2")), true),
+            (Condition::WithoutHeader(name("x-none"), exact("1")), true),
+            (Condition::WithoutHeader(name("x-none"), ValueTest::Present), true),
+            (Condition::WithoutHeader(name("x-empty"), ValueTest::Present), false),
+            (Condition::WithoutHeader(name("x-none"), ValueTest::Regex(Pattern::new(".*").unwrap())), false),
+            (Condition::Query("a".into(), exact("1")), true),
+            (Condition::Query("a".into(), exact("2")), false),
+            (Condition::Query("b".into(), exact("")), true),
+            (Condition::Query("c".into(), exact("%20")), true),
+            (Condition::Query("d".into(), ValueTest::Present), false),
+        ] {
+            assert_eq!(condition.holds(&request), holds, "{condition:?}");
+        }
     }
 }

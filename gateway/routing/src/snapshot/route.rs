@@ -15,7 +15,7 @@ use crate::origin::Origin;
 pub struct RouteKey(pub u128);
 
 /// One rule of a VirtualService.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// What it is.
     pub key: RouteKey,
@@ -24,22 +24,22 @@ pub struct Route {
     /// Where it is written.
     pub origin: Origin,
     /// Its conditions; one block that holds is enough, and none at all takes every request.
-    pub matches: Vec<Match>,
+    pub matches: Vec<Arc<Match>>,
     /// What happens.
     pub action: Action,
 }
 
 /// What happens to a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// It goes to one of some targets.
-    Forward(Split),
+    Forward(Arc<Split>),
 }
 
 impl Route {
     /// Whether it takes every request of its host.
     pub fn takes_all(&self) -> bool {
-        self.matches.is_empty() || self.matches.iter().any(Match::takes_all)
+        self.matches.is_empty() || self.matches.iter().any(|block| block.takes_all())
     }
 
     /// Its split.

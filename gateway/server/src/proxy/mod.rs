@@ -135,7 +135,14 @@ fn turn(active: &Active, session: &Session) -> Result<ClusterId, Refusal> {
     let local = session.server_addr().and_then(|address| address.as_inet());
     let listener = local.and_then(|local| active.listener(*local)).ok_or(Refusal::PORT_GONE)?;
     let head = session.req_header();
-    let request = Request { authority: authority(head), path: head.uri.path(), headers: &head.headers };
+    let request = Request {
+        authority: authority(head),
+        method: head.method.as_str(),
+        scheme: head.uri.scheme_str().unwrap_or("http"),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+    };
     let Decision::Route(route) = decide(listener, &request) else { return Err(Refusal::NO_ROUTE) };
     let split = route.split();
     let target = active.upstreams.ticket(split.id).take(split);
