@@ -45,7 +45,8 @@ pub(super) fn bind<'s>(
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
 ) -> Vec<Listener> {
-    let known: Vec<&ObjectName> = objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
+    let known: Vec<&ObjectName> =
+        objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
     let mut bound: Vec<Bound<'s>> = Vec::new();
     for &service in &objects.virtual_services {
         bound.extend(compile(service, servers, &known, surroundings, clusters, splits, out));
@@ -59,7 +60,11 @@ pub(super) fn bind<'s>(
                 let name = &service.document.object.name;
                 // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
                 if shares.iter().all(|share| share.service != name || share.gateway != server.gateway) {
-                    shares.push(Share { service: name, gateway: server.gateway, routes: routes_under(service, server) });
+                    shares.push(Share {
+                        service: name,
+                        gateway: server.gateway,
+                        routes: routes_under(service, server),
+                    });
                 }
             }
         }

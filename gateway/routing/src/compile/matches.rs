@@ -9,8 +9,8 @@ use super::Surroundings;
 use super::gateways::GatewayServer;
 use super::hosts::gateway_name;
 use crate::diagnostic::{Code, Severity};
-use crate::origin::{At, Pos};
-use crate::snapshot::{Condition, Match, Pattern, ValueTest};
+use crate::origin::{At, Origin, Pos};
+use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
 use crate::wire::ObjectName;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpMatch, StringMatch};
@@ -35,6 +35,12 @@ impl Block {
             named => named.contains(server.gateway),
         };
         gateway && self.port.is_none_or(|port| port == server.listener.port)
+    }
+
+    /// What it says, whatever line it stands on.
+    pub(super) fn identity(&self) -> String {
+        let tests: Vec<&Test> = self.conditions.conditions.iter().map(|condition| &condition.test).collect();
+        format!("{tests:?} {:?} {:?} {}", self.gateways, self.port, self.source_is_us)
     }
 
     /// Whether it is there for every server.
@@ -67,25 +73,40 @@ pub(super) fn compile(
         source_namespace,
     } = &block.value;
     let ignore_case = ignore_uri_case.as_ref().is_some_and(|ignore| ignore.value);
-    let mut built: Vec<Option<Condition>> = Vec::new();
-    let whole = [(method, Condition::Method as fn(ValueTest) -> Condition), (scheme, Condition::Scheme), (authority, Condition::Authority)];
+    let mut built: Vec<(Pos, Option<Test>)> = Vec::new();
+    let whole = [
+        (method, Test::Method as fn(ValueTest) -> Test),
+        (scheme, Test::Scheme),
+        (authority, Test::Authority),
+    ];
     for (written, condition) in whole {
         if let Some(written) = written {
-            built.push(compile_whole(written, sink).map(condition));
+            built.push((written.pos, compile_whole(written, sink).map(condition)));
         }
     }
     if let Some(uri) = uri {
         let test = compile_whole(uri, sink);
-        built.push(test.map(|test| Condition::Path(if ignore_case { ignoring_case(test) } else { test })));
+        built.push((
+            uri.pos,
+            test.map(|test| Test::Path(if ignore_case { ignoring_case(test) } else { test })),
+        ));
     }
-    built.extend(headers.iter().map(|(name, value)| compile_header(name, value, Condition::Header, sink)));
-    built.extend(without_headers.iter().map(|(name, value)| compile_header(name, value, Condition::WithoutHeader, sink)));
-    built.extend(query_params.iter().map(|(name, value)| {
-        Some(Condition::Query(name.as_str().into(), not_empty(name, compile_value(value, sink)?, sink)?))
-    }));
-    let conditions: Option<Vec<Condition>> = built.into_iter().collect();
-    let wanted: BTreeMap<&str, &str> = source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let labelled = wanted.iter().all(|(key, value)| surroundings.labels.get(*key).is_some_and(|own| own == value));
+    for (fields, test) in
+        [(headers, Test::Header as fn(HeaderName, ValueTest) -> Test), (without_headers, Test::WithoutHeader)]
+    {
+        built.extend(fields.iter().map(|(name, value)| (name.pos, compile_header(name, value, test, sink))));
+    }
+    for (name, value) in query_params {
+        let test = compile_value(value, sink).and_then(|test| not_empty(name, test, sink));
+        built.push((name.pos, test.map(|test| Test::Query(name.as_str().into(), test))));
+    }
+    let place = |pos| Origin { piece: sink.piece.clone(), pos };
+    let conditions = built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: place(pos) }));
+    let conditions: Option<Vec<Condition>> = conditions.collect();
+    let wanted: BTreeMap<&str, &str> =
+        source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let labelled =
+        wanted.iter().all(|(key, value)| surroundings.labels.get(*key).is_some_and(|own| own == value));
     let at_home = source_namespace.as_ref().is_none_or(|namespace| namespace.value == surroundings.namespace);
     Some(Block {
         conditions: Arc::new(Match { conditions: conditions? }),
@@ -118,16 +139,16 @@ fn ignoring_case(test: ValueTest) -> ValueTest {
 fn compile_header(
     name: &At<String>,
     value: &At<StringMatch>,
-    condition: fn(HeaderName, ValueTest) -> Condition,
+    condition: fn(HeaderName, ValueTest) -> Test,
     sink: &mut Sink<'_>,
-) -> Option<Condition> {
+) -> Option<Test> {
     let test = not_empty(name, compile_value(value, sink)?, sink)?;
-    let is_field = matches!(condition(HeaderName::from_static("x"), ValueTest::Present), Condition::Header(..));
+    let is_field = matches!(condition(HeaderName::from_static("x"), ValueTest::Present), Test::Header(..));
     match name.to_ascii_lowercase().as_str() {
-        ":method" if is_field => Some(Condition::Method(test)),
-        ":authority" if is_field => Some(Condition::Authority(test)),
-        ":scheme" if is_field => Some(Condition::Scheme(test)),
-        ":path" if is_field => Some(Condition::Target(test)),
+        ":method" if is_field => Some(Test::Method(test)),
+        ":authority" if is_field => Some(Test::Authority(test)),
+        ":scheme" if is_field => Some(Test::Scheme(test)),
+        ":path" if is_field => Some(Test::Target(test)),
         special if special.starts_with([':', '@']) => {
             let message = format!("a condition on {:?} is not supported yet", name.value);
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);

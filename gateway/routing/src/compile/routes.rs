@@ -219,7 +219,7 @@ fn key(document: &Document, route: &HttpRoute, blocks: &[Block]) -> RouteKey {
     match &route.name {
         Some(name) => put(name),
         None => {
-            put(&format!("{blocks:?}"));
+            blocks.iter().for_each(|block| put(&block.identity()));
             for destination in &route.route {
                 let Destination { host, subset, port } = &destination.destination.value;
                 put(host);

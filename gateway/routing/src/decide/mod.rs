@@ -1,6 +1,12 @@
 //! Request → decision: host, then the first route in order whose conditions hold. Sees the snapshot only.
 
+mod explain;
+mod observe;
+
 use std::sync::Arc;
+
+pub use explain::{Considered, Explanation, explain};
+pub use observe::Observe;
 
 pub use crate::snapshot::Request;
 use crate::snapshot::{Listener, Route, VirtualHost};
@@ -16,15 +22,26 @@ pub enum Decision<'s> {
     Route(&'s Arc<Route>),
 }
 
-/// Decides one request that came in through `listener`.
-pub fn decide<'s>(listener: &'s Listener, request: &Request<'_>) -> Decision<'s> {
-    let Some(host) = listener.hosts.find(request.authority) else { return Decision::NoHost };
-    let takes = |route: &&Arc<Route>| {
-        route.matches.is_empty()
-            || route.matches.iter().any(|block| block.holds(request))
-    };
-    match host.routes.iter().find(takes) {
+/// Decides one request that came in through `listener`, while `observe` looks on.
+pub fn decide<'s>(listener: &'s Listener, request: &Request<'_>, observe: &mut impl Observe) -> Decision<'s> {
+    let host = listener.hosts.find(request.authority);
+    observe.host(host);
+    let Some(host) = host else { return Decision::NoHost };
+    match host.routes.iter().find(|route| takes(route, request, observe)) {
         Some(route) => Decision::Route(route),
         None => Decision::NoRoute(host),
     }
+}
+
+/// Whether a route takes a request: one block that holds is enough, and none at all takes every request.
+fn takes(route: &Arc<Route>, request: &Request<'_>, observe: &mut impl Observe) -> bool {
+    if route.matches.is_empty() {
+        observe.route(route, None, None);
+        return true;
+    }
+    route.matches.iter().any(|block| {
+        let failed = block.failing(request);
+        observe.route(route, Some(block), failed);
+        failed.is_none()
+    })
 }

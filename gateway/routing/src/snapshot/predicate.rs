@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
 use super::request::Request;
+use crate::origin::Origin;
 
 /// One block of conditions: all must hold.
 #[derive(Debug, Default)]
@@ -17,22 +18,31 @@ impl Match {
     ///
     /// Istio `IsCatchAllRoute`: path prefix `/` or regex `.*`, and no other condition.
     pub fn takes_all(&self) -> bool {
-        self.conditions.iter().all(|condition| match condition {
-            Condition::Path(ValueTest::Prefix(prefix)) => matches!(&**prefix, "/" | ""),
-            Condition::Path(ValueTest::Regex(pattern)) => pattern.as_str() == ".*",
+        self.conditions.iter().all(|condition| match &condition.test {
+            Test::Path(ValueTest::Prefix(prefix)) => matches!(&**prefix, "/" | ""),
+            Test::Path(ValueTest::Regex(pattern)) => pattern.as_str() == ".*",
             _ => false,
         })
     }
 
-    /// Whether a request fulfils all conditions.
-    pub fn holds(&self, request: &Request<'_>) -> bool {
-        self.conditions.iter().all(|condition| condition.holds(request))
+    /// The first condition that a request does not fulfil; `None` where it fulfils all of them.
+    pub fn failing(&self, request: &Request<'_>) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| !condition.test.holds(request))
     }
 }
 
-/// A condition on one thing that a request says.
+/// A condition and where it is written.
 #[derive(Debug)]
-pub enum Condition {
+pub struct Condition {
+    /// What is asked.
+    pub test: Test,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A test of one thing that a request says.
+#[derive(Debug)]
+pub enum Test {
     /// On the path, without its query.
     Path(ValueTest),
     /// On the path with its query, as the pseudo-field `:path` has it.
@@ -53,24 +63,24 @@ pub enum Condition {
     Query(Box<str>, ValueTest),
 }
 
-impl Condition {
+impl Test {
     fn holds(&self, request: &Request<'_>) -> bool {
         match self {
-            Condition::Path(test) => test.holds(request.path.as_bytes()),
-            Condition::Target(test) => match request.query {
+            Test::Path(test) => test.holds(request.path.as_bytes()),
+            Test::Target(test) => match request.query {
                 None => test.holds(request.path.as_bytes()),
                 Some(query) => test.holds(format!("{}?{query}", request.path).as_bytes()),
             },
-            Condition::Method(test) => test.holds(request.method.as_bytes()),
-            Condition::Scheme(test) => test.holds(request.scheme.as_bytes()),
-            Condition::Authority(test) => test.holds(request.authority.as_bytes()),
-            Condition::Header(name, test) => field(request.headers, name, test).unwrap_or(false),
-            Condition::WithoutHeader(name, test) => !match (field(request.headers, name, test), test) {
+            Test::Method(test) => test.holds(request.method.as_bytes()),
+            Test::Scheme(test) => test.holds(request.scheme.as_bytes()),
+            Test::Authority(test) => test.holds(request.authority.as_bytes()),
+            Test::Header(name, test) => field(request.headers, name, test).unwrap_or(false),
+            Test::WithoutHeader(name, test) => !match (field(request.headers, name, test), test) {
                 (Some(holds), _) => holds,
                 (None, ValueTest::Present) => false,
                 (None, test) => test.holds(b""),
             },
-            Condition::Query(name, test) => {
+            Test::Query(name, test) => {
                 parameter(request.query, name).is_some_and(|value| test.holds(value.as_bytes()))
             }
         }
@@ -92,7 +102,7 @@ fn field(headers: &HeaderMap, name: &HeaderName, test: &ValueTest) -> Option<boo
 }
 
 /// The first value of a parameter; `?a` and `?a=` both give the empty text.
-fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
     query?.split('&').find_map(|pair| match pair.split_once('=') {
         Some((key, value)) if key == name => Some(value),
         None if pair == name => Some(""),
@@ -209,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_asks_for_its_part() {
+    fn each_test_asks_for_its_part() {
         let exact = |text: &str| ValueTest::Exact(text.into());
         let name = HeaderName::from_static;
         let mut headers = HeaderMap::new();
@@ -224,35 +234,35 @@ mod tests {
             query: Some("a=1&b&a=2&c=%20"),
             headers: &headers,
         };
-        for (condition, holds) in [
-            (Condition::Path(exact("/Cart")), true),
-            (Condition::Path(exact("/cart")), false),
-            (Condition::Path(ValueTest::ExactIgnoringCase("/cart".into())), true),
-            (Condition::Path(ValueTest::PrefixIgnoringCase("/CA".into())), true),
-            (Condition::Path(ValueTest::PrefixIgnoringCase("/carts".into())), false),
-            (Condition::Target(exact("/Cart?a=1&b&a=2&c=%20")), true),
-            (Condition::Method(exact("get")), false),
-            (Condition::Scheme(exact("http")), true),
-            (Condition::Authority(exact("Shop.test:8080")), true),
-            (Condition::Authority(exact("shop.test")), false),
-            (Condition::Header(name("x-a"), exact("1")), true),
-            (Condition::Header(name("x-b"), exact("1,2")), true),
-            (Condition::Header(name("x-b"), exact("1")), false),
-            (Condition::Header(name("x-none"), ValueTest::Prefix("".into())), false),
-            (Condition::Header(name("x-empty"), ValueTest::Present), true),
-            (Condition::WithoutHeader(name("x-a"), exact("1")), false),
-            (Condition::WithoutHeader(name("x-a"), exact("2")), true),
-            (Condition::WithoutHeader(name("x-none"), exact("1")), true),
-            (Condition::WithoutHeader(name("x-none"), ValueTest::Present), true),
-            (Condition::WithoutHeader(name("x-empty"), ValueTest::Present), false),
-            (Condition::WithoutHeader(name("x-none"), ValueTest::Regex(Pattern::new(".*").unwrap())), false),
-            (Condition::Query("a".into(), exact("1")), true),
-            (Condition::Query("a".into(), exact("2")), false),
-            (Condition::Query("b".into(), exact("")), true),
-            (Condition::Query("c".into(), exact("%20")), true),
-            (Condition::Query("d".into(), ValueTest::Present), false),
+        for (test, holds) in [
+            (Test::Path(exact("/Cart")), true),
+            (Test::Path(exact("/cart")), false),
+            (Test::Path(ValueTest::ExactIgnoringCase("/cart".into())), true),
+            (Test::Path(ValueTest::PrefixIgnoringCase("/CA".into())), true),
+            (Test::Path(ValueTest::PrefixIgnoringCase("/carts".into())), false),
+            (Test::Target(exact("/Cart?a=1&b&a=2&c=%20")), true),
+            (Test::Method(exact("get")), false),
+            (Test::Scheme(exact("http")), true),
+            (Test::Authority(exact("Shop.test:8080")), true),
+            (Test::Authority(exact("shop.test")), false),
+            (Test::Header(name("x-a"), exact("1")), true),
+            (Test::Header(name("x-b"), exact("1,2")), true),
+            (Test::Header(name("x-b"), exact("1")), false),
+            (Test::Header(name("x-none"), ValueTest::Prefix("".into())), false),
+            (Test::Header(name("x-empty"), ValueTest::Present), true),
+            (Test::WithoutHeader(name("x-a"), exact("1")), false),
+            (Test::WithoutHeader(name("x-a"), exact("2")), true),
+            (Test::WithoutHeader(name("x-none"), exact("1")), true),
+            (Test::WithoutHeader(name("x-none"), ValueTest::Present), true),
+            (Test::WithoutHeader(name("x-empty"), ValueTest::Present), false),
+            (Test::WithoutHeader(name("x-none"), ValueTest::Regex(Pattern::new(".*").unwrap())), false),
+            (Test::Query("a".into(), exact("1")), true),
+            (Test::Query("a".into(), exact("2")), false),
+            (Test::Query("b".into(), exact("")), true),
+            (Test::Query("c".into(), exact("%20")), true),
+            (Test::Query("d".into(), ValueTest::Present), false),
         ] {
-            assert_eq!(condition.holds(&request), holds, "{condition:?}");
+            assert_eq!(test.holds(&request), holds, "{test:?}");
         }
     }
 }

@@ -82,7 +82,7 @@ fn is_standard_input(path: &Path) -> bool {
 }
 
 /// Reads the paths as `run` does; standard input, which has no directory, is one more file.
-fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
+pub(super) fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
     let files: Vec<PathBuf> = paths.iter().filter(|path| !is_standard_input(path)).cloned().collect();
     if files.len() == paths.len() {
         return Directories::new(files, settings).read();

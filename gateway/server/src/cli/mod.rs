@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod run;
 
 use std::io::{IsTerminal, Write};
@@ -43,6 +44,10 @@ enum Command {
     ///
     /// For example: trysail check conf/   or   kubectl get gw,vs,dr,se -A -o yaml | trysail check -
     Check(check::Check),
+    /// Say where a request goes, and why, with the file and line of each rule that was asked.
+    ///
+    /// For example: trysail explain conf/ GET http://shop.test/reviews/0 -H 'end-user: jason'
+    Explain(explain::Explain),
     /// Try it: Bookinfo's reviews in three versions, split 50/50 by the objects of an Istio sample.
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
@@ -86,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Demo(demo) => demo.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));

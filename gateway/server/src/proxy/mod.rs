@@ -143,7 +143,7 @@ fn turn(active: &Active, session: &Session) -> Result<ClusterId, Refusal> {
         query: head.uri.query(),
         headers: &head.headers,
     };
-    let Decision::Route(route) = decide(listener, &request) else { return Err(Refusal::NO_ROUTE) };
+    let Decision::Route(route) = decide(listener, &request, &mut ()) else { return Err(Refusal::NO_ROUTE) };
     let split = route.split();
     let target = active.upstreams.ticket(split.id).take(split);
     let cluster = split.targets[target].cluster;

@@ -1,0 +1,139 @@
+//! Why a request goes where it goes: the decision itself, written down by someone who looked on.
+
+use std::sync::Arc;
+
+use super::{Decision, Observe, Request, decide};
+use crate::origin::Origin;
+use crate::snapshot::{Condition, Listener, Match, Route, Test, ValueTest, VirtualHost};
+
+/// A decision with everything that led to it.
+#[derive(Debug)]
+pub struct Explanation<'s> {
+    /// The decision.
+    pub decision: Decision<'s>,
+    /// The pattern of the virtual host that was found.
+    pub host: Option<String>,
+    /// Every block of conditions that was asked, in order.
+    pub considered: Vec<Considered>,
+}
+
+/// One route's block of conditions, and what became of it.
+#[derive(Debug)]
+pub struct Considered {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The deciding place: the condition that failed, or the first of those that held.
+    pub origin: Origin,
+    /// Whether it took the request.
+    pub took: bool,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Explains one request: the same walk as [`decide`], with a recorder.
+pub fn explain<'s>(listener: &'s Listener, request: &Request<'_>) -> Explanation<'s> {
+    let mut recorder = Recorder { request, host: None, considered: Vec::new() };
+    let decision = decide(listener, request, &mut recorder);
+    Explanation { decision, host: recorder.host, considered: recorder.considered }
+}
+
+struct Recorder<'r> {
+    request: &'r Request<'r>,
+    host: Option<String>,
+    considered: Vec<Considered>,
+}
+
+impl Observe for Recorder<'_> {
+    fn host(&mut self, host: Option<&Arc<VirtualHost>>) {
+        self.host = host.map(|host| host.pattern.to_string());
+    }
+
+    fn route(&mut self, route: &Arc<Route>, block: Option<&Match>, failed: Option<&Condition>) {
+        let (origin, why) = match (failed, block.map_or(&[][..], |block| &block.conditions)) {
+            (Some(condition), _) => (&condition.origin, refusal(&condition.test, self.request)),
+            (None, []) => (&route.origin, "it takes every request".to_owned()),
+            (None, held @ [first, ..]) => {
+                let held: Vec<String> = held.iter().map(|condition| consent(&condition.test)).collect();
+                (&first.origin, held.join(", "))
+            }
+        };
+        let (route, origin) = (route.name.clone(), origin.clone());
+        self.considered.push(Considered { route, origin, took: failed.is_none(), why });
+    }
+}
+
+/// `method is "GET"`: what a test that held asked for.
+fn consent(test: &Test) -> String {
+    match test {
+        Test::WithoutHeader(name, ValueTest::Present) => format!("there is no {name}"),
+        Test::WithoutHeader(name, test) => {
+            format!("{name} {}", words(test, "is not", "does not start with", "does not match"))
+        }
+        _ => format!("{} {}", what(test), words(value_test(test), "is", "starts with", "matches")),
+    }
+}
+
+/// `end-user "jason" is not "tester"`: what a test that failed found.
+fn refusal(test: &Test, request: &Request<'_>) -> String {
+    let found = match test {
+        Test::Path(_) => Some(request.path.to_owned()),
+        Test::Target(_) => {
+            Some(request.query.map_or(request.path.to_owned(), |query| format!("{}?{query}", request.path)))
+        }
+        Test::Method(_) => Some(request.method.to_owned()),
+        Test::Scheme(_) => Some(request.scheme.to_owned()),
+        Test::Authority(_) => Some(request.authority.to_owned()),
+        Test::Header(name, _) | Test::WithoutHeader(name, _) => {
+            let values: Vec<_> =
+                request.headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+            (!values.is_empty()).then(|| values.join(","))
+        }
+        Test::Query(name, _) => crate::snapshot::parameter(request.query, name).map(str::to_owned),
+    };
+    match (test, found) {
+        (Test::WithoutHeader(name, ValueTest::Present), _) => format!("there is a field {name}"),
+        (Test::WithoutHeader(name, test), found) => {
+            format!("{name} {:?} {}", found.unwrap_or_default(), words(test, "is", "starts with", "matches"))
+        }
+        (_, None) => format!("there is no {}", what(test)),
+        (_, Some(found)) => {
+            let words = words(value_test(test), "is not", "does not start with", "does not match");
+            format!("{} {found:?} {words}", what(test))
+        }
+    }
+}
+
+/// What a test looks at.
+fn what(test: &Test) -> String {
+    match test {
+        Test::Path(_) => "path".to_owned(),
+        Test::Target(_) => ":path".to_owned(),
+        Test::Method(_) => "method".to_owned(),
+        Test::Scheme(_) => "scheme".to_owned(),
+        Test::Authority(_) => "authority".to_owned(),
+        Test::Header(name, _) | Test::WithoutHeader(name, _) => name.to_string(),
+        Test::Query(name, _) => format!("query parameter {name}"),
+    }
+}
+
+fn value_test(test: &Test) -> &ValueTest {
+    match test {
+        Test::Path(test)
+        | Test::Target(test)
+        | Test::Method(test)
+        | Test::Scheme(test)
+        | Test::Authority(test) => test,
+        Test::Header(_, test) | Test::WithoutHeader(_, test) | Test::Query(_, test) => test,
+    }
+}
+
+fn words(test: &ValueTest, exact: &str, prefix: &str, regex: &str) -> String {
+    match test {
+        ValueTest::Present => "is there".to_owned(),
+        ValueTest::Exact(text) => format!("{exact} {text:?}"),
+        ValueTest::ExactIgnoringCase(text) => format!("{exact} {text:?} in any case"),
+        ValueTest::Prefix(text) => format!("{prefix} {text:?}"),
+        ValueTest::PrefixIgnoringCase(text) => format!("{prefix} {text:?} in any case"),
+        ValueTest::Regex(pattern) => format!("{regex} {:?}", pattern.as_str()),
+    }
+}
