@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, Route, RouteKey, Snapshot, Split, SplitId};
+use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, RouteKey, Snapshot, Split, SplitId};
 
 use crate::ticket::Ticket;
 
@@ -73,7 +73,7 @@ impl Upstreams {
     pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64) -> Upstreams {
         let mut keys = Keys::default();
         let clusters = snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys)).collect();
-        let tickets = snapshot.splits.iter().map(|route| keys.ticket(route, &before.keys, seed)).collect();
+        let tickets = snapshot.splits.iter().map(|split| keys.ticket(split, &before.keys, seed)).collect();
         Upstreams { clusters, tickets, keys }
     }
 
@@ -98,10 +98,9 @@ impl Keys {
         ClusterState { endpoints: cluster.endpoints.iter().map(state).collect() }
     }
 
-    fn ticket(&mut self, route: &Route, before: &Keys, seed: u64) -> Arc<Ticket> {
-        let split: &Split = route.split();
-        let key = (route.key, split.targets.iter().map(|target| target.weight).collect());
-        let start = || Arc::new(Ticket::new(split.schedule.start(mix(seed, route.key))));
+    fn ticket(&mut self, split: &Split, before: &Keys, seed: u64) -> Arc<Ticket> {
+        let key = (split.key, split.targets.iter().map(|target| target.weight).collect());
+        let start = || Arc::new(Ticket::new(split.schedule.start(mix(seed, split.key))));
         let ticket = before.tickets.get(&key).cloned().unwrap_or_else(start);
         self.tickets.insert(key, ticket.clone());
         ticket

@@ -7,7 +7,8 @@ use super::Surroundings;
 use super::clusters::Clusters;
 use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
-use super::routes::{self, Rule, Splits};
+use super::routes::{self, Rule};
+use super::splits::Splits;
 use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
@@ -36,7 +37,7 @@ struct Share<'s> {
 /// A listener that is being put together: its first server, and the shares of each host.
 type Table<'s> = (&'s GatewayServer<'s>, BTreeMap<HostPattern, Vec<Share<'s>>>);
 
-/// Binds every VirtualService to the servers of its gateways.
+/// Binds every VirtualService to the servers of its gateways; gives the listeners and how many rules they have.
 pub(super) fn bind<'s>(
     objects: &Objects<'s>,
     servers: &'s Servers<'s>,
@@ -44,7 +45,7 @@ pub(super) fn bind<'s>(
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
-) -> Vec<Listener> {
+) -> (Vec<Listener>, usize) {
     let known: Vec<&ObjectName> =
         objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
     let mut bound: Vec<Bound<'s>> = Vec::new();
@@ -77,7 +78,8 @@ pub(super) fn bind<'s>(
         }
         Listener { key, hosts: table, origin: server.origin.clone() }
     };
-    tables.into_iter().map(listener).collect()
+    let rules = bound.iter().map(|service| service.rules.len()).sum();
+    (tables.into_iter().map(listener).collect(), rules)
 }
 
 /// A VirtualService's routes under a server. Istio drops what stands after one that takes everything, as no

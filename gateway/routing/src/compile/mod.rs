@@ -8,6 +8,7 @@
 //! Compile never fails and never stops at the first fault: it leaves out what is broken and says so. Whether a
 //! snapshot with errors is used is the source's policy.
 
+mod answers;
 mod clusters;
 mod gateways;
 mod hosts;
@@ -17,6 +18,7 @@ mod registry;
 mod routes;
 mod rules;
 mod schedules;
+mod splits;
 mod support;
 
 use std::collections::BTreeMap;
@@ -90,13 +92,14 @@ impl Compiler {
         let rules = rules::Rules::build(&objects, &registry, surroundings, out);
         let servers = gateways::select(&objects, surroundings, out);
         let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
-        let mut splits = routes::Splits::new(&mut self.schedules);
-        let listeners = hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
+        let mut splits = splits::Splits::new(&mut self.schedules);
+        let (listeners, routes) =
+            hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
         let (splits, clusters) = (splits.finish(), clusters.finish());
         wire::name_paths(out);
         out.sort();
         Compiled {
-            snapshot: Snapshot { listeners, clusters, splits, objects: set.documents.len() },
+            snapshot: Snapshot { listeners, clusters, splits, routes, objects: set.documents.len() },
             findings,
         }
     }

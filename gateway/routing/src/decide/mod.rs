@@ -9,7 +9,7 @@ pub use explain::{Considered, Explanation, explain};
 pub use observe::Observe;
 
 pub use crate::snapshot::Request;
-use crate::snapshot::{Listener, Route, VirtualHost};
+use crate::snapshot::{Listener, Match, Route, VirtualHost};
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,8 @@ pub enum Decision<'s> {
     NoHost,
     /// Its virtual host has no route for it: 404, flag NR. Broader hosts are not asked.
     NoRoute(&'s VirtualHost),
-    /// This route takes it.
-    Route(&'s Arc<Route>),
+    /// This route takes it, by this block of conditions if it has any.
+    Route(&'s Arc<Route>, Option<&'s Match>),
 }
 
 /// Decides one request that came in through `listener`, while `observe` looks on.
@@ -27,21 +27,19 @@ pub fn decide<'s>(listener: &'s Listener, request: &Request<'_>, observe: &mut i
     let host = listener.hosts.find(request.authority);
     observe.host(host);
     let Some(host) = host else { return Decision::NoHost };
-    match host.routes.iter().find(|route| takes(route, request, observe)) {
-        Some(route) => Decision::Route(route),
-        None => Decision::NoRoute(host),
+    for route in &host.routes {
+        // No block at all takes every request; else one that holds is enough.
+        if route.matches.is_empty() {
+            observe.route(route, None, None);
+            return Decision::Route(route, None);
+        }
+        for block in &route.matches {
+            let failed = block.failing(request);
+            observe.route(route, Some(block), failed);
+            if failed.is_none() {
+                return Decision::Route(route, Some(block));
+            }
+        }
     }
-}
-
-/// Whether a route takes a request: one block that holds is enough, and none at all takes every request.
-fn takes(route: &Arc<Route>, request: &Request<'_>, observe: &mut impl Observe) -> bool {
-    if route.matches.is_empty() {
-        observe.route(route, None, None);
-        return true;
-    }
-    route.matches.iter().any(|block| {
-        let failed = block.failing(request);
-        observe.route(route, Some(block), failed);
-        failed.is_none()
-    })
+    Decision::NoRoute(host)
 }

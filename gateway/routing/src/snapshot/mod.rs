@@ -4,6 +4,7 @@
 //! are tables. Dense ids ([`ClusterId`], [`SplitId`]) index the tables that live beside a snapshot: endpoint
 //! state, tickets, metric handles.
 
+mod answer;
 mod cluster;
 mod host_table;
 mod listener;
@@ -14,6 +15,7 @@ pub mod schedule;
 
 use std::sync::Arc;
 
+pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
 pub use host_table::HostTable;
 pub use listener::{Listener, ListenerKey, VirtualHost};
@@ -30,8 +32,10 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Every cluster that a route names, indexed by [`ClusterId`].
     pub clusters: Vec<Arc<Cluster>>,
-    /// Every route that forwards, indexed by [`SplitId`]; each once, whatever hosts it serves.
-    pub splits: Vec<Arc<Route>>,
+    /// The split of every route that forwards, indexed by [`SplitId`]; each once, whatever hosts it serves.
+    pub splits: Vec<Arc<Split>>,
+    /// How many rules of VirtualServices it has.
+    pub routes: usize,
     /// How many objects it was made from.
     pub objects: usize,
 }

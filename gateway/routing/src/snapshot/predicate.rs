@@ -25,6 +25,20 @@ impl Match {
         })
     }
 
+    /// The prefix of the path that it asks for, `/` where it asks nothing of the path; `None` where it asks for
+    /// something else.
+    pub fn matched_prefix(&self) -> Option<&str> {
+        let path = self.conditions.iter().find_map(|condition| match &condition.test {
+            Test::Path(test) => Some(test),
+            _ => None,
+        });
+        match path {
+            None => Some("/"),
+            Some(ValueTest::Prefix(prefix) | ValueTest::PrefixIgnoringCase(prefix)) => Some(prefix),
+            Some(_) => None,
+        }
+    }
+
     /// The first condition that a request does not fulfil; `None` where it fulfils all of them.
     pub fn failing(&self, request: &Request<'_>) -> Option<&Condition> {
         self.conditions.iter().find(|condition| !condition.test.holds(request))

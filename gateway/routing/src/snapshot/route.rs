@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answer::{DirectResponse, Redirect};
 use super::cluster::ClusterId;
 use super::predicate::Match;
 use super::schedule::Schedule;
@@ -17,8 +18,6 @@ pub struct RouteKey(pub u128);
 /// One rule of a VirtualService.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// What it is.
-    pub key: RouteKey,
     /// How people name it: `default/reviews http[0]`, or with its `name` in place of `http[0]`.
     pub name: Arc<str>,
     /// Where it is written.
@@ -34,18 +33,16 @@ pub struct Route {
 pub enum Action {
     /// It goes to one of some targets.
     Forward(Arc<Split>),
+    /// The client is sent elsewhere.
+    Redirect(Arc<Redirect>),
+    /// It is answered here and now.
+    Respond(Arc<DirectResponse>),
 }
 
 impl Route {
     /// Whether it takes every request of its host.
     pub fn takes_all(&self) -> bool {
         self.matches.is_empty() || self.matches.iter().any(|block| block.takes_all())
-    }
-
-    /// Its split.
-    pub fn split(&self) -> &Split {
-        let Action::Forward(split) = &self.action;
-        split
     }
 }
 
@@ -70,6 +67,12 @@ impl SplitId {
 pub struct Split {
     /// Its place in the snapshot's tables.
     pub id: SplitId,
+    /// What it is, over all revisions.
+    pub key: RouteKey,
+    /// Its route's name.
+    pub name: Arc<str>,
+    /// Where its route is written.
+    pub origin: Origin,
     /// Which target serves which turn.
     pub schedule: Arc<Schedule>,
     /// The targets, in written order, also those of weight 0.

@@ -127,7 +127,7 @@ fn summary(
     if errors > 0 {
         return format!("{read}: {counts}. It would not be applied.\n");
     }
-    let routes = render::counted(snapshot.splits.len(), "route");
+    let routes = render::counted(snapshot.routes, "route");
     let ports = render::counted(snapshot.listeners.len(), "port");
     let counts = if counts.is_empty() { counts } else { format!(": {counts}") };
     format!("{read}, {routes} on {ports}{counts}. It would be applied.\n")

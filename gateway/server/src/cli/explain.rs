@@ -9,7 +9,7 @@ use serde::Serialize;
 use trysail_routing::compile::{Compiled, Compiler};
 use trysail_routing::decide::{Decision, Explanation, Request, explain};
 use trysail_routing::nearest;
-use trysail_routing::snapshot::{Listener, Route, Snapshot};
+use trysail_routing::snapshot::{Action, Listener, Snapshot, Split};
 
 use super::check::read;
 use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
@@ -145,6 +145,8 @@ struct Answer {
     rules: Vec<Rule>,
     route: Option<Step>,
     targets: Vec<Target>,
+    /// What the gateway answers itself: a redirect or a direct response.
+    answered: Option<String>,
     /// Why it goes nowhere, and what would have caught it.
     nowhere: Option<String>,
 }
@@ -209,9 +211,19 @@ impl Answer {
                 answer.nowhere =
                     Some(format!("none of the {count} for host {} takes it: 404, flag NR", host.pattern));
             }
-            Decision::Route(route) => {
+            Decision::Route(route, block) => {
                 answer.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
-                answer.targets = targets(snapshot, route);
+                match &route.action {
+                    Action::Forward(split) => answer.targets = targets(snapshot, split),
+                    Action::Redirect(redirect) => {
+                        let location = redirect.location(&request, block, listener.key.port);
+                        answer.answered = Some(format!("{} to {location}", redirect.status));
+                    }
+                    Action::Respond(response) => {
+                        let size = render::counted(response.body.len(), "byte");
+                        answer.answered = Some(format!("{} with {size} of text", response.status));
+                    }
+                }
             }
         }
         answer
@@ -242,6 +254,9 @@ impl Answer {
             };
             line("", &format!("{:>5.1} %  {}", target.percent, target.cluster), &endpoints);
         }
+        if let Some(answered) = &self.answered {
+            line("answers", answered, "");
+        }
         if let Some(nowhere) = &self.nowhere {
             line("nowhere", nowhere, "");
         }
@@ -260,8 +275,7 @@ fn no_host(listener: &Listener, authority: &str) -> String {
     format!("no host matches {authority:?}{hint}: 404, flag NR")
 }
 
-fn targets(snapshot: &Snapshot, route: &Route) -> Vec<Target> {
-    let split = route.split();
+fn targets(snapshot: &Snapshot, split: &Split) -> Vec<Target> {
     let sum: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
     let target = |target: &trysail_routing::snapshot::Target| {
         let cluster = snapshot.cluster(target.cluster);

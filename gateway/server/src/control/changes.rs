@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trysail_routing::snapshot::{Route, Snapshot};
+use trysail_routing::snapshot::{Snapshot, Split};
 
 /// Routes that are told one by one; more of them are counted.
 const TOLD: usize = 5;
@@ -28,12 +28,12 @@ pub(super) fn describe(before: &Snapshot, after: &Snapshot) -> String {
     told.join("; ")
 }
 
-fn by_name(snapshot: &Snapshot) -> BTreeMap<&str, &Route> {
-    snapshot.splits.iter().map(|route| (&*route.name, &**route)).collect()
+fn by_name(snapshot: &Snapshot) -> BTreeMap<&str, &Split> {
+    snapshot.splits.iter().map(|split| (&*split.name, &**split)).collect()
 }
 
 /// `v1 90 → 80, v2 10 → 20`; `None` where nothing moved.
-fn weights(before: &Snapshot, old: &Route, after: &Snapshot, new: &Route) -> Option<String> {
+fn weights(before: &Snapshot, old: &Split, after: &Snapshot, new: &Split) -> Option<String> {
     let (old, new) = (targets(before, old), targets(after, new));
     let mut moved: Vec<String> = Vec::new();
     for (name, weight) in &new {
@@ -48,9 +48,9 @@ fn weights(before: &Snapshot, old: &Route, after: &Snapshot, new: &Route) -> Opt
 }
 
 /// Weights by how a target is told: its subset, or its host where it has none.
-fn targets(snapshot: &Snapshot, route: &Route) -> BTreeMap<String, u64> {
+fn targets(snapshot: &Snapshot, split: &Split) -> BTreeMap<String, u64> {
     let mut targets = BTreeMap::new();
-    for target in &route.split().targets {
+    for target in &split.targets {
         let key = &snapshot.cluster(target.cluster).key;
         let name = if key.subset.is_empty() { &key.host } else { &key.subset };
         *targets.entry(name.to_string()).or_default() += u64::from(target.weight);
@@ -58,8 +58,8 @@ fn targets(snapshot: &Snapshot, route: &Route) -> BTreeMap<String, u64> {
     targets
 }
 
-fn shares(snapshot: &Snapshot, route: &Route) -> String {
-    let targets = targets(snapshot, route);
+fn shares(snapshot: &Snapshot, split: &Split) -> String {
+    let targets = targets(snapshot, split);
     match targets.len() {
         1 => targets.into_keys().collect(),
         _ => targets.iter().map(|(name, weight)| format!("{name} {weight}")).collect::<Vec<_>>().join(", "),

@@ -105,7 +105,7 @@ impl Reloader {
         }
         let changes = match before.revision.hash() {
             "" => {
-                let (routes, ports) = (snapshot.splits.len(), snapshot.listeners.len());
+                let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
                 format!("{} on {}", render::counted(routes, "route"), render::counted(ports, "port"))
             }
             _ => changes::describe(&before.snapshot, &snapshot),

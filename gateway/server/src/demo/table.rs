@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trysail_routing::snapshot::Route;
+use trysail_routing::snapshot::Split;
 
 use crate::proxy::Active;
 use crate::render::thousands;
@@ -26,8 +26,8 @@ pub(super) struct Since {
 impl Since {
     /// The rows of the revision in force.
     pub(super) fn rows(&mut self, active: &Active) -> Vec<Row> {
-        let Some(route) = active.snapshot.splits.first() else { return Vec::new() };
-        let rows = count(active, route);
+        let Some(split) = active.snapshot.splits.first() else { return Vec::new() };
+        let rows = count(active, split);
         if self.revision != active.revision.hash() {
             self.revision = active.revision.hash().to_owned();
             self.before = rows.iter().map(|row| (row.version.clone(), (row.requests, row.errors))).collect();
@@ -44,14 +44,14 @@ impl Since {
     }
 }
 
-fn count(active: &Active, route: &Route) -> Vec<Row> {
+fn count(active: &Active, split: &Split) -> Vec<Row> {
     let row = |target: &trysail_routing::snapshot::Target| {
         let key = &active.snapshot.cluster(target.cluster).key;
         let version = if key.subset.is_empty() { &key.host } else { &key.subset };
         let (requests, errors) = active.requests.sum(target.cluster);
         Row { version: version.to_string(), weight: u64::from(target.weight), requests, errors }
     };
-    route.split().targets.iter().map(row).collect()
+    split.targets.iter().map(row).collect()
 }
 
 /// The longest bar.
@@ -59,14 +59,14 @@ const BAR: usize = 20;
 
 /// The table as lines, the route's name and place first.
 pub(super) fn lines(active: &Active, rows: &[Row]) -> Vec<String> {
-    let Some(route) = active.snapshot.splits.first() else { return vec!["no route".to_owned()] };
+    let Some(split) = active.snapshot.splits.first() else { return vec!["no route".to_owned()] };
     let (weights, requests) = (sum(rows, |row| row.weight), sum(rows, |row| row.requests));
     let mut lines = vec![
         format!(
             "{}   {}:{}   revision {}",
-            route.name,
-            route.origin.piece.file,
-            route.origin.line(),
+            split.name,
+            split.origin.piece.file,
+            split.origin.line(),
             active.revision.short()
         ),
         format!(

@@ -103,11 +103,11 @@ impl Configuration {
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
     pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
-        let weights = snapshot.splits.iter().flat_map(|route| {
-            route.split().targets.iter().map(|target| {
+        let weights = snapshot.splits.iter().flat_map(|split| {
+            split.targets.iter().map(|target| {
                 let key = &snapshot.cluster(target.cluster).key;
                 let (host, subset, port) = (key.host.clone(), key.subset.clone(), key.port);
-                Weight { route: route.name.clone(), host, subset, port, weight: target.weight }
+                Weight { route: split.name.clone(), host, subset, port, weight: target.weight }
             })
         });
         *self.now.lock() = Now { revision: revision.to_owned(), weights: weights.collect() };

@@ -20,14 +20,13 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use trysail_routing::decide::{Decision, Request, decide};
-use trysail_routing::snapshot::ClusterId;
+use trysail_routing::snapshot::{Action, ClusterId};
 
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use ctx::Ctx;
 pub(crate) use headers::Server;
 pub(crate) use peer::{PeerTimes, Peers};
-
-use crate::metrics::Flag;
+use reply::Answer;
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -49,19 +48,14 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let turn = turn(&ctx.active, session);
         ctx.cluster = turn.as_ref().ok().copied();
-        let chosen =
-            turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Refusal::NO_ENDPOINT) });
-        match chosen {
-            Ok(()) => Ok(false),
-            Err(refusal) => {
-                ctx.flag = refusal.flag;
-                if refusal.close {
-                    session.set_keepalive(None);
-                }
-                reply::send(session, refusal.status, refusal.body, &self.server).await?;
-                Ok(true)
-            }
+        let chosen = turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Answer::NO_ENDPOINT) });
+        let Err(answer) = chosen else { return Ok(false) };
+        ctx.flag = answer.flag;
+        if answer.close {
+            session.set_keepalive(None);
         }
+        reply::send(session, &answer, &self.server).await?;
+        Ok(true)
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -99,7 +93,8 @@ impl ProxyHttp for Gateway {
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
-            let _ = reply::send(session, outcome.status, &outcome.body(), &self.server).await;
+            let answer = Answer { status: outcome.status, body: outcome.body().into(), ..Answer::EMPTY };
+            let _ = reply::send(session, &answer, &self.server).await;
         }
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
     }
@@ -114,26 +109,10 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// An answer in place of a route.
-struct Refusal {
-    status: u16,
-    flag: Flag,
-    body: &'static str,
-    close: bool,
-}
-
-impl Refusal {
-    const NO_ROUTE: Refusal = Refusal { status: 404, flag: Flag::NoRoute, body: "", close: false };
-    const PORT_GONE: Refusal = Refusal { close: true, ..Refusal::NO_ROUTE };
-    const NO_CLUSTER: Refusal = Refusal { status: 503, flag: Flag::NoCluster, body: "", close: false };
-    const NO_ENDPOINT: Refusal =
-        Refusal { status: 503, flag: Flag::NoHealthyUpstream, body: "no healthy upstream", close: false };
-}
-
-/// Listener, host, route, turn: the cluster that a request goes to.
-fn turn(active: &Active, session: &Session) -> Result<ClusterId, Refusal> {
+/// Listener, host, route, turn: the cluster that a request goes to, or the answer it gets here.
+fn turn(active: &Active, session: &Session) -> Result<ClusterId, Answer> {
     let local = session.server_addr().and_then(|address| address.as_inet());
-    let listener = local.and_then(|local| active.listener(*local)).ok_or(Refusal::PORT_GONE)?;
+    let listener = local.and_then(|local| active.listener(*local)).ok_or(Answer::PORT_GONE)?;
     let head = session.req_header();
     let request = Request {
         authority: authority(head),
@@ -143,13 +122,28 @@ fn turn(active: &Active, session: &Session) -> Result<ClusterId, Refusal> {
         query: head.uri.query(),
         headers: &head.headers,
     };
-    let Decision::Route(route) = decide(listener, &request, &mut ()) else { return Err(Refusal::NO_ROUTE) };
-    let split = route.split();
+    let Decision::Route(route, block) = decide(listener, &request, &mut ()) else {
+        return Err(Answer::NO_ROUTE);
+    };
+    let split = match &route.action {
+        Action::Forward(split) => split,
+        Action::Redirect(redirect) => {
+            let location = redirect.location(&request, block, listener.key.port);
+            return Err(Answer { status: redirect.status, location, ..Answer::EMPTY });
+        }
+        Action::Respond(response) => {
+            return Err(Answer {
+                status: response.status,
+                body: response.body.to_string().into(),
+                ..Answer::EMPTY
+            });
+        }
+    };
     let target = active.upstreams.ticket(split.id).take(split);
     let cluster = split.targets[target].cluster;
     match active.snapshot.cluster(cluster).service {
         Some(_) => Ok(cluster),
-        None => Err(Refusal::NO_CLUSTER),
+        None => Err(Answer::NO_CLUSTER),
     }
 }
 

@@ -121,3 +121,33 @@ fn a_body_comes_through_both_ways() {
     let received = reviews.origins["v1"].received();
     assert!(received.len() == 3 && received.iter().all(|request| request.body == large.as_bytes()));
 }
+
+#[test]
+fn redirects_and_direct_responses_need_no_upstream() {
+    let folder = Folder::new();
+    let rules = "  - name: old
+    match: [{uri: {prefix: /old}, method: {exact: GET}}]
+    redirect: {scheme: https, prefixRewrite: /new, redirectCode: 308}
+  - match: [{uri: {exact: /robots.txt}}]
+    directResponse: {status: 200, body: {string: \"User-agent: *\\n\"}}
+  - match: [{queryParams: {teapot: {}}, withoutHeaders: {x-serious: {}}}]
+    directResponse: {status: 418}
+";
+    folder.write("seed.yaml", &SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1));
+    folder.write("endpoints.yaml", &service_entry(&[("v1", nobody()), ("v2", nobody())]));
+    let gateway = Gateway::start(folder.path());
+    let mut client = gateway.client();
+    for (method, path, headers, status, location, body) in [
+        ("GET", "/old/a?q=1", &[][..], 308, Some("https://shop.test/new/a?q=1"), ""),
+        ("POST", "/old/a", &[], 404, None, ""),
+        ("GET", "/robots.txt", &[], 200, None, "User-agent: *\n"),
+        ("HEAD", "/robots.txt", &[], 200, None, ""),
+        ("GET", "/x?teapot", &[], 418, None, ""),
+        ("GET", "/x?teapot", &[("x-serious", "1")], 404, None, ""),
+    ] {
+        let reply = client.request(method, "shop.test", path, headers, None).expect("an answer");
+        assert_eq!((reply.status, reply.header("location")), (status, location), "{method} {path}");
+        assert_eq!(reply.text(), body, "{method} {path}");
+    }
+    eventually(PATIENCE, "all six are counted", || gateway.sum("istio_requests_total", &["\"unknown\""]) == 6.0);
+}

@@ -1,0 +1,110 @@
+//! HTTPRedirect and HTTPDirectResponse → answers that need no upstream.
+
+use std::sync::Arc;
+
+use super::support::Written;
+use crate::diagnostic::{Code, Severity};
+use crate::origin::At;
+use crate::snapshot::{Action, DirectResponse, Match, Redirect, RedirectPath, RedirectPort};
+use crate::wire::sink::Sink;
+use crate::wire::virtual_service::{
+    Body, DerivePort, DirectResponse as WrittenResponse, Redirect as WrittenRedirect,
+};
+
+/// The statuses that Envoy can redirect with; Istio's validation lets others pass that then do nothing.
+const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
+
+/// A direct response's body may have this many bytes, as in Istio.
+const MAX_BODY: usize = 1 << 20;
+
+/// Compiles a redirect; `blocks` are the conditions of its rule.
+pub(super) fn redirect(
+    written: &At<Box<WrittenRedirect>>,
+    blocks: &[Arc<Match>],
+    sink: &mut Sink<'_>,
+) -> Option<Action> {
+    let WrittenRedirect { uri, prefix_rewrite, authority, scheme, port, derive_port, redirect_code } =
+        &*written.value;
+    let says_something = uri.is_some()
+        || prefix_rewrite.is_some()
+        || authority.is_some()
+        || scheme.is_some()
+        || port.is_some();
+    if !says_something && derive_port.is_none() {
+        sink.schema(
+            written.pos,
+            "a redirect needs one of uri, prefixRewrite, authority, scheme and port".into(),
+        );
+        return None;
+    }
+    let status = redirect_code.as_ref().map_or(301, |code| code.value);
+    if let Some(code) = redirect_code.as_ref().filter(|code| !REDIRECTS.contains(&code.value)) {
+        sink.schema(code.pos, format!("{} is not a status to redirect with", code.value))
+            .hints
+            .push("it is one of 301, 302, 303, 307, 308".into());
+        return None;
+    }
+    if let Some(scheme) = scheme.as_ref().filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+        sink.schema(scheme.pos, format!("{:?} is neither http nor https", scheme.value));
+        return None;
+    }
+    let path = match (uri, prefix_rewrite) {
+        (None, None) => RedirectPath::Kept,
+        (Some(uri), None) => RedirectPath::Whole(with_slash(uri)),
+        (None, Some(prefix)) => {
+            if blocks.iter().any(|block| block.matched_prefix().is_none()) {
+                let message = "\"prefixRewrite\" needs a prefix in every match that has a uri".to_owned();
+                sink.schema(prefix.pos, message);
+                return None;
+            }
+            RedirectPath::Prefix(prefix.as_str().into())
+        }
+        (Some(_), Some(prefix)) => {
+            sink.schema(prefix.pos, "uri and prefixRewrite exclude each other".into());
+            return None;
+        }
+    };
+    let port = match (port, derive_port.as_ref().map(|derive| derive.value)) {
+        (Some(port), None) => RedirectPort::Number(port.value),
+        (None, Some(DerivePort::Request)) => RedirectPort::Server,
+        (None, None | Some(DerivePort::ProtocolDefault)) => RedirectPort::Kept,
+        (Some(port), Some(_)) => {
+            sink.schema(port.pos, "port and derivePort exclude each other".into());
+            return None;
+        }
+    };
+    Some(Action::Redirect(Arc::new(Redirect {
+        status: u16::try_from(status).ok()?,
+        scheme: scheme.as_ref().map(|scheme| scheme.as_str().into()),
+        authority: authority.as_ref().map(|authority| authority.as_str().into()),
+        port,
+        path,
+    })))
+}
+
+fn with_slash(uri: &str) -> Box<str> {
+    if uri.starts_with('/') { uri.into() } else { format!("/{uri}").into() }
+}
+
+/// Compiles a direct response.
+pub(super) fn response(written: &At<Box<WrittenResponse>>, sink: &mut Sink<'_>) -> Option<Action> {
+    let WrittenResponse { status, body } = &*written.value;
+    let Some(code) = u16::try_from(status.value).ok().filter(|code| (200..600).contains(code)) else {
+        sink.schema(status.pos, format!("status {} is not within 200 to 599", status.value));
+        return None;
+    };
+    let text = match body.as_ref().map(|body| &body.value) {
+        None | Some(Body { string: None, bytes: None }) => "",
+        Some(Body { string: Some(text), bytes: None }) if text.len() > MAX_BODY => {
+            sink.schema(text.pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", text.len()));
+            return None;
+        }
+        Some(Body { string: Some(text), bytes: None }) => text.as_str(),
+        Some(Body { string: _, bytes }) => {
+            let message = "\"bytes\" is not supported yet; write the body as \"string\"".to_owned();
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, bytes.key().unwrap_or(written.pos), message);
+            return None;
+        }
+    };
+    Some(Action::Respond(Arc::new(DirectResponse { status: code, body: text.into() })))
+}

@@ -1,0 +1,164 @@
+//! Weighted destinations → a split: targets, their schedule, and what it is known by over revisions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::clusters::Clusters;
+use super::matches::Block;
+use super::schedules::Schedules;
+use super::support::{fields, unsupported};
+use crate::diagnostic::{Code, Severity};
+use crate::origin::At;
+use crate::snapshot::{RouteKey, Split, SplitId, Target};
+use crate::wire::Document;
+use crate::wire::sink::Sink;
+use crate::wire::virtual_service::{Destination, HttpDestination, HttpRoute};
+
+/// More weight than this on one target is refused: Istio's field is an int32.
+const MAX_WEIGHT: i64 = i32::MAX as i64;
+/// A schedule keeps its targets as bytes.
+const MAX_TARGETS: usize = 256;
+
+/// The splits made so far, in the order of their ids.
+pub(super) struct Splits<'s> {
+    schedules: &'s mut Schedules,
+    made: Vec<Arc<Split>>,
+    keys: BTreeSet<RouteKey>,
+}
+
+/// A rule, as a split is made from it.
+pub(super) struct Forwarding<'r> {
+    pub(super) document: &'r Document,
+    pub(super) route: &'r At<HttpRoute>,
+    pub(super) blocks: &'r [Block],
+    /// The route's name.
+    pub(super) name: Arc<str>,
+}
+
+impl<'s> Splits<'s> {
+    pub(super) fn new(schedules: &'s mut Schedules) -> Self {
+        Splits { schedules, made: Vec::new(), keys: BTreeSet::new() }
+    }
+
+    pub(super) fn finish(self) -> Vec<Arc<Split>> {
+        self.made
+    }
+
+    /// Makes the split of a rule; `None` where it could not be made, with the reason in the sink.
+    ///
+    /// `clusters` is `None` for a VirtualService that no gateway of ours serves: its destinations need not exist.
+    pub(super) fn make(
+        &mut self,
+        rule: &Forwarding<'_>,
+        clusters: Option<&mut Clusters<'_>>,
+        sink: &mut Sink<'_>,
+    ) -> Option<Arc<Split>> {
+        let destinations = &rule.route.route;
+        let weights = read_weights(destinations, sink);
+        let clusters = clusters?;
+        let namespace = &rule.document.object.name.namespace;
+        let resolve = |destination: &At<HttpDestination>| {
+            let HttpDestination { destination, weight: _, headers } = &destination.value;
+            unsupported(Severity::Error, fields![headers], sink);
+            clusters.resolve(destination, namespace, sink)
+        };
+        let targets: Vec<_> = destinations.iter().map(resolve).collect();
+        let weights = weights?;
+        let schedule = self.schedules.of(&weights)?;
+        if schedule.is_scaled() {
+            report_scaled(destinations, schedule.effective(), sink);
+        }
+        let target = |(cluster, &weight)| Target { cluster, weight };
+        let split = Arc::new(Split {
+            id: SplitId::new(self.made.len()),
+            key: self.own_key(key(rule.document, &rule.route.value, rule.blocks)),
+            name: rule.name.clone(),
+            origin: rule.document.origin(rule.route.pos),
+            schedule,
+            targets: targets.into_iter().zip(&weights).map(target).collect(),
+        });
+        self.made.push(split.clone());
+        Some(split)
+    }
+
+    /// A key that no other route has: two rules of one VirtualService may share a name, or all that they say.
+    fn own_key(&mut self, mut key: RouteKey) -> RouteKey {
+        while !self.keys.insert(key) {
+            key = RouteKey(key.0.wrapping_add(1));
+        }
+        key
+    }
+}
+
+/// Istio: weights are relative to their sum; a lone destination's is not looked at; all zero is invalid.
+fn read_weights(destinations: &[At<HttpDestination>], sink: &mut Sink<'_>) -> Option<Vec<u32>> {
+    if let [_] = destinations {
+        return Some(vec![1]);
+    }
+    if let Some(over) = destinations.get(MAX_TARGETS) {
+        let message = format!("{} destinations are over the limit of {MAX_TARGETS}", destinations.len());
+        sink.schema(over.pos, message);
+        return None;
+    }
+    let mut weights = Vec::new();
+    for destination in destinations {
+        let Some(weight) = &destination.weight else {
+            weights.push(0);
+            continue;
+        };
+        match u32::try_from(weight.value).ok().filter(|_| weight.value <= MAX_WEIGHT) {
+            Some(weight) => weights.push(weight),
+            None => {
+                sink.schema(weight.pos, format!("weight {} is not within 0 to {MAX_WEIGHT}", weight.value));
+            }
+        }
+    }
+    if weights.len() < destinations.len() {
+        return None;
+    }
+    if weights.iter().all(|&weight| weight == 0) {
+        let pos = destinations[0].weight.as_ref().map_or(destinations[0].pos, |weight| weight.pos);
+        sink.schema(pos, "total destination weight = 0: all weights are zero".into())
+            .hints
+            .push("give at least one destination a weight over 0".into());
+        return None;
+    }
+    Some(weights)
+}
+
+fn report_scaled(destinations: &[At<HttpDestination>], effective: &[u32], sink: &mut Sink<'_>) {
+    let sum: u64 = effective.iter().map(|&weight| u64::from(weight)).sum();
+    let shares: Vec<String> = effective.iter().map(|weight| format!("{weight}/{sum}")).collect();
+    let pos = destinations[0].weight.as_ref().map_or(destinations[0].pos, |weight| weight.pos);
+    let message = format!("weights were brought to a smaller sum: the shares are {}", shares.join(", "));
+    sink.add(Severity::Warning, Code::WEIGHTS_SCALED, pos, message);
+}
+
+/// See [`RouteKey`]. What has no meaning for identity (weights, and whatever may be edited while a canary
+/// runs) is left out.
+fn key(document: &Document, route: &HttpRoute, blocks: &[Block]) -> RouteKey {
+    let mut digest = Sha256::new();
+    let mut put = |part: &str| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    put(&document.object.name.namespace);
+    put(&document.object.name.name);
+    match &route.name {
+        Some(name) => put(name),
+        None => {
+            blocks.iter().for_each(|block| put(&block.identity()));
+            for destination in &route.route {
+                let Destination { host, subset, port } = &destination.destination.value;
+                put(host);
+                put(subset.as_ref().map_or("", |subset| subset.as_str()));
+                let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(0, |port| port.value);
+                put(&port.to_string());
+            }
+        }
+    }
+    let hash: [u8; 32] = digest.finalize().into();
+    RouteKey(u128::from_le_bytes(*hash.first_chunk().expect("a digest of 32 bytes has 16")))
+}
