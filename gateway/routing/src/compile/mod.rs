@@ -20,6 +20,7 @@ mod rules;
 mod schedules;
 mod splits;
 mod support;
+mod transforms;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use super::gateways::GatewayServer;
 use super::matches::{self, Block};
 use super::splits::{Forwarding, Splits};
 use super::support::{fields, unsupported};
-use super::{Surroundings, answers};
+use super::{Surroundings, answers, transforms};
 use crate::diagnostic::Severity;
 use crate::origin::At;
 use crate::snapshot::{Action, Match, Route};
@@ -69,8 +69,6 @@ pub(super) fn compile(
         Severity::Error,
         fields![
             delegate,
-            rewrite,
-            headers,
             timeout,
             retries,
             fault,
@@ -92,9 +90,13 @@ pub(super) fn compile(
         Some(name) => format!("{} {}", document.object.name, name.value).into(),
         None => format!("{} http[{index}]", document.object.name).into(),
     };
+    let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), sink);
+    if let (Some(rewrite), true) = (rewrite, redirect.is_some() || direct_response.is_some()) {
+        sink.schema(rewrite.pos.back(1), "\"rewrite\" has no place in a rule that has no route".into());
+    }
     let action = match (destinations.as_slice(), redirect, direct_response) {
         ([_, ..], None, None) => {
-            let rule = Forwarding { document, route, blocks: &blocks, name: name.clone() };
+            let rule = Forwarding { document, route, blocks: &blocks, name: name.clone(), changes: &changes };
             splits.make(&rule, clusters, sink).map(Action::Forward)
         }
         ([], Some(redirect), None) => answers::redirect(redirect, &conditions, sink),
@@ -111,6 +113,7 @@ pub(super) fn compile(
         }
     };
     let (action, true) = (action?, sound) else { return None };
-    let route = Arc::new(Route { name, origin: document.origin(route.pos), matches: conditions, action });
+    let origin = document.origin(route.pos);
+    let route = Arc::new(Route { name, origin, matches: conditions, action, answers: changes.of_answers() });
     Some(Rule { route, blocks })
 }

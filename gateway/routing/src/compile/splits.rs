@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::clusters::Clusters;
 use super::matches::Block;
 use super::schedules::Schedules;
-use super::support::{fields, unsupported};
+use super::transforms::{self, RuleLevel};
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
 use crate::snapshot::{RouteKey, Split, SplitId, Target};
@@ -35,6 +35,8 @@ pub(super) struct Forwarding<'r> {
     pub(super) blocks: &'r [Block],
     /// The route's name.
     pub(super) name: Arc<str>,
+    /// What the rule changes, whatever its destination.
+    pub(super) changes: &'r RuleLevel,
 }
 
 impl<'s> Splits<'s> {
@@ -61,8 +63,9 @@ impl<'s> Splits<'s> {
         let namespace = &rule.document.object.name.namespace;
         let resolve = |destination: &At<HttpDestination>| {
             let HttpDestination { destination, weight: _, headers } = &destination.value;
-            unsupported(Severity::Error, fields![headers], sink);
-            clusters.resolve(destination, namespace, sink)
+            let own = transforms::level(headers.as_ref(), sink);
+            let transform = rule.changes.towards(&own, destinations.len() == 1);
+            (clusters.resolve(destination, namespace, sink), transform)
         };
         let targets: Vec<_> = destinations.iter().map(resolve).collect();
         let weights = weights?;
@@ -70,7 +73,7 @@ impl<'s> Splits<'s> {
         if schedule.is_scaled() {
             report_scaled(destinations, schedule.effective(), sink);
         }
-        let target = |(cluster, &weight)| Target { cluster, weight };
+        let target = |((cluster, transform), &weight)| Target { cluster, weight, transform };
         let split = Arc::new(Split {
             id: SplitId::new(self.made.len()),
             key: self.own_key(key(rule.document, &rule.route.value, rule.blocks)),

@@ -12,6 +12,7 @@ mod predicate;
 mod request;
 mod route;
 pub mod schedule;
+mod transform;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use request::Request;
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
+pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
 
 /// One revision, ready to serve.
 #[derive(Debug, Default)]

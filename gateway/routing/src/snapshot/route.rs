@@ -6,6 +6,7 @@ use super::answer::{DirectResponse, Redirect};
 use super::cluster::ClusterId;
 use super::predicate::Match;
 use super::schedule::Schedule;
+use super::transform::{HeaderOps, Transform};
 use crate::origin::Origin;
 
 /// What a route is, over all revisions: its split's position is kept by it.
@@ -26,6 +27,8 @@ pub struct Route {
     pub matches: Vec<Arc<Match>>,
     /// What happens.
     pub action: Action,
+    /// What is changed of the answers that the gateway gives itself in the route's name.
+    pub answers: Vec<HeaderOps>,
 }
 
 /// What happens to a request.
@@ -80,8 +83,10 @@ pub struct Split {
 }
 
 /// One target of a split.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
+    /// What is changed of requests on their way there; `None` for nothing.
+    pub transform: Option<Arc<Transform>>,
     /// Where its requests go.
     pub cluster: ClusterId,
     /// Its weight as written; 1 where a route has but one target.

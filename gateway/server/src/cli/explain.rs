@@ -9,7 +9,7 @@ use serde::Serialize;
 use trysail_routing::compile::{Compiled, Compiler};
 use trysail_routing::decide::{Decision, Explanation, Request, explain};
 use trysail_routing::nearest;
-use trysail_routing::snapshot::{Action, Listener, Snapshot, Split};
+use trysail_routing::snapshot::{Action, Listener, Match, Snapshot, Split, Transform};
 
 use super::check::read;
 use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
@@ -172,6 +172,8 @@ struct Target {
     weight: u32,
     percent: f64,
     endpoints: Vec<String>,
+    /// What the target is asked for, where that is not what the client asks for.
+    sends: Option<String>,
 }
 
 impl Answer {
@@ -214,7 +216,7 @@ impl Answer {
             Decision::Route(route, block) => {
                 answer.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
                 match &route.action {
-                    Action::Forward(split) => answer.targets = targets(snapshot, split),
+                    Action::Forward(split) => answer.targets = targets(snapshot, split, &request, block),
                     Action::Redirect(redirect) => {
                         let location = redirect.location(&request, block, listener.key.port);
                         answer.answered = Some(format!("{} to {location}", redirect.status));
@@ -253,6 +255,9 @@ impl Answer {
                 endpoints => endpoints.join(", "),
             };
             line("", &format!("{:>5.1} %  {}", target.percent, target.cluster), &endpoints);
+            if let Some(sends) = &target.sends {
+                line("", &format!("         sends {sends}"), "");
+            }
         }
         if let Some(answered) = &self.answered {
             line("answers", answered, "");
@@ -275,7 +280,7 @@ fn no_host(listener: &Listener, authority: &str) -> String {
     format!("no host matches {authority:?}{hint}: 404, flag NR")
 }
 
-fn targets(snapshot: &Snapshot, split: &Split) -> Vec<Target> {
+fn targets(snapshot: &Snapshot, split: &Split, request: &Request<'_>, block: Option<&Match>) -> Vec<Target> {
     let sum: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
     let target = |target: &trysail_routing::snapshot::Target| {
         let cluster = snapshot.cluster(target.cluster);
@@ -284,7 +289,25 @@ fn targets(snapshot: &Snapshot, split: &Split) -> Vec<Target> {
             weight: target.weight,
             percent: 100.0 * f64::from(target.weight) / sum.max(1) as f64,
             endpoints: cluster.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
+            sends: target.transform.as_ref().map(|transform| sends(transform, request, block)),
         }
     };
     split.targets.iter().map(target).collect()
+}
+
+/// The request as the target gets it: path, authority, and the fields that the route changes.
+fn sends(transform: &Transform, request: &Request<'_>, block: Option<&Match>) -> String {
+    let rewritten = transform.path.as_ref().and_then(|rewrite| rewrite.apply(request.path, block));
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let authority = transform.authority.as_ref().and_then(|authority| authority.to_str().ok());
+    let mut text = format!("{} {}{query}", request.method, rewritten.as_deref().unwrap_or(request.path));
+    let _ = write!(text, ", Host: {}", authority.unwrap_or(request.authority));
+    for ops in &transform.request {
+        let removed = ops.remove.iter().map(|name| format!(", without {name}"));
+        let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let set = ops.set.iter().map(|(name, text)| format!(", {name}: {}", value(text)));
+        let added = ops.add.iter().map(|(name, text)| format!(", and {name}: {}", value(text)));
+        text.extend(removed.chain(set).chain(added));
+    }
+    text
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trysail_routing::snapshot::ClusterId;
+use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
 use trysail_upstream::balance::least_request;
 
 use super::active::Active;
@@ -16,6 +16,10 @@ pub(crate) struct Ctx {
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
     pub(crate) endpoint: Option<usize>,
+    /// What is changed on the way there and back; `None` for nothing.
+    pub(crate) transform: Option<Arc<Transform>>,
+    /// The path that the target is told, where it is another.
+    pub(crate) path: Option<String>,
     /// Connections that were asked for.
     pub(crate) tries: u32,
     /// The status that the client got; 0 until it got one.
@@ -29,7 +33,22 @@ pub(crate) struct Ctx {
 impl Ctx {
     /// A request under this revision.
     pub(crate) fn new(active: Arc<Active>) -> Self {
-        Ctx { active, cluster: None, endpoint: None, tries: 0, status: 0, flag: Flag::None, working: None }
+        Ctx {
+            active,
+            cluster: None,
+            endpoint: None,
+            transform: None,
+            path: None,
+            tries: 0,
+            status: 0,
+            flag: Flag::None,
+            working: None,
+        }
+    }
+
+    /// What is changed of the answer's fields.
+    pub(crate) fn response_ops(&self) -> &[HeaderOps] {
+        self.transform.as_ref().map_or(&[], |transform| &transform.response)
     }
 
     /// Chooses an endpoint of the cluster and counts the request on it; `false` where there is none.

@@ -13,6 +13,9 @@ mod headers;
 mod outcome;
 mod peer;
 mod reply;
+mod transform;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -20,7 +23,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use trysail_routing::decide::{Decision, Request, decide};
-use trysail_routing::snapshot::{Action, ClusterId};
+use trysail_routing::snapshot::{Action, ClusterId, Transform};
 
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use ctx::Ctx;
@@ -46,10 +49,16 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let turn = turn(&ctx.active, session);
-        ctx.cluster = turn.as_ref().ok().copied();
-        let chosen = turn.and_then(|_| if ctx.choose_endpoint() { Ok(()) } else { Err(Answer::NO_ENDPOINT) });
-        let Err(answer) = chosen else { return Ok(false) };
+        let answer = match turn(&ctx.active, session) {
+            Err(answer) => answer,
+            Ok(turn) => {
+                (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
+                if ctx.choose_endpoint() {
+                    return Ok(false);
+                }
+                Answer { response: ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }
+            }
+        };
         ctx.flag = answer.flag;
         if answer.close {
             session.set_keepalive(None);
@@ -73,18 +82,23 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(session, request)
+        headers::forwarded(session, request)?;
+        match &ctx.transform {
+            Some(transform) => transform::request(transform, ctx.path.as_deref(), request),
+            None => Ok(()),
+        }
     }
 
     async fn response_filter(
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
-        self.server.put(response)
+        self.server.put(response)?;
+        transform::response(ctx.response_ops(), response)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
@@ -93,7 +107,12 @@ impl ProxyHttp for Gateway {
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
-            let answer = Answer { status: outcome.status, body: outcome.body().into(), ..Answer::EMPTY };
+            let answer = Answer {
+                status: outcome.status,
+                body: outcome.body().into(),
+                response: ctx.response_ops().to_vec(),
+                ..Answer::EMPTY
+            };
             let _ = reply::send(session, &answer, &self.server).await;
         }
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
@@ -109,8 +128,15 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Listener, host, route, turn: the cluster that a request goes to, or the answer it gets here.
-fn turn(active: &Active, session: &Session) -> Result<ClusterId, Answer> {
+/// Whose turn it was, and what is changed on the way there.
+struct Turn {
+    cluster: ClusterId,
+    transform: Option<Arc<Transform>>,
+    path: Option<String>,
+}
+
+/// Listener, host, route, turn: where a request goes, or the answer it gets here.
+fn turn(active: &Active, session: &Session) -> Result<Turn, Answer> {
     let local = session.server_addr().and_then(|address| address.as_inet());
     let listener = local.and_then(|local| active.listener(*local)).ok_or(Answer::PORT_GONE)?;
     let head = session.req_header();
@@ -129,22 +155,32 @@ fn turn(active: &Active, session: &Session) -> Result<ClusterId, Answer> {
         Action::Forward(split) => split,
         Action::Redirect(redirect) => {
             let location = redirect.location(&request, block, listener.key.port);
-            return Err(Answer { status: redirect.status, location, ..Answer::EMPTY });
+            return Err(Answer {
+                status: redirect.status,
+                location,
+                response: route.answers.clone(),
+                ..Answer::EMPTY
+            });
         }
         Action::Respond(response) => {
+            let body = response.body.to_string().into();
             return Err(Answer {
                 status: response.status,
-                body: response.body.to_string().into(),
+                body,
+                response: route.answers.clone(),
                 ..Answer::EMPTY
             });
         }
     };
-    let target = active.upstreams.ticket(split.id).take(split);
-    let cluster = split.targets[target].cluster;
-    match active.snapshot.cluster(cluster).service {
-        Some(_) => Ok(cluster),
-        None => Err(Answer::NO_CLUSTER),
+    let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
+    let transform = target.transform.clone();
+    if active.snapshot.cluster(target.cluster).service.is_none() {
+        let response = transform.map_or_else(Vec::new, |transform| transform.response.clone());
+        return Err(Answer { response, ..Answer::NO_CLUSTER });
     }
+    let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
+    let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
+    Ok(Turn { cluster: target.cluster, transform, path })
 }
 
 /// The authority of a request: the target's where it has one (HTTP/2, absolute form), else `Host`.

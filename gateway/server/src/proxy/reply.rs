@@ -6,8 +6,10 @@ use bytes::Bytes;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use trysail_routing::snapshot::HeaderOps;
 
 use super::headers::Server;
+use super::transform;
 use crate::metrics::Flag;
 
 /// An answer without an upstream.
@@ -19,6 +21,8 @@ pub(super) struct Answer {
     pub(super) body: Cow<'static, str>,
     /// Where a redirect sends the client; empty for none.
     pub(super) location: String,
+    /// The route's changes of its fields.
+    pub(super) response: Vec<HeaderOps>,
     /// Whether the client's connection is closed after it.
     pub(super) close: bool,
 }
@@ -33,7 +37,14 @@ impl Answer {
         Answer::plain(503, Flag::NoHealthyUpstream, "no healthy upstream", false);
 
     const fn plain(status: u16, flag: Flag, body: &'static str, close: bool) -> Answer {
-        Answer { status, flag, body: Cow::Borrowed(body), location: String::new(), close }
+        Answer {
+            status,
+            flag,
+            body: Cow::Borrowed(body),
+            location: String::new(),
+            response: Vec::new(),
+            close,
+        }
     }
 }
 
@@ -51,6 +62,7 @@ pub(super) async fn send(session: &mut Session, answer: &Answer, server: &Server
         response.insert_header("content-length", answer.body.len())?;
     }
     server.put(&mut response)?;
+    transform::response(&answer.response, &mut response)?;
     let ends = answer.body.is_empty() || bodiless || session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), ends).await?;
     if !ends {

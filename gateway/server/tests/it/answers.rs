@@ -149,5 +149,51 @@ fn redirects_and_direct_responses_need_no_upstream() {
         assert_eq!((reply.status, reply.header("location")), (status, location), "{method} {path}");
         assert_eq!(reply.text(), body, "{method} {path}");
     }
-    eventually(PATIENCE, "all six are counted", || gateway.sum("istio_requests_total", &["\"unknown\""]) == 6.0);
+    eventually(PATIENCE, "all six are counted", || {
+        gateway.sum("istio_requests_total", &["\"unknown\""]) == 6.0
+    });
+}
+
+#[test]
+fn rewrites_and_header_operations_reach_both_sides() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let rules = "  - match: [{uri: {prefix: /old/}}]
+    rewrite: {uri: /new/, authority: inside.test}
+    headers:
+      request: {set: {x-rule: r}, add: {x-both: rule}, remove: [x-secret]}
+      response: {set: {x-from: rule, server: hidden}, remove: [x-version]}
+    route:
+    - destination: {host: reviews, subset: v1}
+      headers: {request: {set: {x-rule: d}, add: {x-both: own}}}
+  - match: [{uri: {regex: /u/.*}}]
+    rewrite: {uriRegexRewrite: {match: '/u/([^/]+)/(.*)', rewrite: '/\\2/of/\\1'}}
+    route:
+    - destination: {host: reviews, subset: v2}
+    headers: {request: {set: {Host: set.test}}}
+";
+    folder.write("seed-reviews.yaml", &SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1));
+    let gateway = Gateway::start(folder.path());
+    let mut client = gateway.client();
+    let reply = client.get("shop.test", "/old/a?q=1", &[("x-secret", "s")]).expect("an answer");
+    assert_eq!(
+        (reply.header("x-from"), reply.header("server"), reply.version()),
+        (Some("rule"), Some("hidden"), None)
+    );
+    let head = reviews.origins["v1"].last_request().expect("a request").to_lowercase();
+    for line in [
+        "get /new/a?q=1 http/1.1",
+        "host: inside.test",
+        "x-envoy-original-path: /old/a?q=1",
+        "x-envoy-original-host: shop.test",
+        "x-rule: d",
+        "x-both: rule",
+        "x-both: own",
+    ] {
+        assert!(head.lines().any(|is| is == line), "{line}\n{head}");
+    }
+    assert!(!head.contains("x-secret"), "{head}");
+    client.get("shop.test", "/u/ann/cart", &[]).expect("an answer");
+    let head = reviews.origins["v2"].last_request().expect("a request").to_lowercase();
+    assert!(head.starts_with("get /cart/of/ann http/1.1\n") && head.contains("host: set.test"), "{head}");
 }

@@ -38,7 +38,12 @@ fn check_answers_by_exit_code_and_in_words() {
         (vec!["run", "--config", path, "-t"], 1, "It would not be applied.", ""),
         (vec!["run", "--config", path, "--port", "80"], 2, "", "write 80=8080"),
         (vec!["run", "--config", path, "--settings", "/nowhere"], 2, "", "settings can't be read"),
-        (vec!["explain", example, "GET", "http://a.test/reviews/0"], 0, "default/reviews http[0]: path starts with", ""),
+        (
+            vec!["explain", example, "GET", "http://a.test/reviews/0"],
+            0,
+            "default/reviews http[0]: path starts with",
+            "",
+        ),
         (vec!["explain", example, "GET", "http://a.test/x"], 1, "404, flag NR", ""),
         (vec!["explain", example, "GET", "/x"], 2, "", "lacks scheme or host"),
         (vec!["version"], 0, "trysail 0.", ""),

@@ -1,0 +1,187 @@
+//! Headers and HTTPRewrite → what is changed of a request and its answer.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::diagnostic::{Code, Severity};
+use crate::origin::At;
+use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform};
+use crate::wire::sink::Sink;
+use crate::wire::virtual_service::{HeaderOperations, Headers, RegexRewrite, Rewrite};
+
+/// What one level (a route, or a destination) changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Level {
+    request: HeaderOps,
+    response: HeaderOps,
+    /// `Host` among the set fields, and among the added ones.
+    host: Option<HeaderValue>,
+}
+
+/// What a rule changes, whatever its destination.
+#[derive(Debug, Default)]
+pub(super) struct RuleLevel {
+    level: Level,
+    authority: Option<HeaderValue>,
+    path: Option<Arc<PathRewrite>>,
+}
+
+/// Reads one level; what is wrong with it is in the sink.
+pub(super) fn level(written: Option<&At<Box<Headers>>>, sink: &mut Sink<'_>) -> Level {
+    let Some(Headers { request, response }) = written.map(|headers| &*headers.value) else {
+        return Level::default();
+    };
+    let mut host = None;
+    let request = request.as_ref().map(|ops| operations(ops, Some(&mut host), sink)).unwrap_or_default();
+    let response = response.as_ref().map(|ops| operations(ops, None, sink)).unwrap_or_default();
+    Level { request, response, host }
+}
+
+/// Istio: `Host` may be set or added in a request, which rewrites the authority; set goes before added.
+fn operations(
+    written: &HeaderOperations,
+    mut host: Option<&mut Option<HeaderValue>>,
+    sink: &mut Sink<'_>,
+) -> HeaderOps {
+    let HeaderOperations { set, add, remove } = written;
+    let mut ops = HeaderOps::default();
+    for (fields, into) in [(set, &mut ops.set), (add, &mut ops.add)] {
+        for (name, value) in fields {
+            let Some(text) = literal(value, sink) else { continue };
+            if is_host(name)
+                && let Some(host) = host.as_deref_mut()
+            {
+                host.get_or_insert(text);
+            } else if let Some(name) = field_name(name, sink) {
+                into.push((name, text));
+            }
+        }
+        into.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    }
+    ops.remove = remove.iter().filter_map(|name| field_name(name, sink)).collect();
+    ops
+}
+
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
+}
+
+fn field_name(name: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderName> {
+    let parsed = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok().filter(|_| !is_host(name));
+    if parsed.is_none() {
+        sink.schema(
+            name.pos,
+            format!("{:?} can't be changed here, or is not the name of a header field", name.value),
+        );
+    }
+    parsed
+}
+
+/// A value without Envoy's `%VARIABLES%`, of which only the escape `%%` is executed.
+fn literal(value: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderValue> {
+    let text = value.replace("%%", "\u{0}");
+    if text.contains('%') {
+        let message = format!("a %VARIABLE% in the value of a field is not supported yet: {:?}", value.value);
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, value.pos, message)
+            .hints
+            .push("write \"%%\" for the sign itself".into());
+        return None;
+    }
+    let parsed = HeaderValue::from_str(&text.replace('\u{0}', "%")).ok();
+    if parsed.is_none() {
+        sink.schema(value.pos, format!("{:?} is not the value of a header field", value.value));
+    }
+    parsed
+}
+
+/// Reads what a rule changes.
+pub(super) fn rule(
+    headers: Option<&At<Box<Headers>>>,
+    rewrite: Option<&At<Box<Rewrite>>>,
+    sink: &mut Sink<'_>,
+) -> RuleLevel {
+    let level = level(headers, sink);
+    let Some(written) = rewrite else { return RuleLevel { level, ..RuleLevel::default() } };
+    let Rewrite { uri, authority, uri_regex_rewrite } = &*written.value;
+    if uri.is_none() && authority.is_none() && uri_regex_rewrite.is_none() {
+        sink.schema(written.pos, "a rewrite needs one of uri, authority and uriRegexRewrite".into());
+    }
+    if let (Some(_), Some(regex)) = (uri, uri_regex_rewrite) {
+        sink.schema(regex.pos, "uri and uriRegexRewrite exclude each other".into());
+    }
+    if let (Some(authority), Some(_)) = (authority, &level.host) {
+        sink.schema(
+            authority.pos,
+            "the authority is rewritten here and by a header operation on Host".into(),
+        );
+    }
+    let authority = authority.as_ref().and_then(|authority| literal_authority(authority, sink));
+    let path = path(uri.as_ref(), uri_regex_rewrite.as_ref(), sink);
+    RuleLevel { level, authority, path: path.map(Arc::new) }
+}
+
+impl RuleLevel {
+    /// What is changed of the answers that the gateway gives itself.
+    pub(super) fn of_answers(&self) -> Vec<HeaderOps> {
+        Some(self.level.response.clone()).into_iter().filter(|ops| !ops.is_empty()).collect()
+    }
+
+    /// What is changed on the way to a destination; `alone` where the rule has no other. `None` for nothing.
+    ///
+    /// Istio: of a lone destination, both lists are one level, so its own `set` comes last and wins; of several,
+    /// the destination's level comes first, and the rule's wins. The rule's authority always goes before.
+    pub(super) fn towards(&self, destination: &Level, alone: bool) -> Option<Arc<Transform>> {
+        let levels = |rule: &HeaderOps, own: &HeaderOps| -> Vec<HeaderOps> {
+            let levels = match alone {
+                true => vec![HeaderOps {
+                    remove: [rule.remove.as_slice(), &own.remove].concat(),
+                    set: [rule.set.as_slice(), &own.set].concat(),
+                    add: [rule.add.as_slice(), &own.add].concat(),
+                }],
+                false => vec![own.clone(), rule.clone()],
+            };
+            levels.into_iter().filter(|ops| !ops.is_empty()).collect()
+        };
+        let transform = Transform {
+            request: levels(&self.level.request, &destination.request),
+            response: levels(&self.level.response, &destination.response),
+            authority: self.authority.clone().or(self.level.host.clone()).or(destination.host.clone()),
+            path: self.path.clone(),
+        };
+        (transform != Transform::default()).then(|| Arc::new(transform))
+    }
+}
+
+fn literal_authority(authority: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderValue> {
+    let parsed = HeaderValue::from_str(authority).ok().filter(|value| !value.is_empty());
+    if parsed.is_none() {
+        sink.schema(authority.pos, format!("{:?} is not an authority", authority.value));
+    }
+    parsed
+}
+
+fn path(
+    uri: Option<&At<String>>,
+    regex: Option<&At<RegexRewrite>>,
+    sink: &mut Sink<'_>,
+) -> Option<PathRewrite> {
+    if let Some(uri) = uri {
+        return Some(PathRewrite::Uri(uri.as_str().into()));
+    }
+    let regex = regex?;
+    let RegexRewrite { matches: Some(written), rewrite: Some(text) } = &regex.value else {
+        sink.schema(regex.pos, "uriRegexRewrite needs match and rewrite".into());
+        return None;
+    };
+    match Substitution::new(written, text) {
+        Ok(substitution) => Some(PathRewrite::Regex(substitution)),
+        Err(message) => {
+            sink.schema(
+                regex.pos,
+                format!("{:?} → {:?} can't be done: {message}", written.value, text.value),
+            );
+            None
+        }
+    }
+}
