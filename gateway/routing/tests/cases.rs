@@ -30,14 +30,19 @@ fn files(path: &Path) -> Vec<(Arc<str>, Arc<str>)> {
         let text = std::fs::read_to_string(path).expect("a case's file can be read");
         return vec![(path.file_name().expect("a name").to_string_lossy().into(), text.into())];
     }
-    let mut paths: Vec<_> = std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     let yaml = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     yaml.flat_map(|path| files(path)).collect()
 }
 
 fn line(finding: &Diagnostic) -> String {
-    let place = finding.origin.as_ref().map(|origin| format!("{}:{}", origin.line(), origin.column())).unwrap_or_default();
+    let place = finding
+        .origin
+        .as_ref()
+        .map(|origin| format!("{}:{}", origin.line(), origin.column()))
+        .unwrap_or_default();
     let mut text = format!("{}[{}] {place}", finding.severity.word(), finding.code.id);
     for part in [&finding.object, &finding.path] {
         if !part.is_empty() {
@@ -61,12 +66,17 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
         Some((path, query)) => (path, Some(query)),
         None => (row.path.as_str(), None),
     };
-    let request = Request { authority: &row.host, method: &row.method, scheme: "http", path, query, headers: &headers };
+    let request =
+        Request { authority: &row.host, method: &row.method, scheme: "http", path, query, headers: &headers };
     let Some(listener) = snapshot.listeners.iter().find(|listener| listener.key.port == row.port) else {
         return "404 no port".to_owned();
     };
     let decision = decide(listener, &request, &mut ());
-    assert_eq!(format!("{:?}", explain(listener, &request).decision), format!("{decision:?}"), "explain and decide differ");
+    assert_eq!(
+        format!("{:?}", explain(listener, &request).decision),
+        format!("{decision:?}"),
+        "explain and decide differ"
+    );
     match decision {
         Decision::NoHost => "404 no virtual host".to_owned(),
         Decision::NoRoute(_) => "404 no route".to_owned(),
