@@ -31,10 +31,10 @@ codes! {
     SCHEMA_VALIDATION = "IST0106" "SchemaValidationError";
     /// A destination without a port, of a service that has several.
     DESTINATION_PORT_REQUIRED = "IST0112" "VirtualServiceDestinationPortSelectorRequired";
+    /// A rule behind one that takes every request.
+    UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
-    /// Servers that claim the same port and cannot share it.
-    CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
     /// A subset whose labels no endpoint of its host carries.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.

@@ -7,6 +7,8 @@
 //!
 //! `UPDATE_EXPECT=1` writes what is found; read the difference.
 
+#![expect(clippy::disallowed_methods, reason = "the cases lie in files")]
+
 use std::path::Path;
 use std::sync::Arc;
 

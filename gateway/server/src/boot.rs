@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use log::info;
-use pingora_core::apps::ServerApp;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
@@ -21,7 +20,7 @@ use trysail_upstream::Upstreams;
 
 use crate::admin::{HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
-use crate::listener::{self, Connections, Open, Ports, Room};
+use crate::listener::{self, Bound, Connections, Open, Ports, Room};
 use crate::metrics::{Metrics, Source};
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
 use crate::render;
@@ -61,6 +60,9 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone());
+    // Had before anything is in force, so that a process that lacks them has served nothing.
+    let metrics_port = own_port("metrics", settings.metrics)?;
+    let health_port = own_port("health", settings.health)?;
     let set = match directories.read() {
         Reading::Set(set) => set,
         Reading::Unreadable(findings) => return Err(findings),
@@ -79,9 +81,11 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         .map_err(|error| fault(format!("the directories can't be watched: {error}")))?;
     // Asked once more, since nobody watched while the first reading was under way.
     let _ = follower.waker().send(Wake::Changed);
+    info!("metrics on {}", metrics_port.address);
+    info!("health on {}", health_port.address);
     let own_ports = vec![
-        own_port("metrics", settings.metrics, MetricsPort(metrics.clone()), &runtime)?,
-        own_port("health", settings.health, HealthPort, &runtime)?,
+        listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
+        listener::open(health_port, HealthPort, 1, runtime.handle()),
     ];
     info!("ready after {} ms", began.elapsed().as_millis());
     Ok(Running { settings, runtime, follower, connections, active, own_ports })
@@ -182,19 +186,15 @@ fn ports(
 }
 
 /// A port that the process needs for itself.
-fn own_port<A>(what: &str, address: SocketAddr, app: A, runtime: &Runtime) -> Result<Open, Diagnostics>
-where
-    A: ServerApp + Send + Sync + 'static,
-{
-    let bound = listener::bind(address).map_err(|error| {
-        let message = format!("the port for {what} can't be opened on {address}: {error}");
+fn own_port(what: &str, address: SocketAddr) -> Result<Bound, Diagnostics> {
+    listener::bind(address).map_err(|error| {
+        let message =
+            format!("the port for {what} can't be opened on {address}: {}", listener::reason(&error));
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
         findings(finding.hint(format!(
             "the setting \"{what}\" gives it another address; port 0 lets the kernel pick one"
         )))
-    })?;
-    info!("{what} on {}", bound.address);
-    Ok(listener::open(bound, app, 1, runtime.handle()))
+    })
 }
 
 /// Waits for SIGTERM or SIGINT; hands SIGHUP on.

@@ -4,9 +4,12 @@
 //!
 //! ```text
 //! cli
-//! boot   demo
-//! admin  proxy  listener  control
-//! metrics  render  settings  log
+//! demo
+//! boot
+//! control  admin
+//! listener
+//! proxy
+//! metrics  render  settings  logging
 //! ```
 
 mod admin;

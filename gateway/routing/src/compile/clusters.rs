@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::registry::{Entry, Registry, selects};
 use super::rules::{Rule, Rules};
+use super::uses::Uses;
 use super::{Dangling, Surroundings};
 use crate::diagnostic::{Code, Severity};
 use crate::host;
@@ -21,6 +22,8 @@ pub(super) struct Clusters<'s> {
     dangling: Severity,
     made: Vec<Arc<Cluster>>,
     ids: BTreeMap<(ClusterKey, Arc<str>), ClusterId>,
+    /// The objects that what was made so far is made from.
+    pub(super) uses: Uses,
     /// Hosts for which a ServiceEntry to paste was given; once is enough.
     offered: BTreeSet<Arc<str>>,
 }
@@ -37,12 +40,13 @@ impl<'s> Clusters<'s> {
             dangling,
             made: Vec::new(),
             ids: BTreeMap::new(),
+            uses: Uses::default(),
             offered: BTreeSet::new(),
         }
     }
 
-    pub(super) fn finish(self) -> Vec<Arc<Cluster>> {
-        self.made
+    pub(super) fn finish(self) -> (Vec<Arc<Cluster>>, Uses) {
+        (self.made, self.uses)
     }
 
     /// The cluster of a destination that an object of `namespace` names. One that does not exist is a finding,
@@ -65,6 +69,10 @@ impl<'s> Clusters<'s> {
             return self.insert(key(missing_port), None, Vec::new());
         };
         let rule = self.rules.find(&complete, &entry.service.namespace);
+        self.uses.note_all(&entry.titles);
+        if let Some(rule) = rule {
+            self.uses.note_all(&rule.titles);
+        }
         refuse_mesh(destination, entry, rule, sink);
         let number = match (wanted_port, entry.ports.as_slice()) {
             (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,

@@ -10,6 +10,7 @@ use crate::host::HostPattern;
 use crate::origin::{At, Origin};
 use crate::snapshot::ListenerKey;
 use crate::wire::gateway::{Gateway, Server, ServerPort};
+use crate::wire::object::is_dns_name;
 use crate::wire::sink::Sink;
 use crate::wire::{Document, ObjectName};
 
@@ -32,6 +33,8 @@ pub(super) struct ServerHost {
 pub(super) struct Servers<'s> {
     /// The servers of Gateways that select this process: Gateways in order of creation, servers as listed.
     pub(super) ours: Vec<GatewayServer<'s>>,
+    /// The titles of the Gateways that select this process.
+    pub(super) titles: Vec<String>,
     /// The Gateways that select another.
     pub(super) others: Vec<&'s ObjectName>,
 }
@@ -42,7 +45,7 @@ pub(super) fn select<'s>(
     surroundings: &Surroundings,
     out: &mut Diagnostics,
 ) -> Servers<'s> {
-    let mut servers = Servers { ours: Vec::new(), others: Vec::new() };
+    let mut servers = Servers { ours: Vec::new(), titles: Vec::new(), others: Vec::new() };
     for &(document, gateway) in &objects.gateways {
         let title = document.object.title();
         let sink = &mut document.sink(&title, out);
@@ -58,6 +61,9 @@ pub(super) fn select<'s>(
                 .hints
                 .push("the setting \"labels\" gives this gateway's labels".into());
             servers.others.push(&document.object.name);
+        }
+        if selected {
+            servers.titles.push(title.clone());
         }
         if written.is_empty() {
             sink.schema(document.object.pos, "a Gateway needs at least one server".into());
@@ -139,7 +145,11 @@ fn read_host(host: &At<String>, own_namespace: &str, sink: &mut Sink<'_>) -> Opt
     let (namespace, name) = match host.split_once('/') {
         None | Some(("*", _)) => (None, host.rsplit('/').next().unwrap_or(host)),
         Some((".", name)) => (Some(own_namespace.to_owned()), name),
-        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        Some((namespace, name)) if is_dns_name(namespace) => (Some(namespace.to_owned()), name),
+        Some((namespace, _)) => {
+            sink.schema(host.pos, format!("{namespace:?} is not a namespace"));
+            return None;
+        }
     };
     match HostPattern::parse(name) {
         Ok(pattern) => Some(ServerHost { namespace, pattern }),

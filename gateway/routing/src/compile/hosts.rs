@@ -147,6 +147,9 @@ fn compile<'s>(
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
     let ours = !served.is_empty();
+    if ours {
+        clusters.uses.note(document);
+    }
     if !ours {
         report_not_ours(document, gateways, &named, servers, sink);
     } else {
@@ -155,6 +158,10 @@ fn compile<'s>(
     let mut rules = Vec::new();
     for (index, route) in http.iter().enumerate() {
         let clusters = ours.then_some(&mut *clusters);
+        if let Some(last) = rules.iter().find(|rule: &&Rule| rule.takes_all_everywhere()) {
+            let message = format!("this rule can never match: {} already takes every request", last.name());
+            sink.add(Severity::Warning, Code::UNREACHABLE_RULE, route.pos, message);
+        }
         rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
     }
     ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })

@@ -21,6 +21,7 @@ mod schedules;
 mod splits;
 mod support;
 mod transforms;
+mod uses;
 
 use std::collections::BTreeMap;
 
@@ -96,7 +97,9 @@ impl Compiler {
         let mut splits = splits::Splits::new(&mut self.schedules);
         let (listeners, routes) =
             hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
-        let (splits, clusters) = (splits.finish(), clusters.finish());
+        let (splits, (clusters, mut uses)) = (splits.finish(), clusters.finish());
+        uses.note_all(&servers.titles);
+        uses.settle(out);
         wire::name_paths(out);
         out.sort();
         Compiled {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::objects::{Objects, Of};
 use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::host::HostPattern;
 use crate::origin::{At, Origin};
 use crate::snapshot::{Service, Workload};
 use crate::wire::Document;
@@ -27,6 +28,8 @@ pub(super) struct Entry {
     pub(super) ports: Vec<Port>,
     pub(super) members: Vec<Member>,
     pub(super) origin: Origin,
+    /// The objects that it is made from.
+    pub(super) titles: Vec<String>,
     /// Where resolution NONE is said, which a route of ours can't use.
     pub(super) needs_mesh: Option<Origin>,
 }
@@ -59,7 +62,7 @@ impl Entry {
 
 impl Registry {
     pub(super) fn build(objects: &Objects<'_>, out: &mut Diagnostics) -> Self {
-        let workloads: Vec<(&str, Member)> = objects
+        let workloads: Vec<(&Document, Member)> = objects
             .workload_entries
             .iter()
             .filter_map(|&(document, entry)| {
@@ -68,7 +71,7 @@ impl Registry {
                 let labels = labels(entry.labels.iter().chain(&document.object.labels));
                 let name = &document.object.name;
                 let member = read_member(entry, labels, Some(&name.name), &name.namespace, &name.name, sink);
-                Some((&*name.namespace, member?))
+                Some((document, member?))
             })
             .collect();
         let mut registry = Registry { by_host: BTreeMap::new() };
@@ -92,7 +95,7 @@ impl Registry {
     fn add(
         &mut self,
         (document, entry): Of<'_, ServiceEntry>,
-        workloads: &[(&str, Member)],
+        workloads: &[(&Document, Member)],
         out: &mut Diagnostics,
     ) {
         let title = document.object.title();
@@ -127,6 +130,14 @@ impl Registry {
         let namespace = &document.object.name.namespace;
         let known: Vec<&str> = ports.iter().map(|port| &*port.name).collect();
         for host in hosts {
+            if let Err(message) = HostPattern::parse(host) {
+                sink.schema(host.pos, message);
+                continue;
+            }
+            if host.value == "*" {
+                sink.schema(host.pos, "a ServiceEntry can't be for every host".into());
+                continue;
+            }
             let host: Arc<str> = host.to_ascii_lowercase().into();
             let inline = endpoints.iter().filter_map(|endpoint| {
                 let foreign = endpoint.ports.iter().find(|(name, _)| !known.contains(&name.as_str()));
@@ -137,12 +148,16 @@ impl Registry {
                 read_member(endpoint, labels, None, namespace, &host, sink)
             });
             let mut members: Vec<Member> = inline.collect();
+            let mut titles = vec![title.clone()];
             if let Some(selector) = workload_selector {
                 let wanted = labels(selector.labels.iter());
-                let chosen = workloads
-                    .iter()
-                    .filter(|(home, member)| *home == &**namespace && selects(&wanted, &member.labels));
-                members.extend(chosen.map(|(_, member)| member.clone()));
+                let chosen = workloads.iter().filter(|(workload, member)| {
+                    workload.object.name.namespace == *namespace && selects(&wanted, &member.labels)
+                });
+                for (workload, member) in chosen {
+                    titles.push(workload.object.title());
+                    members.push(member.clone());
+                }
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
@@ -152,6 +167,7 @@ impl Registry {
                     .collect(),
                 members,
                 origin: document.named_at(),
+                titles,
                 needs_mesh: needs_mesh.clone(),
             });
         }
@@ -164,6 +180,7 @@ impl Registry {
             None => entries.push(entry),
             Some(other) => {
                 other.members.extend(entry.members);
+                other.titles.extend(entry.titles);
                 let new = entry
                     .ports
                     .into_iter()
@@ -216,6 +233,15 @@ fn read_ports(written: &[At<ServicePort>], document: &Document, sink: &mut Sink<
         if ports.iter().any(|other| other.number == number.value || *other.name == *name.value) {
             sink.schema(number.pos, format!("port {} ({}) is there twice", number.value, name.value));
             continue;
+        }
+        const KNOWN: [&str; 10] =
+            ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "MYSQL", "REDIS", "TCP", "TLS"];
+        if let Some(protocol) =
+            protocol.as_ref().filter(|p| !KNOWN.contains(&p.to_ascii_uppercase().as_str()))
+        {
+            sink.schema(protocol.pos, format!("{:?} is not a protocol", protocol.value))
+                .hints
+                .push(format!("it is one of {}", KNOWN.join(", ")));
         }
         const HTTP2: [&str; 3] = ["HTTP2", "GRPC", "GRPC-WEB"];
         if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str()))

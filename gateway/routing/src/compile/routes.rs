@@ -22,6 +22,17 @@ pub(super) struct Rule {
 }
 
 impl Rule {
+    /// The route's name.
+    pub(super) fn name(&self) -> &str {
+        &self.route.name
+    }
+
+    /// Whether it takes every request of its hosts, through whichever server.
+    pub(super) fn takes_all_everywhere(&self) -> bool {
+        self.route.matches.is_empty()
+            || self.blocks.iter().any(|block| block.applies_everywhere() && block.conditions.takes_all())
+    }
+
     /// The route as requests that come in through a server see it: with the blocks that apply there; `None` where
     /// it has blocks and none of them does.
     pub(super) fn under(&self, server: &GatewayServer<'_>) -> Option<Arc<Route>> {

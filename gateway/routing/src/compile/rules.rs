@@ -31,6 +31,8 @@ pub(super) struct Rule {
     pub(super) name: ObjectName,
     pub(super) origin: Origin,
     pub(super) subsets: Vec<RuleSubset>,
+    /// The objects that it is made from.
+    pub(super) titles: Vec<String>,
     /// Where it asks for what only a mesh can give.
     pub(super) needs_mesh: Option<Origin>,
 }
@@ -118,6 +120,7 @@ impl Rules {
             name: name.clone(),
             origin: document.named_at(),
             subsets: read,
+            titles: vec![title.clone()],
             needs_mesh,
         });
     }
@@ -134,6 +137,7 @@ impl Rules {
                     .filter(|subset| other.subsets.iter().all(|o| o.name != subset.name));
                 let new: Vec<RuleSubset> = new.collect();
                 other.subsets.extend(new);
+                other.titles.extend(rule.titles);
                 other.needs_mesh = other.needs_mesh.take().or(rule.needs_mesh);
             }
         }

@@ -211,7 +211,7 @@ impl FromNode for Meta {
 }
 
 /// RFC 1123's subdomain, which is what Kubernetes takes as an object's name.
-fn is_dns_name(name: &str) -> bool {
+pub(crate) fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         edge(label.chars().next())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trysail_routing::compile::{Compiled, Compiler};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::origin::Origin;
-use trysail_routing::wire::{ConfigSet, Limits, Reader};
+use trysail_routing::wire::{ConfigSet, Reader};
 
 use super::{Format, NOT_FINE, USAGE, colours, print, say};
 use crate::control::{Directories, Reading};
@@ -89,11 +89,19 @@ pub(super) fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
     }
     let mut findings = Diagnostics::default();
     let mut text = String::new();
-    if let Err(error) = std::io::stdin().lock().take(settings.limits.file.0).read_to_string(&mut text) {
-        let message = format!("standard input can't be read: {error}");
+    let most = settings.limits.file.0;
+    let mut refuse = |message: String| {
         findings.push(Diagnostic::new(Code::UNREADABLE, Severity::Error, Some(Origin::file("-")), message));
+    };
+    match std::io::stdin().lock().take(most + 1).read_to_string(&mut text) {
+        Err(error) => refuse(format!("standard input can't be read: {error}")),
+        Ok(read) if read as u64 > most => {
+            refuse(format!("standard input is over the limit of {most} bytes (setting limits.file)"));
+            text.clear();
+        }
+        Ok(_) => {}
     }
-    let mut reader = Reader::new(&settings.namespace, Limits::default());
+    let mut reader = Reader::new(&settings.namespace, settings.reading());
     let (name, text): (Arc<str>, Arc<str>) = ("-".into(), text.into());
     let mut set = reader.read([(&name, &text)], findings);
     if !files.is_empty() {

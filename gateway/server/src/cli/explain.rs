@@ -19,8 +19,8 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
-    /// Directories or files (`-` is standard input), then the method and the URL of a request.
-    #[arg(value_name = "PATH… METHOD URL", required = true, num_args = 3..)]
+    /// PATH… METHOD URL: directories or files (`-` is standard input), then a request's method and URL.
+    #[arg(value_name = "WORDS", required = true, num_args = 3..)]
     words: Vec<String>,
     /// A header field of the request, as `name: value`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -209,9 +209,8 @@ impl Answer {
         match decision {
             Decision::NoHost => answer.nowhere = Some(no_host(listener, &asked.authority)),
             Decision::NoRoute(host) => {
-                let count = render::counted(host.routes.len(), "rule");
-                answer.nowhere =
-                    Some(format!("none of the {count} for host {} takes it: 404, flag NR", host.pattern));
+                let pattern = &host.pattern;
+                answer.nowhere = Some(format!("no rule for host {pattern} takes it: 404, flag NR"));
             }
             Decision::Route(route, block) => {
                 answer.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });

@@ -45,11 +45,7 @@ pub(crate) struct Directories {
 
 impl Directories {
     pub(crate) fn new(roots: Vec<PathBuf>, settings: &Settings) -> Self {
-        let limits = trysail_routing::wire::Limits {
-            document_bytes: usize::try_from(settings.limits.document.0).unwrap_or(usize::MAX),
-            objects: settings.limits.objects,
-        };
-        let reader = Reader::new(&settings.namespace, limits);
+        let reader = Reader::new(&settings.namespace, settings.reading());
         let limits =
             directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
         Directories { roots, limits, reader }

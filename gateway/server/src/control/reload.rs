@@ -13,7 +13,7 @@ use trysail_routing::wire::ConfigSet;
 use trysail_upstream::Upstreams;
 
 use super::{Directories, Reading, Wake, changes};
-use crate::listener::{Ports, Prepared};
+use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
@@ -153,7 +153,7 @@ impl Reloader {
                 Err(error) => {
                     let finding = refusal(format!(
                         "port {key}{mapped} can't be opened on {wanted}: {}",
-                        reason(&error)
+                        listener::reason(&error)
                     ));
                     let finding = findings.push(finding);
                     if error.kind() == std::io::ErrorKind::PermissionDenied {
@@ -257,12 +257,4 @@ const TOLD: usize = 20;
 /// Findings below a log line, each on lines of its own.
 fn in_full(findings: impl Iterator<Item = String>) -> String {
     findings.map(|finding| format!("\n{finding}")).collect()
-}
-
-/// What the system says, without the number that it appends.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }

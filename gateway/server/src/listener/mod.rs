@@ -54,6 +54,14 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
     Ok(Bound { address: socket.local_addr()?, socket })
 }
 
+/// What the system says, without the number that it appends.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
 /// An accept loop that runs until it is stopped.
 pub(crate) struct Open {
     address: SocketAddr,

@@ -2,6 +2,9 @@
 //!
 //! Now it counts connections and tells HTTP/1 from HTTP/2; limits, PROXY headers, TLS by ClientHello and
 //! deadlines for a request's head have their place here, since here is where a connection is still only bytes.
+//!
+//! Pingora's own test for HTTP/2 waits for the 24 bytes of the preface, without a limit: a whole HTTP/1.0 request
+//! can be shorter, and was never answered. Three bytes decide, and they are waited for with a limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +13,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
 
 use crate::proxy::Gateway;
+
+/// How long a new connection may take to begin its first request.
+const FIRST_BYTES: Duration = Duration::from_secs(60);
+
+/// How long a connection without a byte is still waited for once its port closes: what was sent before may be on
+/// its way.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// One listener's view of the data plane, which all listeners share.
 pub(crate) struct Room {
@@ -24,9 +35,16 @@ pub(crate) struct Room {
 
 #[async_trait]
 impl ServerApp for Room {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = self.connections.enter();
-        self.http.process_new(stream, shutdown).await
+        match first_bytes(&mut stream, shutdown.clone()).await? {
+            // No request of HTTP/1 begins so; Pingora checks the rest of the preface.
+            [b'P', b'R', b'I'] => self.http.process_new(stream, shutdown).await,
+            _ => {
+                self.http1(stream, shutdown).await;
+                None
+            }
+        }
     }
 
     /// Nothing: one listener's end is not the proxy's, which would then take every connection for its last.
@@ -38,6 +56,39 @@ impl Room {
     pub(crate) async fn end_idle(&self) {
         self.http.http_cleanup().await;
     }
+
+    /// One request after another, as long as both sides keep the connection.
+    async fn http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let mut session = ServerSession::new_http1(stream);
+        let keep = if *shutdown.borrow() { None } else { Some(FIRST_BYTES.as_secs()) };
+        session.set_keepalive(keep);
+        let mut served = self.http.process_new_http(session, shutdown).await;
+        while let Some((stream, settings)) = served.map(|reused| reused.consume()) {
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            served = self.http.process_new_http(session, shutdown).await;
+        }
+    }
+}
+
+/// The first bytes of a connection, which stay to be read; `None` where they do not come in time, or at all.
+async fn first_bytes(stream: &mut Stream, mut shutdown: ShutdownWatch) -> Option<[u8; 3]> {
+    let mut first = [0; 3];
+    {
+        let peek = stream.try_peek(&mut first);
+        tokio::pin!(peek);
+        let seen = tokio::select! {
+            // Bytes that are there go before a stop that is.
+            biased;
+            seen = &mut peek => seen.ok(),
+            _ = shutdown.changed() => tokio::time::timeout(LAST_CHANCE, peek).await.ok().and_then(Result::ok),
+            () = tokio::time::sleep(FIRST_BYTES) => None,
+        };
+        seen?;
+    }
+    Some(first)
 }
 
 /// How many connections there are.

@@ -19,9 +19,12 @@ pub(super) fn forwarded(session: &Session, request: &mut RequestHeader) -> Resul
         let _ = write!(rest, "{}", peer.ip().to_canonical());
         let unused = rest.len();
         let address = &text[..text.len() - unused];
-        let value = match request.headers.get("x-forwarded-for") {
+        let mut before =
+            request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
+        let value = match before.peek() {
             None => HeaderValue::from_bytes(address),
-            Some(before) => HeaderValue::from_bytes(&[before.as_bytes(), b",", address].concat()),
+            // Several fields are one list.
+            Some(_) => HeaderValue::from_bytes(&before.chain([address]).collect::<Vec<_>>().join(&b',')),
         };
         if let Ok(value) = value {
             request.insert_header("x-forwarded-for", value)?;

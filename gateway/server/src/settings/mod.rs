@@ -197,6 +197,14 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The ceilings of what is read from texts.
+    pub(crate) fn reading(&self) -> trysail_routing::wire::Limits {
+        trysail_routing::wire::Limits {
+            document_bytes: usize::try_from(self.limits.document.0).unwrap_or(usize::MAX),
+            objects: self.limits.objects,
+        }
+    }
+
     /// What the configuration is compiled for.
     pub(crate) fn surroundings(&self) -> Surroundings {
         Surroundings {

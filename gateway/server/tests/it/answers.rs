@@ -100,8 +100,8 @@ fn the_upstream_is_told_who_asked() {
     ] {
         assert!(head.lines().any(|is| is == line), "{line}\n{head}");
     }
-    let head = asked(&[("x-forwarded-for", "192.0.2.7")]);
-    assert!(head.contains("x-forwarded-for: 192.0.2.7,127.0.0.1"), "{head}");
+    let head = asked(&[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-for", "192.0.2.8, 192.0.2.9")]);
+    assert!(head.contains("x-forwarded-for: 192.0.2.7,192.0.2.8, 192.0.2.9,127.0.0.1"), "{head}");
 }
 
 #[test]
@@ -196,4 +196,36 @@ fn rewrites_and_header_operations_reach_both_sides() {
     client.get("shop.test", "/u/ann/cart", &[]).expect("an answer");
     let head = reviews.origins["v2"].last_request().expect("a request").to_lowercase();
     assert!(head.starts_with("get /cart/of/ann http/1.1\n") && head.contains("host: set.test"), "{head}");
+}
+
+#[test]
+fn a_request_shorter_than_the_preface_of_http2_is_answered() {
+    use std::io::{Read, Write};
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    for (request, begins) in [
+        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 404"),
+        ("GET /reviews/0 HTTP/1.0\r\n\r\n", "HTTP/1.1 200"),
+        ("PRIVATE / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
+    ] {
+        let mut stream = std::net::TcpStream::connect(gateway.address()).expect("the gateway accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and the end, in time");
+        assert!(answer.starts_with(begins), "{request:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_does_not_hold_up_a_stop() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    let _silent = std::net::TcpStream::connect(gateway.address()).expect("the gateway accepts");
+    let began = std::time::Instant::now();
+    gateway.process.signal_term().expect("a signal");
+    assert_eq!(gateway.process.wait(PATIENCE).and_then(|status| status.code()), Some(0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
 }

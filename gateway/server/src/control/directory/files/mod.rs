@@ -85,7 +85,7 @@ fn read_tree(roots: &[PathBuf], tree: &Tree, limits: &Limits) -> Listing {
         listing.findings.push(describe(fault));
     }
     if tree.cut_short {
-        let hint = "point at a directory that holds configuration alone, or raise the limit in the settings";
+        let hint = "point at a directory that holds configuration alone";
         let all = roots.iter().map(|root| printable(root)).collect::<Vec<_>>().join(", ");
         let message = format!("{all} holds more than {} files and directories", limits.max_files);
         listing.findings.push(finding(&all, message).hint(hint));
@@ -226,8 +226,7 @@ fn too_long(name: &str, bytes: u64, limit: u64) -> Diagnostic {
 
 fn no_room(name: &str, limit: u64) -> Diagnostic {
     let message = format!("all files together are over the limit of {}", mib(limit));
-    finding(name, message)
-        .hint("name only the directories that are needed, or raise the limit in the settings")
+    finding(name, message).hint("name only the directories that are needed")
 }
 
 fn not_utf8(name: &str, error: &FromUtf8Error) -> Diagnostic {
