@@ -129,7 +129,7 @@ impl Reader {
             objects: Vec::new(),
             ignored: Vec::new(),
             findings: Vec::new(),
-            digest: Sha256::digest(text.trim_end().as_bytes()).into(),
+            digest: Sha256::digest(content(text).as_bytes()).into(),
         };
         let mut sink = Sink { piece: &piece, object: "", out: &mut findings };
         if text.len() > self.limits.document_bytes {
@@ -162,6 +162,15 @@ impl Reader {
             Read::Ignored(kind) => read.ignored.push((kind, tree.pos)),
             Read::Nothing => {}
         }
+    }
+}
+
+/// What a piece says, without the mark before it and the space around it: the same wherever it stands.
+fn content(text: &str) -> &str {
+    let text = text.trim();
+    match text.strip_prefix("---") {
+        Some(rest) if rest.starts_with(['\n', '\r']) => rest.trim_start(),
+        _ => text,
     }
 }
 
