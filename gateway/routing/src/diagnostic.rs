@@ -123,7 +123,8 @@ impl Diagnostic {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     kept: Vec<Diagnostic>,
-    left_out: usize,
+    /// How many were not kept: notes, warnings, errors.
+    left_out: [usize; 3],
 }
 
 impl Diagnostics {
@@ -132,9 +133,10 @@ impl Diagnostics {
 
     /// Adds a finding and hands it back for hints.
     pub fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
-        if self.kept.len() >= Self::MOST {
-            self.kept.pop();
-            self.left_out += 1;
+        if self.kept.len() >= Self::MOST
+            && let Some(last) = self.kept.pop()
+        {
+            self.left_out[last.severity as usize] += 1;
         }
         self.kept.push(diagnostic);
         self.kept.last_mut().expect("just pushed")
@@ -142,7 +144,7 @@ impl Diagnostics {
 
     /// How many findings there were beside those that were kept.
     pub fn left_out(&self) -> usize {
-        self.left_out
+        self.left_out.iter().sum()
     }
 
     /// Adds all of `other`.
@@ -150,6 +152,11 @@ impl Diagnostics {
         other.into_iter().for_each(|diagnostic| {
             self.push(diagnostic);
         });
+    }
+
+    /// Counts what `other` did not keep as not kept here either.
+    pub(crate) fn leave_out(&mut self, other: &Diagnostics) {
+        self.left_out.iter_mut().zip(other.left_out).for_each(|(sum, more)| *sum += more);
     }
 
     /// The findings in the order in which they were met.
@@ -162,14 +169,14 @@ impl Diagnostics {
         self.kept.iter_mut()
     }
 
-    /// How many there are of one severity.
+    /// How many there are of one severity, kept or not.
     pub fn count(&self, severity: Severity) -> usize {
-        self.kept.iter().filter(|d| d.severity == severity).count()
+        self.left_out[severity as usize] + self.kept.iter().filter(|d| d.severity == severity).count()
     }
 
     /// Whether any finding is an error.
     pub fn has_errors(&self) -> bool {
-        self.kept.iter().any(|d| d.severity == Severity::Error)
+        self.count(Severity::Error) > 0
     }
 
     /// Whether there is no finding at all.

@@ -13,6 +13,7 @@ use log::info;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
@@ -35,6 +36,7 @@ pub(crate) struct Running {
     /// What is in force.
     pub(crate) active: ActiveCell,
     own_ports: Vec<Open>,
+    signals: Signals,
 }
 
 /// Starts a gateway on configuration directories. The error is what stands in its way.
@@ -51,6 +53,9 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| fault(format!("threads can't be started: {error}")))?;
+    // Heard from the start on, so that a reload asked for too early is not the end of the process.
+    let signals = runtime.block_on(async { Signals::new() });
+    let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
     let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
@@ -85,19 +90,35 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("health on {}", health_port.address);
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
-        listener::open(health_port, HealthPort, 1, runtime.handle()),
+        listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
     ];
     info!("ready after {} ms", began.elapsed().as_millis());
-    Ok(Running { settings, runtime, follower, connections, active, own_ports })
+    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
 }
 
 impl Running {
     /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
-    pub(crate) fn until_stopped(self) -> io::Result<()> {
+    pub(crate) fn until_stopped(mut self) {
         let waker = self.follower.waker();
-        self.runtime.block_on(stop_signal(waker))?;
+        self.runtime.block_on(self.signals.stop(&waker));
         self.stop();
-        Ok(())
+    }
+
+    /// Does something again and again, until SIGTERM or SIGINT.
+    pub(crate) fn until_stopped_every(&mut self, tick: Duration, mut act: impl FnMut(&Active)) {
+        let waker = self.follower.waker();
+        let (runtime, signals, active) = (&self.runtime, &mut self.signals, &self.active);
+        runtime.block_on(async {
+            let stop = signals.stop(&waker);
+            tokio::pin!(stop);
+            loop {
+                act(&active.load());
+                tokio::select! {
+                    () = &mut stop => break,
+                    () = tokio::time::sleep(tick) => {}
+                }
+            }
+        });
     }
 
     /// Where the runtime's tasks may be started.
@@ -108,11 +129,6 @@ impl Running {
     /// Where metrics are served.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
         self.own_ports[0].address()
-    }
-
-    /// Where to ask for another reading of the directories.
-    pub(crate) fn waker(&self) -> mpsc::Sender<Wake> {
-        self.follower.waker()
     }
 
     /// Stops to accept, lets running requests end, and leaves as soon as there is none.
@@ -174,7 +190,11 @@ fn ports(
         threads: settings.threads,
         ..ServerConf::default()
     });
-    let gateway = Gateway { active: active.clone(), server: Server::from(&settings.server_header) };
+    let gateway = Gateway {
+        active: active.clone(),
+        server: Server::from(&settings.server_header),
+        draining: connections.draining(),
+    };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2c = true;
@@ -197,17 +217,31 @@ fn own_port(what: &str, address: SocketAddr) -> Result<Bound, Diagnostics> {
     })
 }
 
-/// Waits for SIGTERM or SIGINT; hands SIGHUP on.
-pub(crate) async fn stop_signal(waker: mpsc::Sender<Wake>) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+/// The signals that the process listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Must be called on the runtime.
+    fn new() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; hands SIGHUP on.
+    async fn stop(&mut self, waker: &mpsc::Sender<Wake>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+            }
         }
     }
 }

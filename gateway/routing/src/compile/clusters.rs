@@ -58,6 +58,7 @@ impl<'s> Clusters<'s> {
         sink: &mut Sink<'_>,
     ) -> ClusterId {
         let Destination { host, subset, port } = &destination.value;
+        let subset = &subset.as_ref().filter(|subset| !subset.is_empty());
         let complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
         let wanted_port = port.as_ref().and_then(|port| port.number.as_ref());

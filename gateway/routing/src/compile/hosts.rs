@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
 use crate::origin::At;
-use crate::snapshot::{HostTable, Listener, ListenerKey, Route, VirtualHost};
+use crate::snapshot::{HostTable, Listener, ListenerKey, Match, Route, VirtualHost};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
 use crate::wire::{Document, ObjectName};
@@ -87,10 +87,24 @@ pub(super) fn bind<'s>(
 fn routes_under(service: &Bound<'_>, server: &GatewayServer<'_>) -> Vec<Arc<Route>> {
     let mut routes: Vec<Arc<Route>> = Vec::new();
     for route in service.rules.iter().filter_map(|rule| rule.under(server)) {
-        let last = route.takes_all();
-        routes.push(route);
-        if last {
-            break;
+        // For Istio each block is a route of its own, so only the block that takes everything goes behind others.
+        match route.matches.iter().position(|block| block.takes_all()) {
+            Some(block) if block > 0 => {
+                let part = |matches: &[Arc<Match>]| {
+                    Arc::new(Route { matches: matches.to_vec(), ..Route::clone(&route) })
+                };
+                routes.extend([part(&route.matches[..block]), part(&route.matches[block..=block])]);
+                break;
+            }
+            Some(_) => {
+                routes.push(route);
+                break;
+            }
+            None if route.takes_all() => {
+                routes.push(route);
+                break;
+            }
+            None => routes.push(route),
         }
     }
     routes

@@ -45,33 +45,42 @@ pub(super) struct Port {
 #[derive(Clone)]
 pub(super) struct Member {
     address: IpAddr,
+    /// Its own ports, by the names of the service's.
     ports: BTreeMap<Arc<str>, u16>,
+    /// Where it answers, by the service's port.
+    targets: BTreeMap<u16, u16>,
     pub(super) labels: Arc<Labels>,
     pub(super) workload: Arc<Workload>,
+}
+
+/// A WorkloadEntry that selectors may choose; without a member where it could not be read.
+struct Selectable<'s> {
+    document: &'s Document,
+    labels: Labels,
+    member: Option<Member>,
 }
 
 impl Entry {
     /// Where a member answers for a port. Istio: the endpoint's own port of that name, else the port's
     /// `targetPort`, else its number.
     pub(super) fn address(&self, member: &Member, number: u16) -> Option<SocketAddr> {
-        let port = self.ports.iter().find(|port| port.number == number)?;
-        let port = member.ports.get(&port.name).copied().unwrap_or(port.target);
-        Some(SocketAddr::new(member.address, port))
+        Some(SocketAddr::new(member.address, *member.targets.get(&number)?))
     }
 }
 
 impl Registry {
     pub(super) fn build(objects: &Objects<'_>, out: &mut Diagnostics) -> Self {
-        let workloads: Vec<(&Document, Member)> = objects
+        let workloads: Vec<Selectable<'_>> = objects
             .workload_entries
             .iter()
-            .filter_map(|&(document, entry)| {
+            .map(|&(document, entry)| {
                 let title = document.object.title();
                 let sink = &mut document.sink(&title, out);
                 let labels = labels(entry.labels.iter().chain(&document.object.labels));
                 let name = &document.object.name;
-                let member = read_member(entry, labels, Some(&name.name), &name.namespace, &name.name, sink);
-                Some((document, member?))
+                let own_name = Some(&name.name);
+                let member = read_member(entry, labels.clone(), own_name, &name.namespace, &name.name, sink);
+                Selectable { document, labels, member }
             })
             .collect();
         let mut registry = Registry { by_host: BTreeMap::new() };
@@ -87,6 +96,11 @@ impl Registry {
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
     }
 
+    /// Whether there is a host of this name.
+    pub(super) fn has(&self, host: &str) -> bool {
+        self.by_host.contains_key(host)
+    }
+
     /// Every host there is.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.by_host.keys().map(|host| &**host)
@@ -95,7 +109,7 @@ impl Registry {
     fn add(
         &mut self,
         (document, entry): Of<'_, ServiceEntry>,
-        workloads: &[(&Document, Member)],
+        workloads: &[Selectable<'_>],
         out: &mut Diagnostics,
     ) {
         let title = document.object.title();
@@ -151,13 +165,20 @@ impl Registry {
             let mut titles = vec![title.clone()];
             if let Some(selector) = workload_selector {
                 let wanted = labels(selector.labels.iter());
-                let chosen = workloads.iter().filter(|(workload, member)| {
-                    workload.object.name.namespace == *namespace && selects(&wanted, &member.labels)
+                let chosen = workloads.iter().filter(|workload| {
+                    workload.document.object.name.namespace == *namespace
+                        && selects(&wanted, &workload.labels)
                 });
-                for (workload, member) in chosen {
-                    titles.push(workload.object.title());
-                    members.push(member.clone());
+                for workload in chosen {
+                    titles.push(workload.document.object.title());
+                    members.extend(workload.member.clone());
                 }
+            }
+            // Each ServiceEntry's endpoints answer on its own ports, also where several are one service.
+            for member in &mut members {
+                let target =
+                    |port: &Port| (port.number, member.ports.get(&port.name).copied().unwrap_or(port.target));
+                member.targets = ports.iter().map(target).collect();
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
@@ -296,6 +317,7 @@ fn read_member(
     Some(Member {
         address: ip,
         ports: ports.iter().map(|(name, number)| (name.as_str().into(), number.value)).collect(),
+        targets: BTreeMap::new(),
         workload: Arc::new(workload(&labels, own_name, namespace, host)),
         labels: Arc::new(labels),
     })

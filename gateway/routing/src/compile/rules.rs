@@ -19,7 +19,7 @@ use crate::wire::{Document, ObjectName};
 
 /// Every DestinationRule, by namespace.
 pub(super) struct Rules {
-    by_namespace: BTreeMap<Arc<str>, Vec<Rule>>,
+    by_namespace: BTreeMap<Arc<str>, BTreeMap<HostPattern, Rule>>,
     /// The namespaces whose rules come before and after those of a service's own.
     own: Arc<str>,
     root: Arc<str>,
@@ -64,15 +64,14 @@ impl Rules {
     /// The rule for a service. Istio looks in the gateway's namespace, then the service's, then the root's; the
     /// first that has one wins, and inside it the exact host, else the longest wildcard.
     pub(super) fn find(&self, host: &str, namespace: &str) -> Option<&Rule> {
-        let host = HostPattern::parse(host).ok()?;
+        let exact = HostPattern::parse(host).ok()?;
+        let suffixes = host.match_indices('.').map(|(dot, _)| HostPattern::Suffix(host[dot..].into()));
+        let patterns: Vec<HostPattern> =
+            [exact].into_iter().chain(suffixes).chain([HostPattern::Any]).collect();
         let places = [&*self.own, namespace, &*self.root];
-        let covering = |rules: &'_ Vec<Rule>| -> Option<usize> {
-            let matching = rules.iter().enumerate().filter(|(_, rule)| rule.pattern.covers(&host));
-            matching.max_by_key(|(_, rule)| specificity(&rule.pattern)).map(|(index, _)| index)
-        };
         places.iter().find_map(|place| {
             let rules = self.by_namespace.get(*place)?;
-            covering(rules).map(|index| &rules[index])
+            patterns.iter().find_map(|pattern| rules.get(pattern))
         })
     }
 
@@ -91,8 +90,10 @@ impl Rules {
                 return;
             }
         };
-        let known = |known: &str| HostPattern::parse(known).is_ok_and(|known| pattern.covers(&known));
-        if !registry.hosts().any(known) {
+        let covered = |known: &str| HostPattern::parse(known).is_ok_and(|known| pattern.covers(&known));
+        if !registry.has(&complete)
+            && (matches!(pattern, HostPattern::Exact(_)) || !registry.hosts().any(covered))
+        {
             let finding = sink.add(
                 Severity::Warning,
                 Code::UNKNOWN_DESTINATION_RULE_HOST,
@@ -128,8 +129,10 @@ impl Rules {
     /// Several rules of one namespace for the same host: subsets are united, the first definition of a name wins.
     fn join(&mut self, rule: Rule) {
         let rules = self.by_namespace.entry(rule.name.namespace.clone()).or_default();
-        match rules.iter_mut().find(|other| other.pattern == rule.pattern) {
-            None => rules.push(rule),
+        match rules.get_mut(&rule.pattern) {
+            None => {
+                rules.insert(rule.pattern.clone(), rule);
+            }
             Some(other) => {
                 let new = rule
                     .subsets
@@ -141,14 +144,6 @@ impl Rules {
                 other.needs_mesh = other.needs_mesh.take().or(rule.needs_mesh);
             }
         }
-    }
-}
-
-fn specificity(pattern: &HostPattern) -> usize {
-    match pattern {
-        HostPattern::Any => 0,
-        HostPattern::Suffix(suffix) => suffix.len(),
-        HostPattern::Exact(_) => usize::MAX,
     }
 }
 

@@ -19,7 +19,7 @@ impl Match {
     /// Istio `IsCatchAllRoute`: path prefix `/` or regex `.*`, and no other condition.
     pub fn takes_all(&self) -> bool {
         self.conditions.iter().all(|condition| match &condition.test {
-            Test::Path(ValueTest::Prefix(prefix)) => matches!(&**prefix, "/" | ""),
+            Test::Path(ValueTest::Prefix(prefix) | ValueTest::PrefixIgnoringCase(prefix)) => &**prefix == "/",
             Test::Path(ValueTest::Regex(pattern)) => pattern.as_str() == ".*",
             _ => false,
         })

@@ -112,6 +112,22 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
             sink.schema(kind.pos, format!("unknown kind {:?}; did you mean {meant:?}?", kind.value));
             return Read::Nothing;
         }
+        // One of ours by its kind, and of no group or of one that is nearly ours: a slip, which must not take a
+        // route away in silence.
+        let slip = group.is_empty() || nearest(group, [GROUP]).is_some();
+        if KINDS.contains(&kind.as_str()) && slip {
+            sink.schema(
+                version.pos,
+                format!("{:?} is not the apiVersion of a {}", version.value, kind.value),
+            )
+            .hints
+            .push(format!("it is {GROUP}/v1, or v1beta1 or v1alpha3 of the same"));
+            return Read::Nothing;
+        }
+        if kind.value == "List" {
+            sink.schema(kind.pos, "a List needs \"items\", a list of objects".into());
+            return Read::Nothing;
+        }
         return Read::Ignored(format!("{} ({})", kind.value, version.value));
     }
     if !VERSIONS.contains(&number) {

@@ -40,7 +40,7 @@ type Seen = HashMap<Arc<str>, Arc<ReadPiece>, BuildHasherDefault<DefaultHasher>>
 struct ReadPiece {
     objects: Vec<Arc<Object>>,
     ignored: Vec<(String, Pos)>,
-    findings: Vec<Diagnostic>,
+    findings: Diagnostics,
     digest: [u8; 32],
 }
 
@@ -110,6 +110,7 @@ impl Reader {
             origin: finding.origin.as_ref().map(|origin| here(origin.pos)),
             ..finding.clone()
         }));
+        set.findings.leave_out(&read.findings);
         for (kind, pos) in &read.ignored {
             ignored.entry(kind.clone()).or_insert_with(|| (0, here(*pos))).0 += 1;
         }
@@ -128,7 +129,7 @@ impl Reader {
         let mut read = ReadPiece {
             objects: Vec::new(),
             ignored: Vec::new(),
-            findings: Vec::new(),
+            findings: Diagnostics::default(),
             digest: Sha256::digest(content(text).as_bytes()).into(),
         };
         let mut sink = Sink { piece: &piece, object: "", out: &mut findings };
@@ -148,7 +149,7 @@ impl Reader {
             }
         }
         super::name_paths(&mut findings);
-        read.findings = findings.into_iter().collect();
+        read.findings = findings;
         read
     }
 

@@ -6,6 +6,7 @@
 //! Nothing here changes anything, and nothing shows a secret.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{Method, Response, StatusCode};
@@ -33,14 +34,18 @@ impl ServeHttp for MetricsPort {
     }
 }
 
-/// The health port. It is opened once a revision is in force and its ports are bound, so it always says yes.
-pub(crate) struct HealthPort;
+/// The health port. It is opened once a revision is in force and its ports are bound, so it says yes until the
+/// process drains.
+pub(crate) struct HealthPort(pub(crate) Arc<AtomicBool>);
 
 #[async_trait]
 impl ServeHttp for HealthPort {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         match path(session) {
             Err(refused) => *refused,
+            Ok("/healthz/ready") if self.0.load(Ordering::Acquire) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
             Ok("/healthz/ready") => text(StatusCode::OK, "ready\n"),
             Ok(_) => text(StatusCode::NOT_FOUND, "here is /healthz/ready\n"),
         }

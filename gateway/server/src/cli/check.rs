@@ -57,7 +57,7 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, stri
         Reading::Unreadable(findings) => ConfigSet { findings, ..ConfigSet::default() },
     };
     let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &settings.surroundings());
-    let errors = findings.count(Severity::Error) + findings.left_out();
+    let errors = findings.count(Severity::Error);
     let warnings = findings.count(Severity::Warning);
     match format {
         Format::Json => print(&json(&findings)),

@@ -6,6 +6,7 @@ mod changes;
 pub(crate) mod directory;
 mod reload;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
@@ -91,7 +92,13 @@ impl Follower {
             while let Ok(wake) = woken.recv() {
                 match wake {
                     Wake::Stop => break,
-                    Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
+                    Wake::Changed | Wake::Asked => {
+                        // A fault of ours costs one reading, and is said; it does not end the following.
+                        let follow = AssertUnwindSafe(|| reloader.follow(&mut directories, wake));
+                        if catch_unwind(follow).is_err() {
+                            log::error!("a fault of trysail's own ended a reading; what is in force stays");
+                        }
+                    }
                 }
             }
             reloader

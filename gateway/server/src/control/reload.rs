@@ -85,7 +85,11 @@ impl Reloader {
     pub(crate) fn apply(&mut self, set: &ConfigSet, began: Instant) -> Outcome {
         let before = self.active.load_full();
         let Compiled { snapshot, mut findings } = self.compiler.compile(set, &self.settings.surroundings());
-        if snapshot.objects == 0 && before.snapshot.objects > 0 && !self.settings.allow_empty {
+        if snapshot.objects == 0
+            && before.snapshot.objects > 0
+            && !self.settings.allow_empty
+            && !findings.has_errors()
+        {
             let message = format!("there is no object left, where there were {}", before.snapshot.objects);
             let finding = Diagnostic::new(Code::EMPTY, Severity::Error, None, message);
             findings.push(finding.hint("the setting allowEmpty: true lets this pass"));
@@ -218,7 +222,7 @@ impl Reloader {
     fn log_refusal(&self, findings: &Diagnostics, roots: &str) {
         let active = self.active.load();
         let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
-        let count = render::counts(errors.len() + findings.left_out(), 0);
+        let count = render::counts(findings.count(Severity::Error), 0);
         let files: BTreeSet<&str> =
             errors.iter().filter_map(|e| e.origin.as_ref()).map(|o| &*o.piece.file).collect();
         let place = match files.len() {

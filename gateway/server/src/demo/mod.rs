@@ -46,7 +46,7 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         .write_endpoints(&addresses)
         .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
-    let running =
+    let mut running =
         boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|findings| {
             let lines: Vec<String> =
                 findings.iter().map(|finding| crate::render::finding(finding, false)).collect();
@@ -59,7 +59,7 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         Some(requests) => account(&running, &screen, gateway, requests),
         None => {
             log::set_max_level(LevelFilter::Info);
-            watch(&running, &screen)
+            watch(&mut running, &screen)
         }
     };
     log::set_max_level(LevelFilter::Warn);
@@ -117,31 +117,19 @@ fn greeting(gateway: SocketAddr, running: &Running, seed: &Path, watching: bool)
 }
 
 /// Shows who answers until Ctrl-C or SIGTERM.
-fn watch(running: &Running, screen: &Screen) -> bool {
+fn watch(running: &mut Running, screen: &Screen) -> bool {
     let mut since = Since::default();
-    let ended = running.runtime().block_on(async {
-        let stop = boot::stop_signal(running.waker());
-        tokio::pin!(stop);
-        let mut shown = Vec::new();
-        loop {
-            let active = running.active.load_full();
-            let lines = table::lines(&active, &since.rows(&active));
-            if lines != shown {
-                let hint = if screen.is_terminal() {
-                    vec![String::new(), "Ctrl-C ends it.".to_owned()]
-                } else {
-                    vec![]
-                };
-                screen.table(lines.iter().cloned().chain(hint).collect());
-                shown = lines;
-            }
-            tokio::select! {
-                ended = &mut stop => break ended,
-                () = tokio::time::sleep(TICK) => {}
-            }
+    let mut shown = Vec::new();
+    running.until_stopped_every(TICK, |active| {
+        let lines = table::lines(active, &since.rows(active));
+        if lines != shown {
+            let hint =
+                if screen.is_terminal() { vec![String::new(), "Ctrl-C ends it.".to_owned()] } else { vec![] };
+            screen.table(lines.iter().cloned().chain(hint).collect());
+            shown = lines;
         }
     });
-    ended.is_ok()
+    true
 }
 
 /// Sends requests and accounts for them.

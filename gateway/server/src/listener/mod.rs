@@ -167,11 +167,15 @@ impl Ports {
 
     /// Closes every port, and waits until what is running has ended, at most for `grace`.
     pub(crate) async fn drain(self, connections: &Connections, grace: Duration) {
+        // Requests that are running now end their connections with their answers.
+        connections.drain();
         let mut senders = Vec::new();
         for (_, open) in self.open {
             senders.push(open.stop().await);
         }
-        (self.room)().end_idle().await;
+        if connections.open() > 0 {
+            (self.room)().end_idle().await;
+        }
         connections.wait_for_none(grace).await;
     }
 }

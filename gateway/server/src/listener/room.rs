@@ -7,7 +7,7 @@
 //! can be shorter, and was never answered. Three bytes decide, and they are waited for with a limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,9 @@ use crate::proxy::Gateway;
 /// How long a new connection may take to begin its first request.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
 
+/// The length of HTTP/2's preface.
+const PREFACE: usize = 24;
+
 /// How long a connection without a byte is still waited for once its port closes: what was sent before may be on
 /// its way.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
@@ -37,14 +40,15 @@ pub(crate) struct Room {
 impl ServerApp for Room {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = self.connections.enter();
-        match first_bytes(&mut stream, shutdown.clone()).await? {
-            // No request of HTTP/1 begins so; Pingora checks the rest of the preface.
-            [b'P', b'R', b'I'] => self.http.process_new(stream, shutdown).await,
-            _ => {
-                self.http1(stream, shutdown).await;
-                None
-            }
+        // No request of HTTP/1 begins with PRI. The rest of the preface is waited for here too, so that Pingora,
+        // which waits without a limit, finds it there.
+        let speaks_h2 = first_bytes::<3>(&mut stream, shutdown.clone()).await? == *b"PRI"
+            && first_bytes::<PREFACE>(&mut stream, shutdown.clone()).await?.starts_with(b"PRI * HTTP/2.0");
+        if speaks_h2 {
+            return self.http.process_new(stream, shutdown).await;
         }
+        self.http1(stream, shutdown).await;
+        None
     }
 
     /// Nothing: one listener's end is not the proxy's, which would then take every connection for its last.
@@ -52,8 +56,10 @@ impl ServerApp for Room {
 }
 
 impl Room {
-    /// Ends the connections that wait for a request. Only for the process's own end.
+    /// Ends the connections that wait for a request. Only for the process's own end: whoever asks meanwhile is
+    /// told with the answer that the connection ends, and gets a moment to ask.
     pub(crate) async fn end_idle(&self) {
+        tokio::time::sleep(LAST_CHANCE).await;
         self.http.http_cleanup().await;
     }
 
@@ -74,8 +80,8 @@ impl Room {
 }
 
 /// The first bytes of a connection, which stay to be read; `None` where they do not come in time, or at all.
-async fn first_bytes(stream: &mut Stream, mut shutdown: ShutdownWatch) -> Option<[u8; 3]> {
-    let mut first = [0; 3];
+async fn first_bytes<const N: usize>(stream: &mut Stream, mut shutdown: ShutdownWatch) -> Option<[u8; N]> {
+    let mut first = [0; N];
     {
         let peek = stream.try_peek(&mut first);
         tokio::pin!(peek);
@@ -95,6 +101,7 @@ async fn first_bytes(stream: &mut Stream, mut shutdown: ShutdownWatch) -> Option
 #[derive(Default)]
 pub(crate) struct Connections {
     open: AtomicUsize,
+    draining: Arc<AtomicBool>,
     ended: Notify,
 }
 
@@ -119,6 +126,16 @@ impl Connections {
             }
         };
         let _ = tokio::time::timeout(grace, all_gone).await;
+    }
+
+    /// Set once the process ends: no connection is kept for another request.
+    pub(crate) fn draining(&self) -> Arc<AtomicBool> {
+        self.draining.clone()
+    }
+
+    /// Says that the process ends.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
     }
 
     /// How many there are now.

@@ -16,6 +16,7 @@ mod reply;
 mod transform;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -35,6 +36,8 @@ use reply::Answer;
 pub(crate) struct Gateway {
     pub(crate) active: ActiveCell,
     pub(crate) server: Server,
+    /// Set once the process ends.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -60,7 +63,7 @@ impl ProxyHttp for Gateway {
             }
         };
         ctx.flag = answer.flag;
-        if answer.close {
+        if answer.close || self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
         }
         reply::send(session, &answer, &self.server).await?;
@@ -93,10 +96,13 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if self.draining.load(Ordering::Acquire) {
+            session.set_keepalive(None);
+        }
         self.server.put(response)?;
         transform::response(ctx.response_ops(), response)
     }

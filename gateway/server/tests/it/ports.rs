@@ -105,3 +105,35 @@ fn sigterm_lets_running_requests_end() {
     assert!(Client::connect(address).is_err());
     assert!(gateway.process.lines().iter().any(|line| line.contains("stopped after")));
 }
+
+#[test]
+fn a_stop_under_load_cuts_no_connection_that_is_in_use() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    let health = gateway.logged("health on ");
+    let mut clients: Vec<Client> = (0..8).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("a", "/reviews/0", &[]).expect("an answer").status, 200);
+    }
+    gateway.process.signal_term().expect("a signal");
+    let drains = || fetch(health, "x", "/healthz/ready").is_ok_and(|reply| reply.status == 503);
+    trysail_testkit::wait::eventually(PATIENCE, "it says that it drains", drains);
+    // Kept connections get one more answer, which says that it is the last.
+    for client in &mut clients {
+        let reply = client.get("a", "/reviews/0", &[]).expect("an answer");
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    }
+    assert_eq!(gateway.process.wait(PATIENCE).and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_reload_asked_for_during_the_start_is_not_the_end() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::spawn(folder.path(), "");
+    assert!(gateway.process.wait_for_line(|line| line.contains("revision"), PATIENCE).is_some());
+    gateway.process.signal_hup().expect("a signal");
+    assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
+    assert_eq!(gateway.client().get("a", "/reviews/0", &[]).expect("an answer").status, 200);
+}
