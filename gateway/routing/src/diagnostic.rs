@@ -201,3 +201,25 @@ impl IntoIterator for Diagnostics {
         self.kept.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_counts_whatever_comes_after_it() {
+        let mut findings = Diagnostics::default();
+        let add = |findings: &mut Diagnostics, severity| {
+            findings.push(Diagnostic::new(Code::SYNTAX, severity, None, "x"));
+        };
+        (0..Diagnostics::MOST).for_each(|_| add(&mut findings, Severity::Warning));
+        add(&mut findings, Severity::Error);
+        add(&mut findings, Severity::Warning);
+        assert!(findings.has_errors());
+        assert_eq!((findings.iter().len(), findings.left_out()), (Diagnostics::MOST, 2));
+        assert_eq!(
+            (findings.count(Severity::Error), findings.count(Severity::Warning)),
+            (1, Diagnostics::MOST + 1)
+        );
+    }
+}

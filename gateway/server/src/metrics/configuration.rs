@@ -1,6 +1,6 @@
 //! `trysail_config_*` and `trysail_route_*`: what is in force, and how reloads went.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,16 +34,17 @@ pub(crate) struct Configuration {
 #[derive(Default)]
 struct Now {
     revision: String,
-    weights: Vec<Weight>,
+    /// Summed where rules share a name, or targets all that they say: a series may be there but once.
+    weights: BTreeMap<Target, u64>,
 }
 
-/// One target of one route with several.
-struct Weight {
+/// One target of one route.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
     route: Arc<str>,
     host: Arc<str>,
     subset: Arc<str>,
     port: u16,
-    weight: u32,
 }
 
 const REVISION: &str = "trysail_config_revision_info";
@@ -103,14 +104,16 @@ impl Configuration {
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
     pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
-        let weights = snapshot.splits.iter().flat_map(|split| {
-            split.targets.iter().map(|target| {
+        let mut weights = BTreeMap::new();
+        for split in &snapshot.splits {
+            for target in &split.targets {
                 let key = &snapshot.cluster(target.cluster).key;
                 let (host, subset, port) = (key.host.clone(), key.subset.clone(), key.port);
-                Weight { route: split.name.clone(), host, subset, port, weight: target.weight }
-            })
-        });
-        *self.now.lock() = Now { revision: revision.to_owned(), weights: weights.collect() };
+                let target_labels = Target { route: split.name.clone(), host, subset, port };
+                *weights.entry(target_labels).or_default() += u64::from(target.weight);
+            }
+        }
+        *self.now.lock() = Now { revision: revision.to_owned(), weights };
         self.objects.set(snapshot.objects as i64);
         self.last_applied.set(timestamp);
     }
@@ -144,15 +147,15 @@ impl Collector for Collected {
             &all.revision,
             [(super::labels(&[("revision", &now.revision)]), 1.0)],
         ));
-        let weights = now.weights.iter().map(|weight| {
-            let port = weight.port.to_string();
+        let weights = now.weights.iter().map(|(target, weight)| {
+            let port = target.port.to_string();
             let pairs = [
-                ("destination", &*weight.host),
+                ("destination", &*target.host),
                 ("port", &port),
-                ("route", &weight.route),
-                ("subset", &weight.subset),
+                ("route", &target.route),
+                ("subset", &target.subset),
             ];
-            (super::labels(&pairs), f64::from(weight.weight))
+            (super::labels(&pairs), *weight as f64)
         });
         families.push(family(WEIGHT, &all.weight, weights));
         families.retain(|family| !family.get_metric().is_empty());
