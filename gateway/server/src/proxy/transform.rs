@@ -5,20 +5,27 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use trysail_routing::snapshot::{HeaderOps, Transform};
 
+/// Carries out levels of operations. Pingora's two heads have the same methods and no trait in common.
+macro_rules! operate {
+    ($levels:expr, $head:ident) => {
+        for ops in $levels {
+            for name in &ops.remove {
+                $head.remove_header(name);
+            }
+            for (name, value) in &ops.set {
+                $head.insert_header(name.clone(), value.clone())?;
+            }
+            for (name, value) in &ops.add {
+                $head.append_header(name.clone(), value.clone())?;
+            }
+        }
+    };
+}
+
 /// Changes a request on its way to its target. Envoy's order: fields first, then authority and path, whose former
 /// values go along in `x-envoy-original-host` and `x-envoy-original-path`.
 pub(super) fn request(transform: &Transform, path: Option<&str>, head: &mut RequestHeader) -> Result<()> {
-    for ops in &transform.request {
-        for name in &ops.remove {
-            head.remove_header(name);
-        }
-        for (name, value) in &ops.set {
-            head.insert_header(name.clone(), value.clone())?;
-        }
-        for (name, value) in &ops.add {
-            head.append_header(name.clone(), value.clone())?;
-        }
-    }
+    operate!(&transform.request, head);
     // Changing the path of an HTTP/2 request drops its authority, so it is said as a field first.
     let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let before = authority.or_else(|| head.headers.get("host").cloned());
@@ -42,16 +49,6 @@ pub(super) fn request(transform: &Transform, path: Option<&str>, head: &mut Requ
 
 /// Changes an answer on its way to the client.
 pub(super) fn response(levels: &[HeaderOps], head: &mut ResponseHeader) -> Result<()> {
-    for ops in levels {
-        for name in &ops.remove {
-            head.remove_header(name);
-        }
-        for (name, value) in &ops.set {
-            head.insert_header(name.clone(), value.clone())?;
-        }
-        for (name, value) in &ops.add {
-            head.append_header(name.clone(), value.clone())?;
-        }
-    }
+    operate!(levels, head);
     Ok(())
 }

@@ -227,5 +227,6 @@ fn a_connection_that_says_nothing_does_not_hold_up_a_stop() {
     let began = std::time::Instant::now();
     gateway.process.signal_term().expect("a signal");
     assert_eq!(gateway.process.wait(PATIENCE).and_then(|status| status.code()), Some(0));
-    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+    // The setting drain is five seconds, which it would have held.
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -14,17 +14,19 @@ fn a_hundred_reloads_under_load_fail_no_request() {
     let gateway = Gateway::start(folder.path());
     let load =
         Plan::new(gateway.address(), "reviews.test", "/reviews/0").threads(3).max_time(PATIENCE * 4).start();
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for reload in 0..100_u32 {
         let weights = weighted(reload + 1, 100 - reload);
         let began = Instant::now();
         gateway.after(|| folder.write("seed-reviews.yaml", &weights), "in force after");
-        slowest = slowest.max(began.elapsed());
+        took.push(began.elapsed());
     }
     let tally = load.stop();
     tally.assert_all_good();
     assert!(tally.total() > 1000, "the load was no load: {}", tally.total());
-    assert!(slowest < Duration::from_secs(1), "the slowest edit took {slowest:?}");
+    // A machine that is shared may stop for a moment; an edit that waits for something does so every time.
+    took.sort_unstable();
+    assert!(took[94] < Duration::from_secs(1), "of 100 edits the slowest took {:?}", &took[95..]);
     let counted = || gateway.sum("istio_requests_total", &["response_code=\"200\""]) as u64;
     eventually(PATIENCE, "every answered request is counted", || counted() >= tally.total());
     assert_eq!(gateway.sum("trysail_config_reloads_total", &["applied"]), 101.0);
