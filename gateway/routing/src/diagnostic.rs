@@ -35,6 +35,12 @@ codes! {
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
+    /// What Istio's validation warns of.
+    SCHEMA_WARNING = "IST0133" "SchemaWarning";
+    /// Two servers that can't both have a port or a host.
+    CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
+    /// A credential that is there, and is none.
+    INVALID_CREDENTIAL = "IST0161" "InvalidGatewayCredential";
     /// A subset whose labels no endpoint of its host carries.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.

@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use trysail_routing::compile::{Compiled, Compiler, Surroundings};
 use trysail_routing::decide::{Decision, Request, decide, explain};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
-use trysail_routing::snapshot::{Action, ClusterId, Snapshot, Split};
+use trysail_routing::snapshot::{
+    Action, ClusterId, Listener, Protocol, Redirect, Snapshot, Split, TlsServer, VirtualHosts,
+};
 use trysail_routing::wire::{Limits, Reader};
 use trysail_testkit::case::{self, Case, Row, check_file};
 
@@ -68,19 +70,25 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
         Some((path, query)) => (path, Some(query)),
         None => (row.path.as_str(), None),
     };
+    let scheme = if row.https { "https" } else { "http" };
     let request =
-        Request { authority: &row.host, method: &row.method, scheme: "http", path, query, headers: &headers };
+        Request { authority: &row.host, method: &row.method, scheme, path, query, headers: &headers };
     let Some(listener) = snapshot.listeners.iter().find(|listener| listener.key.port == row.port) else {
         return "404 no port".to_owned();
     };
-    let decision = decide(listener, &request, &mut ());
+    let hosts = match connection(snapshot, listener, row) {
+        Ok(hosts) => hosts,
+        Err(answer) => return answer,
+    };
+    let decision = decide(hosts, &request, &mut ());
     assert_eq!(
-        format!("{:?}", explain(listener, &request).decision),
+        format!("{:?}", explain(hosts, &request).decision),
         format!("{decision:?}"),
         "explain and decide differ"
     );
     match decision {
         Decision::NoHost => "404 no virtual host".to_owned(),
+        Decision::ToHttps(_) => format!("301 {}", Redirect::to_https(&request)),
         Decision::NoRoute(_) => "404 no route".to_owned(),
         Decision::Route(route, block) => match &route.action {
             Action::Forward(split) => targets(snapshot, split),
@@ -88,6 +96,32 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
                 format!("{} {}", redirect.status, redirect.location(&request, block, listener.key.port))
             }
             Action::Respond(response) => format!("{} direct", response.status),
+        },
+    }
+}
+
+/// The virtual hosts that a row's connection leads to, or what becomes of it without a request.
+fn connection<'s>(
+    snapshot: &Snapshot,
+    listener: &'s Listener,
+    row: &Row,
+) -> Result<&'s VirtualHosts, String> {
+    // A row says the name that a client asks for where it is not the host's.
+    let named = row.headers.iter().find(|(name, _)| name == "sni").map(|(_, value)| value.as_str());
+    let name = row.https.then(|| named.unwrap_or(row.host.split(':').next().unwrap_or_default()));
+    let passed = |split: Option<&Arc<Split>>| {
+        split.map_or("closed: no rule".to_owned(), |split| targets(snapshot, split))
+    };
+    match (&listener.protocol, name) {
+        (Protocol::Http(_), Some(_)) => Err("closed: not TLS".to_owned()),
+        (Protocol::Tls(_), None) => Err("closed: TLS is wanted".to_owned()),
+        (Protocol::Tcp(split), _) => Err(passed(split.as_ref())),
+        (Protocol::Http(hosts), None) => Ok(hosts),
+        (Protocol::Tls(names), Some(name)) => match names.find(name).map(|server| &**server) {
+            None => Err(format!("closed: no server for {name:?}")),
+            Some(TlsServer::Http(_, hosts)) => Ok(hosts),
+            Some(TlsServer::Tcp(_, split)) => Err(format!("opened: {}", passed(split.as_ref()))),
+            Some(TlsServer::Passthrough(split)) => Err(format!("unopened: {}", passed(Some(split)))),
         },
     }
 }

@@ -21,11 +21,12 @@ use trysail_upstream::Upstreams;
 
 use crate::admin::{HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
-use crate::listener::{self, Bound, Connections, Open, Ports, Room};
+use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
 use crate::metrics::{Metrics, Source};
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
 use crate::render;
 use crate::settings::Settings;
+use crate::tls::Configs;
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -172,6 +173,7 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         upstreams: Upstreams::default(),
         peers: Peers::build(&snapshot, times),
         requests: metrics.traffic.bind(&snapshot, Instant::now()),
+        tls: Configs::default(),
         bound: Vec::new(),
         snapshot,
     }))
@@ -198,11 +200,21 @@ fn ports(
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2c = true;
+    options.h2_idle_timeout = Some(settings.downstream.idle_timeout.0);
     proxy.server_options = Some(options);
-    let http = Arc::new(proxy);
-    let connections = connections.clone();
-    let room = move || Room { http: http.clone(), connections: connections.clone() };
-    Ports::new(room, settings.threads, runtime.handle().clone())
+    let downstream = &settings.downstream;
+    let plane = DataPlane {
+        http: Arc::new(proxy),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
+        active: active.clone(),
+        connections: connections.clone(),
+        times: Times {
+            first: downstream.first_request_timeout.0,
+            idle: downstream.idle_timeout.0,
+            handshake: downstream.handshake_timeout.0,
+        },
+    };
+    Ports::new(plane, settings.threads, runtime.handle().clone())
 }
 
 /// A port that the process needs for itself.

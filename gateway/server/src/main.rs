@@ -23,6 +23,7 @@ mod metrics;
 mod proxy;
 mod render;
 mod settings;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
-//! VirtualServices bound to servers: which host of which port gets which routes, in which order.
+//! VirtualServices, compiled as far as they can be before it is known which server they stand under.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Surroundings;
@@ -9,117 +8,48 @@ use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
 use super::routes::{self, Rule};
 use super::splits::Splits;
-use super::support::{check_export_to, fields, unsupported};
+use super::streams::{StreamRule, Streams};
+use super::support::check_export_to;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
 use crate::origin::At;
-use crate::snapshot::{HostTable, Listener, ListenerKey, Match, Route, VirtualHost};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
 use crate::wire::{Document, ObjectName};
 
 /// A VirtualService that some server of ours serves, compiled.
-struct Bound<'s> {
-    document: &'s Document,
-    gateways: Vec<ObjectName>,
-    hosts: Vec<HostPattern>,
-    rules: Vec<Rule>,
+pub(super) struct Bound<'s> {
+    pub(super) document: &'s Document,
+    pub(super) gateways: Vec<ObjectName>,
+    pub(super) hosts: Vec<HostPattern>,
+    /// Its `http` rules.
+    pub(super) rules: Vec<Rule>,
+    /// Its `tls` rules.
+    pub(super) tls: Vec<StreamRule>,
+    /// Its `tcp` rules.
+    pub(super) tcp: Vec<StreamRule>,
 }
 
-/// What one VirtualService gives to one host through one Gateway.
-struct Share<'s> {
-    service: &'s ObjectName,
-    gateway: &'s ObjectName,
-    routes: Vec<Arc<Route>>,
-}
-
-/// A listener that is being put together: its first server, and the shares of each host.
-type Table<'s> = (&'s GatewayServer<'s>, BTreeMap<HostPattern, Vec<Share<'s>>>);
-
-/// Binds every VirtualService to the servers of its gateways; gives the listeners and how many rules they have.
-pub(super) fn bind<'s>(
+/// Compiles every VirtualService that some server of ours serves.
+pub(super) fn compile_all<'s>(
     objects: &Objects<'s>,
-    servers: &'s Servers<'s>,
+    servers: &Servers<'s>,
     surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
-) -> (Vec<Listener>, usize) {
+) -> Vec<Bound<'s>> {
     let known: Vec<&ObjectName> =
         objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
-    let mut bound: Vec<Bound<'s>> = Vec::new();
-    for &service in &objects.virtual_services {
-        bound.extend(compile(service, servers, &known, surroundings, clusters, splits, out));
-    }
-    let mut tables: BTreeMap<ListenerKey, Table<'s>> = BTreeMap::new();
-    for server in &servers.ours {
-        let (_, hosts) = tables.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
-        for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
-            for pattern in shared_hosts(server, service.document, &service.hosts) {
-                let shares = hosts.entry(pattern).or_default();
-                let name = &service.document.object.name;
-                // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
-                if shares.iter().all(|share| share.service != name || share.gateway != server.gateway) {
-                    shares.push(Share {
-                        service: name,
-                        gateway: server.gateway,
-                        routes: routes_under(service, server),
-                    });
-                }
-            }
-        }
-    }
-    let listener = |(key, (server, hosts)): (ListenerKey, Table<'_>)| {
-        let mut table = HostTable::default();
-        for (pattern, shares) in hosts {
-            let routes = in_order(&shares);
-            table.insert(&pattern.clone(), Arc::new(VirtualHost { pattern, routes }));
-        }
-        Listener { key, hosts: table, origin: server.origin.clone() }
-    };
-    let rules = bound.iter().map(|service| service.rules.len()).sum();
-    (tables.into_iter().map(listener).collect(), rules)
-}
-
-/// A VirtualService's routes under a server. Istio drops what stands after one that takes everything, as no
-/// request can reach it.
-fn routes_under(service: &Bound<'_>, server: &GatewayServer<'_>) -> Vec<Arc<Route>> {
-    let mut routes: Vec<Arc<Route>> = Vec::new();
-    for route in service.rules.iter().filter_map(|rule| rule.under(server)) {
-        // For Istio each block is a route of its own, so only the block that takes everything goes behind others.
-        match route.matches.iter().position(|block| block.takes_all()) {
-            Some(block) if block > 0 => {
-                let part = |matches: &[Arc<Match>]| {
-                    Arc::new(Route { matches: matches.to_vec(), ..Route::clone(&route) })
-                };
-                routes.extend([part(&route.matches[..block]), part(&route.matches[block..=block])]);
-                break;
-            }
-            Some(_) => {
-                routes.push(route);
-                break;
-            }
-            None if route.takes_all() => {
-                routes.push(route);
-                break;
-            }
-            None => routes.push(route),
-        }
-    }
-    routes
-}
-
-/// One host's routes: VirtualService after VirtualService, and behind them all those that take everything
-/// (Istio `SortVHostRoutes`), so that one host may be split over several VirtualServices.
-fn in_order(shares: &[Share<'_>]) -> Vec<Arc<Route>> {
-    let all = || shares.iter().flat_map(|share| &share.routes);
-    let (rest, last) = (all().filter(|route| !route.takes_all()), all().filter(|route| route.takes_all()));
-    rest.chain(last).cloned().collect()
+    let compiled = objects.virtual_services.iter();
+    compiled
+        .filter_map(|&service| compile(service, servers, &known, surroundings, clusters, splits, out))
+        .collect()
 }
 
 /// The hosts that a server admits of a VirtualService's: each pair gives the narrower of the two.
-fn shared_hosts<'a>(
+pub(super) fn shared_hosts<'a>(
     server: &'a GatewayServer<'_>,
     document: &'a Document,
     hosts: &'a [HostPattern],
@@ -142,7 +72,6 @@ fn compile<'s>(
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
     let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
-    unsupported(Severity::Error, fields![tls, tcp], sink);
     check_export_to(export_to, sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         sink.schema(
@@ -178,7 +107,9 @@ fn compile<'s>(
         }
         rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
     }
-    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })
+    let mut streams = Streams { document, clusters: ours.then_some(clusters), splits, sink };
+    let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
+    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules, tls, tcp })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {

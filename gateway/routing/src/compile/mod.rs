@@ -12,6 +12,7 @@ mod answers;
 mod clusters;
 mod gateways;
 mod hosts;
+mod listeners;
 mod matches;
 mod objects;
 mod registry;
@@ -19,6 +20,7 @@ mod routes;
 mod rules;
 mod schedules;
 mod splits;
+mod streams;
 mod support;
 mod transforms;
 mod uses;
@@ -95,15 +97,17 @@ impl Compiler {
         let servers = gateways::select(&objects, surroundings, out);
         let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
         let mut splits = splits::Splits::new(&mut self.schedules);
-        let (listeners, routes) =
-            hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
+        let bound = hosts::compile_all(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
+        let routes =
+            bound.iter().map(|service| service.rules.len() + service.tls.len() + service.tcp.len()).sum();
+        let (listeners, tls) = listeners::bind(&servers, &bound, out);
         let (splits, (clusters, mut uses)) = (splits.finish(), clusters.finish());
         uses.note_all(&servers.titles);
         uses.settle(out);
         wire::name_paths(out);
         out.sort();
         Compiled {
-            snapshot: Snapshot { listeners, clusters, splits, routes, objects: set.documents.len() },
+            snapshot: Snapshot { listeners, tls, clusters, splits, routes, objects: set.documents.len() },
             findings,
         }
     }

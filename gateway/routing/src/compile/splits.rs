@@ -10,11 +10,11 @@ use super::matches::Block;
 use super::schedules::Schedules;
 use super::transforms::{self, RuleLevel};
 use crate::diagnostic::{Code, Severity};
-use crate::origin::At;
-use crate::snapshot::{RouteKey, Split, SplitId, Target};
+use crate::origin::{At, Origin, Pos};
+use crate::snapshot::{ClusterId, RouteKey, Split, SplitId, Target, Transform};
 use crate::wire::Document;
 use crate::wire::sink::Sink;
-use crate::wire::virtual_service::{Destination, HttpDestination, HttpRoute};
+use crate::wire::virtual_service::{Destination, HttpDestination, HttpRoute, RouteDestination};
 
 /// More weight than this on one target is refused: Istio's field is an int32.
 const MAX_WEIGHT: i64 = i32::MAX as i64;
@@ -58,7 +58,7 @@ impl<'s> Splits<'s> {
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         let destinations = &rule.route.route;
-        let weights = read_weights(destinations, sink);
+        let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
         let clusters = clusters?;
         let namespace = &rule.document.object.name.namespace;
         let resolve = |destination: &At<HttpDestination>| {
@@ -68,17 +68,59 @@ impl<'s> Splits<'s> {
             (clusters.resolve(destination, namespace, sink), transform)
         };
         let targets: Vec<_> = destinations.iter().map(resolve).collect();
-        let weights = weights?;
+        let key = key(rule.document, &rule.route.value, rule.blocks);
+        let origin = rule.document.origin(rule.route.pos);
+        self.put(key, rule.name.clone(), origin, targets, weights?, sink)
+    }
+
+    /// Makes the split of a rule for connections: `place` is its list, its index there and where it stands.
+    pub(super) fn make_stream(
+        &mut self,
+        document: &Document,
+        (list, index, pos): (&str, usize, Pos),
+        destinations: &[At<RouteDestination>],
+        clusters: Option<&mut Clusters<'_>>,
+        sink: &mut Sink<'_>,
+    ) -> Option<Arc<Split>> {
+        if destinations.is_empty() {
+            sink.schema(pos, format!("a rule of {list} needs a route"));
+            return None;
+        }
+        let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
+        let clusters = clusters?;
+        let name = &document.object.name;
+        let resolve = |one: &At<RouteDestination>| {
+            let RouteDestination { destination, weight: _ } = &one.value;
+            (clusters.resolve(destination, &name.namespace, sink), None)
+        };
+        let targets: Vec<_> = destinations.iter().map(resolve).collect();
+        let key = digest(|put| {
+            [&*name.namespace, &name.name, list, &index.to_string()].into_iter().for_each(&mut *put);
+            destinations.iter().for_each(|one| put_destination(&one.destination, put));
+        });
+        self.put(key, format!("{name} {list}[{index}]").into(), document.origin(pos), targets, weights?, sink)
+    }
+
+    fn put(
+        &mut self,
+        key: RouteKey,
+        name: Arc<str>,
+        origin: Origin,
+        targets: Vec<(ClusterId, Option<Arc<Transform>>)>,
+        weights: Weights,
+        sink: &mut Sink<'_>,
+    ) -> Option<Arc<Split>> {
+        let Weights { weights, pos } = weights;
         let schedule = self.schedules.of(&weights)?;
         if schedule.is_scaled() {
-            report_scaled(destinations, schedule.effective(), sink);
+            report_scaled(pos, schedule.effective(), sink);
         }
         let target = |((cluster, transform), &weight)| Target { cluster, weight, transform };
         let split = Arc::new(Split {
             id: SplitId::new(self.made.len()),
-            key: self.own_key(key(rule.document, &rule.route.value, rule.blocks)),
-            name: rule.name.clone(),
-            origin: rule.document.origin(rule.route.pos),
+            key: self.own_key(key),
+            name,
+            origin,
             schedule,
             targets: targets.into_iter().zip(&weights).map(target).collect(),
         });
@@ -95,19 +137,35 @@ impl<'s> Splits<'s> {
     }
 }
 
+/// Weights that are in order, and where the first stands.
+struct Weights {
+    weights: Vec<u32>,
+    pos: Pos,
+}
+
+/// Where each destination stands, with its weight.
+fn weights_of<T>(
+    destinations: &[At<T>],
+    weight: impl Fn(&T) -> Option<&At<i64>>,
+) -> Vec<(Pos, Option<&At<i64>>)> {
+    destinations.iter().map(|one| (one.pos, weight(&one.value))).collect()
+}
+
 /// Istio: weights are relative to their sum; a lone destination's is not looked at; all zero is invalid.
-fn read_weights(destinations: &[At<HttpDestination>], sink: &mut Sink<'_>) -> Option<Vec<u32>> {
+fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -> Option<Weights> {
+    let &(first, first_weight) = destinations.first()?;
+    let pos = first_weight.map_or(first, |weight| weight.pos);
     if let [_] = destinations {
-        return Some(vec![1]);
+        return Some(Weights { weights: vec![1], pos });
     }
-    if let Some(over) = destinations.get(MAX_TARGETS) {
+    if let Some((over, _)) = destinations.get(MAX_TARGETS) {
         let message = format!("{} destinations are over the limit of {MAX_TARGETS}", destinations.len());
-        sink.schema(over.pos, message);
+        sink.schema(*over, message);
         return None;
     }
     let mut weights = Vec::new();
-    for destination in destinations {
-        let Some(weight) = &destination.weight else {
+    for (_, weight) in destinations {
+        let Some(weight) = weight else {
             weights.push(0);
             continue;
         };
@@ -122,19 +180,17 @@ fn read_weights(destinations: &[At<HttpDestination>], sink: &mut Sink<'_>) -> Op
         return None;
     }
     if weights.iter().all(|&weight| weight == 0) {
-        let pos = destinations[0].weight.as_ref().map_or(destinations[0].pos, |weight| weight.pos);
         sink.schema(pos, "total destination weight = 0: all weights are zero".into())
             .hints
             .push("give at least one destination a weight over 0".into());
         return None;
     }
-    Some(weights)
+    Some(Weights { weights, pos })
 }
 
-fn report_scaled(destinations: &[At<HttpDestination>], effective: &[u32], sink: &mut Sink<'_>) {
+fn report_scaled(pos: Pos, effective: &[u32], sink: &mut Sink<'_>) {
     let sum: u64 = effective.iter().map(|&weight| u64::from(weight)).sum();
     let shares: Vec<String> = effective.iter().map(|weight| format!("{weight}/{sum}")).collect();
-    let pos = destinations[0].weight.as_ref().map_or(destinations[0].pos, |weight| weight.pos);
     let message = format!("weights were brought to a smaller sum: the shares are {}", shares.join(", "));
     sink.add(Severity::Warning, Code::WEIGHTS_SCALED, pos, message);
 }
@@ -142,26 +198,34 @@ fn report_scaled(destinations: &[At<HttpDestination>], effective: &[u32], sink: 
 /// See [`RouteKey`]. What has no meaning for identity (weights, and whatever may be edited while a canary
 /// runs) is left out.
 fn key(document: &Document, route: &HttpRoute, blocks: &[Block]) -> RouteKey {
-    let mut digest = Sha256::new();
-    let mut put = |part: &str| {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    };
-    put(&document.object.name.namespace);
-    put(&document.object.name.name);
-    match &route.name {
-        Some(name) => put(name),
-        None => {
-            blocks.iter().for_each(|block| put(&block.identity()));
-            for destination in &route.route {
-                let Destination { host, subset, port } = &destination.destination.value;
-                put(host);
-                put(subset.as_ref().map_or("", |subset| subset.as_str()));
-                let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(0, |port| port.value);
-                put(&port.to_string());
+    digest(|put| {
+        put(&document.object.name.namespace);
+        put(&document.object.name.name);
+        match &route.name {
+            Some(name) => put(name),
+            None => {
+                blocks.iter().for_each(|block| put(&block.identity()));
+                route.route.iter().for_each(|one| put_destination(&one.destination, put));
             }
         }
-    }
+    })
+}
+
+fn put_destination(destination: &Destination, put: &mut dyn FnMut(&str)) {
+    let Destination { host, subset, port } = destination;
+    put(host);
+    put(subset.as_ref().map_or("", |subset| subset.as_str()));
+    let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(0, |port| port.value);
+    put(&port.to_string());
+}
+
+/// The digest of parts, each told apart from the next.
+fn digest(say: impl FnOnce(&mut dyn FnMut(&str))) -> RouteKey {
+    let mut digest = Sha256::new();
+    say(&mut |part| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    });
     let hash: [u8; 32] = digest.finalize().into();
     RouteKey(u128::from_le_bytes(*hash.first_chunk().expect("a digest of 32 bytes has 16")))
 }

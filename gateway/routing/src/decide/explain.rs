@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Decision, Observe, Request, decide};
 use crate::origin::Origin;
-use crate::snapshot::{Condition, Listener, Match, Route, Test, ValueTest, VirtualHost};
+use crate::snapshot::{Condition, Match, Route, Test, ValueTest, VirtualHost, VirtualHosts};
 
 /// A decision with everything that led to it.
 #[derive(Debug)]
@@ -31,9 +31,9 @@ pub struct Considered {
 }
 
 /// Explains one request: the same walk as [`decide`], with a recorder.
-pub fn explain<'s>(listener: &'s Listener, request: &Request<'_>) -> Explanation<'s> {
+pub fn explain<'s>(hosts: &'s VirtualHosts, request: &Request<'_>) -> Explanation<'s> {
     let mut recorder = Recorder { request, host: None, considered: Vec::new() };
-    let decision = decide(listener, request, &mut recorder);
+    let decision = decide(hosts, request, &mut recorder);
     Explanation { decision, host: recorder.host, considered: recorder.considered }
 }
 

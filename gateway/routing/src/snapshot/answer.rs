@@ -50,6 +50,13 @@ pub struct DirectResponse {
 }
 
 impl Redirect {
+    /// Istio `tls.httpsRedirect`: the same host, port, path and query under `https` (Envoy
+    /// `createSslRedirectPath`).
+    pub fn to_https(request: &Request<'_>) -> String {
+        let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+        format!("https://{}{}{query}", request.authority, request.path)
+    }
+
     /// Where a request is sent that came in on a server's port and fulfilled a block of conditions.
     pub fn location(&self, request: &Request<'_>, block: Option<&Match>, server_port: u16) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(request.scheme);

@@ -32,6 +32,15 @@ impl<T> HostTable<T> {
         }
     }
 
+    /// What is under exactly this pattern.
+    pub(crate) fn get(&self, pattern: &HostPattern) -> Option<&T> {
+        match pattern {
+            HostPattern::Exact(host) => self.exact.get(host),
+            HostPattern::Suffix(suffix) => self.suffix.get(suffix),
+            HostPattern::Any => self.any.as_ref(),
+        }
+    }
+
     /// What is for a host: `authority` in any case, with or without a port.
     ///
     /// Envoy `VirtualHost.domains`: exact, then the longest `*.suffix`, then `*`; there is no falling through

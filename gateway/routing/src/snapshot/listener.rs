@@ -1,11 +1,12 @@
-//! Listeners: a port that is open, and the virtual hosts on it.
+//! Listeners: a port that is open, and what is done with its connections.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::host_table::HostTable;
-use super::route::Route;
+use super::route::{Route, Split};
+use super::tls::TlsId;
 use crate::host::HostPattern;
 use crate::origin::Origin;
 
@@ -27,15 +28,66 @@ impl fmt::Display for ListenerKey {
     }
 }
 
-/// One port with its hosts.
+/// One port.
 #[derive(Debug)]
 pub struct Listener {
     /// What it is.
     pub key: ListenerKey,
-    /// Its virtual hosts.
-    pub hosts: HostTable<Arc<VirtualHost>>,
+    /// What its connections are.
+    pub protocol: Protocol,
     /// Where the first Gateway that asks for it does so.
     pub origin: Origin,
+}
+
+/// Virtual hosts by their patterns.
+pub type VirtualHosts = HostTable<Arc<VirtualHost>>;
+
+/// What is spoken on a port. All servers of one port are of one family; which one, the oldest Gateway says.
+#[derive(Debug)]
+pub enum Protocol {
+    /// HTTP/1 and HTTP/2 in the clear. All HTTP servers of a port share their hosts.
+    Http(VirtualHosts),
+    /// TLS, by the name that the client asks for; a client that names none meets only `*`. There is no falling
+    /// back from a name to a broader one, and none found closes the connection.
+    Tls(HostTable<Arc<TlsServer>>),
+    /// Bytes, passed on; `None` closes each connection, as no rule is there for it.
+    Tcp(Option<Arc<Split>>),
+}
+
+/// What becomes of a TLS connection once its name is known. Two servers never share their hosts, so a request
+/// for another server's host is answered 404 on this connection (Istio `gatewayRDSRouteName`).
+#[derive(Debug)]
+pub enum TlsServer {
+    /// TLS ends here, and HTTP is inside.
+    Http(TlsId, VirtualHosts),
+    /// TLS ends here, and its content is passed on; `None` closes the connection.
+    Tcp(TlsId, Option<Arc<Split>>),
+    /// Passed on unopened.
+    Passthrough(Arc<Split>),
+}
+
+impl Listener {
+    /// The virtual hosts for requests on a connection that asked for a server name, if it did; `None` where it
+    /// leads to no HTTP.
+    pub fn virtual_hosts(&self, server_name: Option<&str>) -> Option<&VirtualHosts> {
+        match &self.protocol {
+            Protocol::Http(hosts) => Some(hosts),
+            Protocol::Tls(names) => match &**names.find(server_name.unwrap_or_default())? {
+                TlsServer::Http(_, hosts) => Some(hosts),
+                TlsServer::Tcp(..) | TlsServer::Passthrough(_) => None,
+            },
+            Protocol::Tcp(_) => None,
+        }
+    }
+
+    /// What it speaks, as people say it.
+    pub fn speaks(&self) -> &'static str {
+        match &self.protocol {
+            Protocol::Http(_) => "HTTP",
+            Protocol::Tls(_) => "TLS",
+            Protocol::Tcp(_) => "TCP",
+        }
+    }
 }
 
 /// One host pattern with its routes.
@@ -43,6 +95,8 @@ pub struct Listener {
 pub struct VirtualHost {
     /// The hosts it is for.
     pub pattern: HostPattern,
+    /// Istio `tls.httpsRedirect`: every request that did not come by TLS is sent to `https`.
+    pub https_redirect: bool,
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<Arc<Route>>,
 }

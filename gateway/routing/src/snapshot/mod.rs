@@ -12,6 +12,7 @@ mod predicate;
 mod request;
 mod route;
 pub mod schedule;
+mod tls;
 mod transform;
 
 use std::sync::Arc;
@@ -19,19 +20,24 @@ use std::sync::Arc;
 pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
 pub use host_table::HostTable;
-pub use listener::{Listener, ListenerKey, VirtualHost};
+pub use listener::{Listener, ListenerKey, Protocol, TlsServer, VirtualHost, VirtualHosts};
 pub(crate) use predicate::parameter;
 pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use request::Request;
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
+pub use tls::{
+    CIPHER_SUITES, Certificate, ClientCertificates, Clients, Issuers, Pins, ServerTls, TlsId, TlsVersion,
+};
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
 
 /// One revision, ready to serve.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The ports to open, one entry for each pair of port and bind address.
+    /// The ports to open, one entry for each pair of port and bind address, in the order of their keys.
     pub listeners: Vec<Listener>,
+    /// How TLS is ended, for every server that ends any, indexed by [`TlsId`].
+    pub tls: Vec<Arc<ServerTls>>,
     /// Every cluster that a route names, indexed by [`ClusterId`].
     pub clusters: Vec<Arc<Cluster>>,
     /// The split of every route that forwards, indexed by [`SplitId`]; each once, whatever hosts it serves.
@@ -43,6 +49,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The listener of a key.
+    pub fn listener(&self, key: ListenerKey) -> Option<&Listener> {
+        let index = self.listeners.binary_search_by_key(&key, |listener| listener.key).ok()?;
+        self.listeners.get(index)
+    }
+
     /// The cluster of an id that this snapshot gave out.
     pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
         &self.clusters[id.index()]

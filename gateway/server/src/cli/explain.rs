@@ -9,7 +9,9 @@ use serde::Serialize;
 use trysail_routing::compile::{Compiled, Compiler};
 use trysail_routing::decide::{Decision, Explanation, Request, explain};
 use trysail_routing::nearest;
-use trysail_routing::snapshot::{Action, Listener, Match, Snapshot, Split, Transform};
+use trysail_routing::snapshot::{
+    Action, Match, Protocol, Redirect, Snapshot, Split, Transform, VirtualHosts,
+};
 
 use super::check::read;
 use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
@@ -195,7 +197,20 @@ impl Answer {
         };
         answer.port = Some(Step { name: listener.key.to_string(), place: listener.origin.to_string() });
         let request = asked.request();
-        let Explanation { decision, host, considered } = explain(listener, &request);
+        let name = asked.authority.split(':').next();
+        let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
+        let plain = matches!(listener.protocol, Protocol::Http(_));
+        let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
+            answer.nowhere = Some(format!(
+                "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",
+                listener.key,
+                listener.speaks(),
+                asked.scheme,
+                asked.authority
+            ));
+            return answer;
+        };
+        let Explanation { decision, host, considered } = explain(hosts, &request);
         answer.host = host;
         answer.rules = considered
             .into_iter()
@@ -207,7 +222,12 @@ impl Answer {
             })
             .collect();
         match decision {
-            Decision::NoHost => answer.nowhere = Some(no_host(listener, &asked.authority)),
+            Decision::NoHost => answer.nowhere = Some(no_host(hosts, &asked.authority)),
+            Decision::ToHttps(host) => {
+                let location = Redirect::to_https(&request);
+                answer.answered =
+                    Some(format!("301 to {location}, as httpsRedirect of {} wants", host.pattern));
+            }
             Decision::NoRoute(host) => {
                 let pattern = &host.pattern;
                 answer.nowhere = Some(format!("no rule for host {pattern} takes it: 404, flag NR"));
@@ -268,8 +288,8 @@ impl Answer {
     }
 }
 
-fn no_host(listener: &Listener, authority: &str) -> String {
-    let known: Vec<String> = listener.hosts.values().map(|host| host.pattern.to_string()).collect();
+fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
+    let known: Vec<String> = hosts.values().map(|host| host.pattern.to_string()).collect();
     let hint = match (nearest(authority, known.iter().map(String::as_str)), known.len()) {
         (Some(near), _) => format!("; the nearest is {near:?}"),
         (None, 0) => "; no VirtualService is bound to this port".to_owned(),

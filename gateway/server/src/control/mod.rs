@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::wire::{ConfigSet, Reader};
@@ -17,6 +18,9 @@ use trysail_routing::wire::{ConfigSet, Reader};
 pub(crate) use reload::{Outcome, Reloader};
 
 use crate::settings::{FILE_NAME, Settings};
+
+/// How often the files of certificates are looked at; they lie wherever a Gateway says.
+const CREDENTIALS: Duration = Duration::from_secs(1);
 
 /// Why the source is asked again.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,13 @@ impl Follower {
             let _ = changed.send(Wake::Changed);
         })?;
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            while let Ok(wake) = woken.recv() {
+            loop {
+                let wake = match woken.recv_timeout(CREDENTIALS) {
+                    Ok(wake) => wake,
+                    Err(mpsc::RecvTimeoutError::Timeout) if reloader.credentials_changed() => Wake::Changed,
+                    Err(mpsc::RecvTimeoutError::Timeout) => continue,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                };
                 match wake {
                     Wake::Stop => break,
                     Wake::Changed | Wake::Asked => {

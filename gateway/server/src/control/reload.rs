@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
 use crate::settings::Settings;
+use crate::tls::{Configs, Store};
 
 /// How a revision fared.
 pub(crate) enum Outcome {
@@ -36,6 +37,7 @@ pub(crate) struct Reloader {
     seed: u64,
     active: ActiveCell,
     ports: Ports,
+    credentials: Store,
     metrics: Arc<Metrics>,
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
@@ -51,12 +53,19 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Self {
         let compiler = Compiler::new(seed);
-        Reloader { settings, compiler, seed, active, ports, metrics, said: BTreeSet::new(), refused: false }
+        let credentials = Store::new(settings.certificates.clone());
+        let said = BTreeSet::new();
+        Reloader { settings, compiler, seed, active, ports, credentials, metrics, said, refused: false }
     }
 
     /// Gives the ports away, to be drained.
     pub(crate) fn into_ports(self) -> Ports {
         self.ports
+    }
+
+    /// Whether a file of a certificate or key is another now.
+    pub(crate) fn credentials_changed(&self) -> bool {
+        self.credentials.is_stale()
     }
 
     /// Reads the directories and applies them; what happened is in the log.
@@ -97,7 +106,11 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        if set.revision == before.revision {
+        let tls = self.credentials.load(&snapshot.tls, &mut findings);
+        if findings.has_errors() {
+            return self.refuse(findings);
+        }
+        if set.revision == before.revision && tls.digest == before.tls.digest {
             self.metrics.configuration.confirmed();
             self.say(&findings);
             return Outcome::Unchanged;
@@ -114,7 +127,7 @@ impl Reloader {
             }
             _ => changes::describe(&before.snapshot, &snapshot),
         };
-        self.swap(&before, snapshot, set, bound, prepared);
+        self.swap(&before, snapshot, set, tls, bound, prepared);
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
@@ -179,6 +192,7 @@ impl Reloader {
         before: &Active,
         snapshot: Snapshot,
         set: &ConfigSet,
+        tls: Configs,
         bound: Vec<(SocketAddr, usize)>,
         prepared: Prepared,
     ) {
@@ -190,9 +204,9 @@ impl Reloader {
             before.snapshot.listeners.iter().map(|listener| listener.key).filter(|key| !keep.contains(key));
         let closed: Vec<String> = closed.map(|key| key.to_string()).collect();
         for (address, index) in &bound {
-            let key = snapshot.listeners[*index].key;
-            if opened.contains(&key) {
-                info!("listening {key} → {address} (HTTP)");
+            let listener = &snapshot.listeners[*index];
+            if opened.contains(&listener.key) {
+                info!("listening {} → {address} ({})", listener.key, listener.speaks());
             }
         }
         let timestamp =
@@ -204,6 +218,7 @@ impl Reloader {
             upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed),
             peers: Peers::build(&snapshot, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
+            tls,
             bound,
             snapshot,
         }));

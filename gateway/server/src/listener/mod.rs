@@ -5,6 +5,10 @@
 //! port behind 0 is known, and descriptors can come from elsewhere. Each service gets a table of descriptors of
 //! its own, which goes with it, so that no later listener can take up a number that was closed.
 
+mod conn;
+mod hello;
+mod http;
+mod relay;
 mod room;
 
 use std::collections::BTreeMap;
@@ -25,13 +29,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use trysail_routing::snapshot::ListenerKey;
 
-pub(crate) use room::{Connections, Room};
+pub(crate) use conn::Conn;
+pub(crate) use relay::Relay;
+pub(crate) use room::{Connections, DataPlane, Room, Times};
 
 /// Connections that may wait to be accepted; the kernel takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 65_535;
-
-/// A connection's read buffer. Pingora's 64 KiB cost 60 KiB more for each idle connection and save nothing.
-const READ_BUFFER: usize = 4096;
 
 /// A socket that listens, and is not yet accepted from.
 pub(crate) struct Bound {
@@ -79,7 +82,8 @@ where
     let mut fds = Fds::new();
     fds.add(name.clone(), socket.into_raw_fd());
     let mut listeners = Listeners::new();
-    let buffers = L4BufferSettings { read: Some(READ_BUFFER), ..L4BufferSettings::default() };
+    // A connection's buffers are its own, and there only while there is something in them.
+    let buffers = L4BufferSettings::new(0, 0);
     listeners.add_listener(ListenerConfig::tcp(&name).l4_buffer(buffers));
     let mut service = listening::Service::with_listeners(name, listeners, app);
     let (stop, stopped) = watch::channel(false);
@@ -112,7 +116,7 @@ impl Open {
 
 /// The gateway's own ports.
 pub(crate) struct Ports {
-    room: Arc<dyn Fn() -> Room + Send + Sync>,
+    plane: DataPlane,
     tasks: usize,
     runtime: Handle,
     open: BTreeMap<ListenerKey, Open>,
@@ -125,13 +129,9 @@ pub(crate) struct Prepared {
 }
 
 impl Ports {
-    /// No ports yet; connections will be served by what `room` makes.
-    pub(crate) fn new(
-        room: impl Fn() -> Room + Send + Sync + 'static,
-        tasks: usize,
-        runtime: Handle,
-    ) -> Self {
-        Ports { room: Arc::new(room), tasks, runtime, open: BTreeMap::new() }
+    /// No ports yet; all will be served by one data plane.
+    pub(crate) fn new(plane: DataPlane, tasks: usize, runtime: Handle) -> Self {
+        Ports { plane, tasks, runtime, open: BTreeMap::new() }
     }
 
     /// The address at which a listener is open already.
@@ -155,7 +155,8 @@ impl Ports {
     /// Accepts from the new ports and closes those that are not in `keep`.
     pub(crate) fn commit(&mut self, prepared: Prepared, keep: &[ListenerKey]) {
         for (key, bound) in prepared.new {
-            self.open.insert(key, open(bound, (self.room)(), self.tasks, &self.runtime));
+            let room = Room { key, plane: self.plane.clone() };
+            self.open.insert(key, open(bound, room, self.tasks, &self.runtime));
         }
         let gone: Vec<ListenerKey> = self.open.keys().filter(|key| !keep.contains(key)).copied().collect();
         for key in gone {
@@ -172,9 +173,6 @@ impl Ports {
         let mut senders = Vec::new();
         for (_, open) in self.open {
             senders.push(open.stop().await);
-        }
-        if connections.open() > 0 {
-            (self.room)().end_idle().await;
         }
         connections.wait_for_none(grace).await;
     }

@@ -1,53 +1,75 @@
 //! The room between accept and request: every connection passes through here before it is HTTP.
 //!
-//! Now it counts connections and tells HTTP/1 from HTTP/2; limits, PROXY headers, TLS by ClientHello and
-//! deadlines for a request's head have their place here, since here is where a connection is still only bytes.
+//! ```text
+//! accept ─▶ first bytes ─┬─ in the clear ──────────────────────────────┬─ HTTP/1 │ HTTP/2 ─▶ requests
+//!                        ├─ hello ─▶ server by name ─┬─ ended here ─────┤
+//!                        └─ (TCP) ───────────────────┴─ passed on ──────┴─ bytes ─▶ upstream
+//! ```
+//! Limits, PROXY headers and deadlines for a request's head have their place here, since here is where a
+//! connection is still only bytes.
 //!
-//! Pingora's own test for HTTP/2 waits for the 24 bytes of the preface, without a limit: a whole HTTP/1.0 request
-//! can be shorter, and was never answered. Three bytes decide, and they are waited for with a limit.
+//! A connection leaves the task that accepted it for one of its own: Pingora's is sized for a TLS handshake that
+//! is never made there, and would hold 8 KiB for as long as the connection lives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
+use trysail_routing::snapshot::{ListenerKey, Protocol, TlsServer};
 
-use crate::proxy::Gateway;
+use super::conn::Conn;
+use super::hello;
+use super::http::{Http, Patience, wait};
+use super::relay::Relay;
+use crate::proxy::{Active, ActiveCell, Connection, Gateway};
+use crate::tls;
 
-/// How long a new connection may take to begin its first request.
-const FIRST_BYTES: Duration = Duration::from_secs(60);
+/// HTTP/2 begins with these 24 bytes; no request of HTTP/1 begins with the first three.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The length of HTTP/2's preface.
-const PREFACE: usize = 24;
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// To begin its first request.
+    pub(crate) first: Duration,
+    /// To begin each further one; for bytes that are passed on, to move at all.
+    pub(crate) idle: Duration,
+    /// For the handshake of TLS.
+    pub(crate) handshake: Duration,
+}
 
-/// How long a connection without a byte is still waited for once its port closes: what was sent before may be on
-/// its way.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
-
-/// One listener's view of the data plane, which all listeners share.
-pub(crate) struct Room {
+/// What all listeners share.
+#[derive(Clone)]
+pub(crate) struct DataPlane {
     pub(crate) http: Arc<HttpProxy<Gateway>>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) active: ActiveCell,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) times: Times,
+}
+
+/// One listener's view of the data plane.
+#[derive(Clone)]
+pub(crate) struct Room {
+    pub(crate) key: ListenerKey,
+    pub(crate) plane: DataPlane,
 }
 
 #[async_trait]
 impl ServerApp for Room {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.connections.enter();
-        // No request of HTTP/1 begins with PRI. The rest of the preface is waited for here too, so that Pingora,
-        // which waits without a limit, finds it there.
-        let speaks_h2 = first_bytes::<3>(&mut stream, shutdown.clone()).await? == *b"PRI"
-            && first_bytes::<PREFACE>(&mut stream, shutdown.clone()).await?.starts_with(b"PRI * HTTP/2.0");
-        if speaks_h2 {
-            return self.http.process_new(stream, shutdown).await;
-        }
-        self.http1(stream, shutdown).await;
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let open = self.plane.connections.enter();
+        let (room, shutdown) = (self.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let _open = open;
+            room.serve(Box::new(Conn::new(stream)), shutdown).await;
+        });
         None
     }
 
@@ -56,45 +78,83 @@ impl ServerApp for Room {
 }
 
 impl Room {
-    /// Ends the connections that wait for a request. Only for the process's own end: whoever asks meanwhile is
-    /// told with the answer that the connection ends, and gets a moment to ask.
-    pub(crate) async fn end_idle(&self) {
-        tokio::time::sleep(LAST_CHANCE).await;
-        self.http.http_cleanup().await;
-    }
-
-    /// One request after another, as long as both sides keep the connection.
-    async fn http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let mut session = ServerSession::new_http1(stream);
-        let keep = if *shutdown.borrow() { None } else { Some(FIRST_BYTES.as_secs()) };
-        session.set_keepalive(keep);
-        let mut served = self.http.process_new_http(session, shutdown).await;
-        while let Some((stream, settings)) = served.map(|reused| reused.consume()) {
-            let mut session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
+    async fn serve(&self, conn: Box<Conn>, shutdown: ShutdownWatch) {
+        let active = self.plane.active.load_full();
+        match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
+            Some(Protocol::Tls(_)) => Box::pin(self.tls(conn, &active, shutdown)).await,
+            Some(Protocol::Tcp(split)) => {
+                if let Some(split) = split {
+                    Box::pin(self.plane.relay.pass(conn, split, &active)).await;
+                }
             }
-            served = self.http.process_new_http(session, shutdown).await;
+            // Of a port that has gone meanwhile, the answer says so.
+            Some(Protocol::Http(_)) | None => {
+                drop(active);
+                let connection = Connection { listener: self.key, tls: None };
+                self.in_the_clear(conn, connection, shutdown).await;
+            }
         }
     }
-}
 
-/// The first bytes of a connection, which stay to be read; `None` where they do not come in time, or at all.
-async fn first_bytes<const N: usize>(stream: &mut Stream, mut shutdown: ShutdownWatch) -> Option<[u8; N]> {
-    let mut first = [0; N];
-    {
-        let peek = stream.try_peek(&mut first);
-        tokio::pin!(peek);
-        let seen = tokio::select! {
-            // Bytes that are there go before a stop that is.
-            biased;
-            seen = &mut peek => seen.ok(),
-            _ = shutdown.changed() => tokio::time::timeout(LAST_CHANCE, peek).await.ok().and_then(Result::ok),
-            () = tokio::time::sleep(FIRST_BYTES) => None,
-        };
-        seen?;
+    /// HTTP/1 or HTTP/2, as the first bytes say.
+    async fn in_the_clear(&self, mut conn: Box<Conn>, connection: Connection, mut shutdown: ShutdownWatch) {
+        while conn.pending().len() < PREFACE.len() && PREFACE.starts_with(conn.pending()) {
+            if !wait(&mut conn, self.plane.times.first, &mut shutdown).await {
+                return;
+            }
+        }
+        let h2 = conn.pending().starts_with(PREFACE);
+        if h2 {
+            conn.speaks_h2();
+        }
+        self.http(conn, connection, h2, shutdown).await;
     }
-    Some(first)
+
+    async fn http(&self, conn: Box<Conn>, connection: Connection, h2: bool, shutdown: ShutdownWatch) {
+        let proxy = self.plane.http.clone();
+        let http = Arc::new(Http { proxy, connection: Arc::new(connection) });
+        if h2 {
+            Box::pin(http.http2(conn, &shutdown)).await;
+        } else {
+            let patience = Patience { first: self.plane.times.first, idle: self.plane.times.idle };
+            http.http1(conn, patience, shutdown).await;
+        }
+    }
+
+    /// The name that the client asks for decides whether TLS ends here, and how.
+    async fn tls(&self, mut conn: Box<Conn>, active: &Arc<Active>, mut shutdown: ShutdownWatch) {
+        if !wait(&mut conn, self.plane.times.first, &mut shutdown).await {
+            return;
+        }
+        let limit = tokio::time::Instant::now() + self.plane.times.handshake;
+        let Ok(Ok((accepted, hello))) = tokio::time::timeout_at(limit, hello::read(&mut conn)).await else {
+            return;
+        };
+        let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
+        let Some(Protocol::Tls(names)) =
+            active.snapshot.listener(self.key).map(|listener| &listener.protocol)
+        else {
+            return;
+        };
+        let (id, inside) = match names.find(&name).map(|server| &**server) {
+            None => return,
+            Some(TlsServer::Passthrough(split)) => return self.plane.relay.pass(conn, split, active).await,
+            Some(TlsServer::Http(id, _)) => (*id, None),
+            Some(TlsServer::Tcp(id, split)) => (*id, Some(split)),
+        };
+        conn.skip(hello);
+        let handshake = tls::accept(accepted, conn, active.tls.of(id));
+        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else { return };
+        match inside {
+            None => {
+                let h2 = told.h2;
+                let connection = Connection { listener: self.key, tls: Some(told.connection) };
+                self.http(conn, connection, h2, shutdown).await;
+            }
+            Some(Some(split)) => self.plane.relay.pass(conn, split, active).await,
+            Some(None) => {}
+        }
+    }
 }
 
 /// How many connections there are.

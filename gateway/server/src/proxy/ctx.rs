@@ -6,12 +6,15 @@ use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
 use trysail_upstream::balance::least_request;
 
 use super::active::Active;
+use super::connection::Connection;
 use crate::metrics::Flag;
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
 pub(crate) struct Ctx {
     /// The revision.
     pub(crate) active: Arc<Active>,
+    /// The connection that it came in by.
+    pub(crate) connection: Option<Arc<Connection>>,
     /// The cluster whose turn it was.
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
@@ -35,6 +38,7 @@ impl Ctx {
     pub(crate) fn new(active: Arc<Active>) -> Self {
         Ctx {
             active,
+            connection: Connection::current(),
             cluster: None,
             endpoint: None,
             transform: None,

@@ -7,11 +7,18 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::connection::Connection;
 use crate::settings::ServerHeader;
 
 /// Tells the upstream who asked, and how: `x-forwarded-for` gets the peer's address appended,
 /// `x-forwarded-proto` is the connection's, whatever the client said.
-pub(super) fn forwarded(session: &Session, request: &mut RequestHeader) -> Result<()> {
+///
+/// What a client says of its own certificate is always dropped (Envoy `SANITIZE_SET`).
+pub(super) fn forwarded(
+    session: &Session,
+    connection: Option<&Connection>,
+    request: &mut RequestHeader,
+) -> Result<()> {
     if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
         // 45 characters are the longest address there is.
         let mut text = [0_u8; 48];
@@ -30,7 +37,12 @@ pub(super) fn forwarded(session: &Session, request: &mut RequestHeader) -> Resul
             request.insert_header("x-forwarded-for", value)?;
         }
     }
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))
+    request.remove_header("x-forwarded-client-cert");
+    if let Some(client) = connection.and_then(|connection| connection.tls.as_ref()?.client.as_ref()) {
+        request.insert_header("x-forwarded-client-cert", client.clone())?;
+    }
+    let scheme = connection.map_or("http", Connection::scheme);
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static(scheme))
 }
 
 /// The `server` field, prepared.

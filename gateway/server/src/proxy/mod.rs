@@ -8,11 +8,13 @@
 //! Whatever can be refused is refused in `request_filter`: an error after it costs the client its connection.
 
 pub(crate) mod active;
+mod connection;
 mod ctx;
 mod headers;
 mod outcome;
 mod peer;
 mod reply;
+mod stop;
 mod transform;
 
 use std::sync::Arc;
@@ -24,13 +26,15 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use trysail_routing::decide::{Decision, Request, decide};
-use trysail_routing::snapshot::{Action, ClusterId, Transform};
+use trysail_routing::snapshot::{Action, ClusterId, Redirect, Transform};
 
 pub(crate) use active::{Active, ActiveCell};
+pub(crate) use connection::{Connection, Tls};
 pub(crate) use ctx::Ctx;
 pub(crate) use headers::Server;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+pub(crate) use stop::Stop;
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -52,7 +56,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let answer = match turn(&ctx.active, session) {
+        let answer = match turn(&ctx.active, ctx.connection.as_deref(), session) {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
@@ -87,7 +91,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(session, request)?;
+        headers::forwarded(session, ctx.connection.as_deref(), request)?;
         match &ctx.transform {
             Some(transform) => transform::request(transform, ctx.path.as_deref(), request),
             None => Ok(()),
@@ -142,20 +146,25 @@ struct Turn {
 }
 
 /// Listener, host, route, turn: where a request goes, or the answer it gets here.
-fn turn(active: &Active, session: &Session) -> Result<Turn, Answer> {
-    let local = session.server_addr().and_then(|address| address.as_inet());
-    let listener = local.and_then(|local| active.listener(*local)).ok_or(Answer::PORT_GONE)?;
+fn turn(active: &Active, connection: Option<&Connection>, session: &Session) -> Result<Turn, Answer> {
+    let connection = connection.ok_or(Answer::PORT_GONE)?;
+    let listener = active.snapshot.listener(connection.listener).ok_or(Answer::PORT_GONE)?;
+    let hosts = listener.virtual_hosts(connection.server_name()).ok_or(Answer::PORT_GONE)?;
     let head = session.req_header();
     let request = Request {
         authority: authority(head),
         method: head.method.as_str(),
-        scheme: head.uri.scheme_str().unwrap_or("http"),
+        scheme: head.uri.scheme_str().unwrap_or(connection.scheme()),
         path: head.uri.path(),
         query: head.uri.query(),
         headers: &head.headers,
     };
-    let Decision::Route(route, block) = decide(listener, &request, &mut ()) else {
-        return Err(Answer::NO_ROUTE);
+    let (route, block) = match decide(hosts, &request, &mut ()) {
+        Decision::Route(route, block) => (route, block),
+        Decision::NoHost | Decision::NoRoute(_) => return Err(Answer::NO_ROUTE),
+        Decision::ToHttps(_) => {
+            return Err(Answer { status: 301, location: Redirect::to_https(&request), ..Answer::EMPTY });
+        }
     };
     let split = match &route.action {
         Action::Forward(split) => split,

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) bind: IpAddr,
     /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
     pub(crate) ports: BTreeMap<u16, u16>,
+    /// Where credentials lie: `credentialName: shop` reads `shop/tls.crt`, `shop/tls.key` and `shop/ca.crt`.
+    pub(crate) certificates: PathBuf,
     /// Worker threads.
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
@@ -48,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) server_header: ServerHeader,
     /// How long running requests may go on after SIGTERM.
     pub(crate) drain: Span,
+    /// Towards the clients.
+    pub(crate) downstream: Downstream,
     /// Towards the upstreams.
     pub(crate) upstream: Upstream,
     /// Ceilings of what is read.
@@ -62,6 +66,7 @@ impl Default for Settings {
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ports: BTreeMap::new(),
+            certificates: PathBuf::from("/etc/trysail/certificates"),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
@@ -69,8 +74,31 @@ impl Default for Settings {
             allow_empty: false,
             server_header: ServerHeader::Text("trysail".to_owned()),
             drain: Span(Duration::from_secs(30)),
+            downstream: Downstream::default(),
             upstream: Upstream::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// Times towards the clients.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Downstream {
+    /// A new connection that has not begun a request after this is closed.
+    pub(crate) first_request_timeout: Span,
+    /// A connection without a request, or on which no byte is passed on, for this long is closed (Istio: 1h).
+    pub(crate) idle_timeout: Span,
+    /// A handshake of TLS that is not done after this is cut (Istio: 15s).
+    pub(crate) handshake_timeout: Span,
+}
+
+impl Default for Downstream {
+    fn default() -> Self {
+        Downstream {
+            first_request_timeout: Span(Duration::from_secs(60)),
+            idle_timeout: Span(Duration::from_secs(3600)),
+            handshake_timeout: Span(Duration::from_secs(15)),
         }
     }
 }

@@ -9,8 +9,10 @@
 pub struct Row {
     /// Its line in the file, from 1.
     pub line: usize,
-    /// As written.
+    /// As written; `TCP` and `TLS` are connections without a request.
     pub method: String,
+    /// Whether the URL begins with `https`.
+    pub https: bool,
     /// From the URL; without one there, 80, or 443 for `https`.
     pub port: u16,
     /// The authority as it is sent, with its port if the URL has one.
@@ -45,6 +47,7 @@ impl Row {
         Ok(Some(Row {
             line,
             method: method.to_owned(),
+            https: url.starts_with("https:"),
             port,
             host,
             path,
@@ -153,7 +156,7 @@ mod tests {
         let actual = match Row::read(1, text) {
             Ok(None) => "nothing".to_owned(),
             Err(why) => format!("error: {why}"),
-            Ok(Some(Row { line: _, method, port, host, path, headers, expected, comment })) => {
+            Ok(Some(Row { line: _, method, https: _, port, host, path, headers, expected, comment })) => {
                 let headers: String =
                     headers.iter().map(|(name, value)| format!(" [{name}={value}]")).collect();
                 format!("{method} {port} {host} {path}{headers} => {expected} # {comment}")

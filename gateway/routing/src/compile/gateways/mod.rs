@@ -1,25 +1,45 @@
 //! Gateways → servers: which ports this process opens, and for which hosts.
 
+mod tls;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Surroundings;
 use super::objects::Objects;
 use super::support::{fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
-use crate::origin::{At, Origin};
-use crate::snapshot::ListenerKey;
-use crate::wire::gateway::{Gateway, Server, ServerPort};
+use crate::origin::{At, Pos};
+use crate::snapshot::{ListenerKey, ServerTls};
+use crate::wire::gateway::{self, Gateway, Server, ServerPort};
 use crate::wire::object::is_dns_name;
 use crate::wire::sink::Sink;
 use crate::wire::{Document, ObjectName};
 
 /// One server of a Gateway that selects this process.
 pub(super) struct GatewayServer<'s> {
+    pub(super) document: &'s Document,
     pub(super) gateway: &'s ObjectName,
     pub(super) listener: ListenerKey,
+    pub(super) serves: Serves,
     pub(super) hosts: Vec<ServerHost>,
-    pub(super) origin: Origin,
+    /// Where its port stands.
+    pub(super) port: Pos,
+}
+
+/// What a server does with its connections.
+pub(super) enum Serves {
+    /// HTTP in the clear; with Istio's `httpsRedirect`, every request is sent to `https`.
+    Http { https_redirect: bool },
+    /// HTTP inside TLS that ends here.
+    Https(Arc<ServerTls>),
+    /// Something else inside TLS that ends here.
+    InsideTls(Arc<ServerTls>),
+    /// TLS that is passed on unopened.
+    Passthrough,
+    /// Bytes.
+    Tcp,
 }
 
 /// One entry of `Server.hosts`: `[namespace/]host`.
@@ -75,7 +95,7 @@ pub(super) fn select<'s>(
                 sink.schema(name.pos, format!("port name {:?} is there twice in this Gateway", name.value));
             }
             names.push(name);
-            let Some(server) = read_server(document, server, sink) else { continue };
+            let Some(server) = read_server(document, server, selected, sink) else { continue };
             if selected {
                 servers.ours.push(server);
             }
@@ -87,15 +107,16 @@ pub(super) fn select<'s>(
 fn read_server<'s>(
     document: &'s Document,
     server: &At<Server>,
+    selected: bool,
     sink: &mut Sink<'_>,
 ) -> Option<GatewayServer<'s>> {
     let Server { name: _, port, bind, hosts, tls, default_endpoint } = &server.value;
-    unsupported(Severity::Error, fields![tls, default_endpoint = "defaultEndpoint"], sink);
+    unsupported(Severity::Error, fields![default_endpoint = "defaultEndpoint"], sink);
     let ServerPort { number, name: _, protocol, target_port } = &port.value;
     if let Some(target) = target_port {
         sink.schema(target.pos.back(1), "\"targetPort\" has no place in a Gateway".into());
     }
-    let speaks_http = check_protocol(protocol, sink);
+    let serves = read_protocol(document, protocol, tls.as_ref(), selected, sink);
     let bind = match bind.as_ref().map(|bind| (bind, bind.parse::<IpAddr>())) {
         None => None,
         Some((_, Ok(address))) => (!address.is_unspecified()).then_some(address),
@@ -118,26 +139,55 @@ fn read_server<'s>(
     }
     let namespace = &document.object.name.namespace;
     let hosts = hosts.iter().filter_map(|host| read_host(host, namespace, sink)).collect();
-    let gateway = &document.object.name;
     let listener = ListenerKey { port: number.value, bind };
-    speaks_http.then(|| GatewayServer { gateway, listener, hosts, origin: document.origin(number.pos) })
+    let gateway = &document.object.name;
+    Some(GatewayServer { document, gateway, listener, serves: serves?, hosts, port: number.pos })
 }
 
-/// Istio `Port.protocol`; those of the HTTP family share a listener, and each takes HTTP/1 and HTTP/2.
-fn check_protocol(protocol: &At<String>, sink: &mut Sink<'_>) -> bool {
-    const SERVED: [&str; 3] = ["HTTP", "HTTP2", "GRPC"];
-    const KNOWN: [&str; 7] = ["HTTPS", "GRPC-WEB", "TLS", "TCP", "MONGO", "MYSQL", "REDIS"];
+/// Istio `Port.protocol`. Those of the HTTP family share a listener, and each takes HTTP/1 and HTTP/2; those of
+/// databases are bytes to a gateway.
+fn read_protocol(
+    document: &Document,
+    protocol: &At<String>,
+    tls: Option<&At<gateway::ServerTls>>,
+    selected: bool,
+    sink: &mut Sink<'_>,
+) -> Option<Serves> {
     let word = protocol.to_ascii_uppercase();
-    if SERVED.contains(&word.as_str()) {
-        return true;
+    match (word.as_str(), tls) {
+        ("HTTP" | "HTTP2" | "GRPC", tls) => {
+            let https_redirect =
+                tls.and_then(|tls| tls.https_redirect.as_ref()).is_some_and(|redirect| redirect.value);
+            Some(Serves::Http { https_redirect })
+        }
+        ("HTTPS" | "TLS", Some(written)) => {
+            let http = word == "HTTPS";
+            match (tls::read(document, written, http, selected, sink)?, http) {
+                (tls::Ending::Passthrough, _) => Some(Serves::Passthrough),
+                (tls::Ending::Here(tls), true) => Some(Serves::Https(Arc::from(tls))),
+                (tls::Ending::Here(tls), false) => Some(Serves::InsideTls(Arc::from(tls))),
+            }
+        }
+        ("HTTPS" | "TLS", None) => {
+            sink.schema(protocol.pos, format!("a port of protocol {word} needs \"tls\""));
+            None
+        }
+        ("TCP" | "MONGO" | "MYSQL" | "REDIS", _) => Some(Serves::Tcp),
+        ("GRPC-WEB", _) => {
+            let message = "gRPC-Web is not translated yet".to_owned();
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, protocol.pos, message)
+                .hints
+                .push("with GRPC in its place, gRPC itself is served".into());
+            None
+        }
+        _ => {
+            const KNOWN: &str = "HTTP, HTTPS, GRPC, HTTP2, MONGO, MYSQL, REDIS, TCP, TLS";
+            sink.schema(protocol.pos, format!("{:?} is not a protocol", protocol.value))
+                .hints
+                .push(format!("it is one of {KNOWN}"));
+            None
+        }
     }
-    let (code, message) = match KNOWN.contains(&word.as_str()) {
-        true => (Code::UNSUPPORTED_FIELD, format!("a port of protocol {word} is not supported yet")),
-        false => (Code::SCHEMA_VALIDATION, format!("{:?} is not a protocol", protocol.value)),
-    };
-    let hint = format!("served are {}", SERVED.join(", "));
-    sink.add(Severity::Error, code, protocol.pos, message).hints.push(hint);
-    false
 }
 
 /// Istio `Server.hosts`: `dnsName` with an optional `namespace/` before it; `.` is the Gateway's own.

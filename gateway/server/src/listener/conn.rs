@@ -1,0 +1,230 @@
+//! A client's connection as every protocol here holds it: the socket, or the TLS over one, with what was read ahead.
+//!
+//! Pingora's own stream keeps a read and a write buffer for the life of a connection, and lets nobody look at
+//! bytes and hand them on. This one holds a buffer only while there is something in it: an idle connection costs
+//! the kernel's memory and a few hundred bytes of ours.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+/// What is read at once while nothing is expected in particular.
+const READ: usize = 8 * 1024;
+
+/// What is gathered before it is sent: a head and a small body go out in one piece.
+const GATHERED: usize = 16 * 1024;
+
+/// One connection.
+pub(crate) struct Conn {
+    inner: Inner,
+    /// Read from the peer, and not yet by anyone here.
+    pending: BytesMut,
+    /// Written by someone here, and not yet to the peer.
+    gathered: BytesMut,
+    /// What is spoken on it, where that is known beforehand.
+    protocol: Option<ALPN>,
+    tls: Option<Arc<SslDigest>>,
+}
+
+enum Inner {
+    Socket(Stream),
+    Tls(Box<TlsStream<Box<Conn>>>),
+}
+
+impl Conn {
+    /// An accepted socket.
+    pub(crate) fn new(socket: Stream) -> Self {
+        Conn {
+            inner: Inner::Socket(socket),
+            pending: BytesMut::new(),
+            gathered: BytesMut::new(),
+            protocol: None,
+            tls: None,
+        }
+    }
+
+    /// What is inside a TLS connection, of which `tls` tells.
+    pub(crate) fn inside(stream: TlsStream<Box<Conn>>, tls: SslDigest, protocol: ALPN) -> Self {
+        Conn {
+            inner: Inner::Tls(Box::new(stream)),
+            pending: BytesMut::new(),
+            gathered: BytesMut::new(),
+            protocol: Some(protocol),
+            tls: Some(Arc::new(tls)),
+        }
+    }
+
+    /// Says that HTTP/2 is spoken in the clear, so that nobody looks for its preface again.
+    pub(super) fn speaks_h2(&mut self) {
+        self.protocol = Some(ALPN::H2);
+    }
+
+    /// What was read ahead.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
+    /// Forgets the first bytes of what was read ahead.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.pending.advance(bytes.min(self.pending.len()));
+    }
+
+    /// Reads ahead, once; 0 is the end. The buffer is on the stack, so that waiting holds none.
+    pub(super) async fn fill(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            let mut space = [MaybeUninit::<u8>::uninit(); READ];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(self.inner.io().poll_read(cx, &mut buffer))?;
+            self.pending.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.gathered.has_remaining() {
+            let sent = ready!(self.inner.io().poll_write(cx, &self.gathered))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(sent);
+        }
+        // Whoever waits for the next request holds nothing.
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Inner {
+    fn io(&mut self) -> Pin<&mut (dyn ReadWrite + '_)> {
+        match self {
+            Inner::Socket(stream) => Pin::new(stream),
+            Inner::Tls(stream) => Pin::new(stream),
+        }
+    }
+
+    fn below(&self) -> &dyn IO {
+        match self {
+            Inner::Socket(stream) => &**stream,
+            Inner::Tls(stream) => &**stream.get_ref().0,
+        }
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin + ?Sized> ReadWrite for T {}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.pending.is_empty() {
+            return this.inner.io().poll_read(cx, buffer);
+        }
+        let taken = this.pending.len().min(buffer.remaining());
+        buffer.put_slice(&this.pending.split_to(taken));
+        if this.pending.is_empty() {
+            this.pending = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.gathered.len() + bytes.len() > GATHERED {
+            ready!(this.poll_send(cx))?;
+        }
+        if bytes.len() >= GATHERED {
+            return this.inner.io().poll_write(cx, bytes);
+        }
+        this.gathered.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        this.inner.io().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        this.inner.io().poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({}, {} read ahead)", self.id(), self.pending.len())
+    }
+}
+
+#[async_trait]
+impl Shutdown for Conn {
+    async fn shutdown(&mut self) {
+        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Conn {
+    fn id(&self) -> UniqueIDType {
+        self.inner.below().id()
+    }
+}
+
+impl Ssl for Conn {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.protocol.clone()
+    }
+}
+
+impl GetTimingDigest for Conn {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.below().get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Conn {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.below().get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Conn {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.below().get_socket_digest()
+    }
+}
+
+impl Peek for Conn {}
+
+/// Pingora hands a connection back as what it is to it; this is what it is to us.
+pub(super) fn ours(stream: Stream) -> Option<Box<Conn>> {
+    let any: Box<dyn Any> = stream.into_any();
+    any.downcast().ok()
+}

@@ -1,0 +1,108 @@
+//! HTTP on a connection: one request after another, as long as both sides keep it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::apps::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
+};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+
+use super::conn::{self, Conn};
+use crate::proxy::{Connection, Gateway};
+
+/// The data plane, as one connection sees it.
+pub(super) struct Http {
+    pub(super) proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) connection: Arc<Connection>,
+}
+
+/// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
+pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
+
+/// How long a connection may take to begin a request.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// The first.
+    pub(super) first: Duration,
+    /// Each further one.
+    pub(super) idle: Duration,
+}
+
+impl Http {
+    /// HTTP/1: Pingora gets the connection only while there is a request, so that an idle one costs little.
+    pub(super) async fn http1(
+        self: &Arc<Self>,
+        mut conn: Box<Conn>,
+        patience: Patience,
+        mut shutdown: ShutdownWatch,
+    ) {
+        let mut settings: Option<HttpPersistentSettings> = None;
+        let mut limit = patience.first;
+        loop {
+            if conn.pending().is_empty() && !wait(&mut conn, limit, &mut shutdown).await {
+                return;
+            }
+            let mut session = ServerSession::new_http1(conn);
+            match settings.take() {
+                Some(settings) => settings.apply_to_session(&mut session),
+                None => session.set_keepalive(Some(60)),
+            }
+            if *shutdown.borrow() {
+                session.set_keepalive(None);
+            }
+            let Some(reused) = self.process_new_http(session, &shutdown).await else { return };
+            let (stream, kept) = reused.consume();
+            let Some(back) = conn::ours(stream) else { return };
+            (conn, settings, limit) = (back, kept, patience.idle);
+        }
+    }
+
+    /// HTTP/2: Pingora has the connection, and asks for each of its requests.
+    pub(super) async fn http2(self: &Arc<Self>, conn: Box<Conn>, shutdown: &ShutdownWatch) {
+        let _ = self.process_new(conn, shutdown).await;
+    }
+}
+
+/// Waits for the first bytes of a request; `false` where none come.
+pub(super) async fn wait(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
+    let closing = *shutdown.borrow();
+    let filled = {
+        let fill = conn.fill();
+        tokio::pin!(fill);
+        tokio::select! {
+            // Bytes that are there go before a stop that is.
+            biased;
+            filled = &mut fill => filled.ok(),
+            () = stopped(shutdown, closing) => {
+                tokio::time::timeout(LAST_CHANCE, fill).await.ok().and_then(Result::ok)
+            }
+            () = tokio::time::sleep(limit) => None,
+        }
+    };
+    filled.is_some_and(|bytes| bytes > 0)
+}
+
+async fn stopped(shutdown: &mut ShutdownWatch, already: bool) {
+    if !already {
+        let _ = shutdown.changed().await;
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Http {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.connection.clone().serve(self.proxy.process_new_http(session, shutdown)).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
+    }
+}

@@ -1,0 +1,94 @@
+//! Bytes that are passed on: TCP, and TLS that is not ended here, or whose content is no HTTP.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pingora_core::connectors::TransportConnector;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use trysail_routing::snapshot::Split;
+
+use super::conn::Conn;
+use crate::proxy::{Active, Stop};
+
+/// Passes connections on.
+pub(crate) struct Relay {
+    connector: TransportConnector,
+    /// A connection on which nothing moves for this long is closed (Istio: 1h).
+    idle: Duration,
+}
+
+impl Relay {
+    pub(crate) fn new(idle: Duration) -> Self {
+        Relay { connector: TransportConnector::new(None), idle }
+    }
+
+    /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
+    /// `tcp_proxy`); without an endpoint the connection is closed.
+    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>) {
+        let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
+        let Some(stop) = Stop::choose(active, target.cluster) else { return };
+        let peer = active.peers.get(target.cluster, stop.endpoint);
+        let Ok(mut upstream) = self.connector.new_stream(peer).await else { return };
+        let moved = AtomicU64::new(0);
+        let mut client = Watched { inner: &mut conn, moved: &moved };
+        let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);
+        tokio::select! {
+            _ = copy => {}
+            () = stillness(&moved, self.idle) => {}
+        }
+    }
+}
+
+/// Ends once nothing has moved for a while, which is seen after at most twice that.
+async fn stillness(moved: &AtomicU64, idle: Duration) {
+    let mut before = None;
+    loop {
+        let now = moved.load(Ordering::Relaxed);
+        if before == Some(now) {
+            return;
+        }
+        before = Some(now);
+        tokio::time::sleep(idle).await;
+    }
+}
+
+/// A client's side, with an eye on whether anything moves.
+struct Watched<'a> {
+    inner: &'a mut Conn,
+    moved: &'a AtomicU64,
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut *this.inner).poll_read(cx, buffer))?;
+        this.moved.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut *this.inner).poll_write(cx, bytes))?;
+        this.moved.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().inner).poll_shutdown(cx)
+    }
+}

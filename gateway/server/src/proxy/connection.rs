@@ -1,0 +1,51 @@
+//! What all requests of one connection have in common: where it came in, and what TLS knows of its client.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use trysail_routing::snapshot::ListenerKey;
+
+tokio::task_local! {
+    /// The connection of the request that is served by this task. Pingora gives its callbacks no place for it.
+    static CURRENT: Arc<Connection>;
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The listener that it came in through.
+    pub(crate) listener: ListenerKey,
+    /// `None` in the clear.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// What the handshake told.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// The name that the client asked for.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What its certificate says of it, as `x-forwarded-client-cert` has it; `None` where it showed none.
+    pub(crate) client: Option<HeaderValue>,
+}
+
+impl Connection {
+    /// The connection whose request is being served.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// Serves a request of this connection.
+    pub(crate) async fn serve<F: Future>(self: Arc<Self>, request: F) -> F::Output {
+        CURRENT.scope(self, request).await
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The name that the client asked for.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
+    }
+}

@@ -1,0 +1,118 @@
+//! One server's configuration for rustls, from the texts that its credentials gave.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{cipher_suite, default_provider, sign::any_supported_type};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
+use trysail_routing::snapshot::{CIPHER_SUITES, Clients, ServerTls, TlsVersion};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::clients;
+use super::credentials::{Fault, Material, Pem};
+
+/// Makes one; the fault says which file is at fault, and how.
+pub(super) fn config(tls: &ServerTls, material: &Material) -> Result<ServerConfig, Fault> {
+    let provider = Arc::new(provider(&tls.cipher_suites));
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(tls.min, tls.max))
+        .map_err(|error| Fault::invalid(format!("TLS can't be spoken so: {error}")))?;
+    let builder = match (&tls.clients, &material.issuers) {
+        (Clients::Asked(wanted), Some(issuers)) => builder.with_client_cert_verifier(clients::verifier(
+            wanted,
+            issuers,
+            material.revoked.as_ref(),
+            provider,
+        )?),
+        _ => builder.with_no_client_auth(),
+    };
+    let keys: Result<Vec<_>, _> =
+        material.certificates.iter().map(|(chain, key)| certified(chain, key)).collect();
+    let mut config = builder.with_cert_resolver(Arc::new(Choice(keys?)));
+    if tls.http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok(config)
+}
+
+/// What is no fault, and soon will be: certificates that are out of their time.
+pub(super) fn warnings(material: &Material) -> Vec<String> {
+    let outdated = |(chain, _): &(Pem, Pem)| {
+        let first = CertificateDer::pem_slice_iter(&chain.text).next()?.ok()?;
+        let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+        let validity = certificate.validity();
+        (!validity.is_valid()).then(|| {
+            format!(
+                "the certificate in {} is out of its time: it is valid from {} to {}",
+                chain.name, validity.not_before, validity.not_after
+            )
+        })
+    };
+    material.certificates.iter().filter_map(outdated).collect()
+}
+
+/// The suites of TLS 1.3 are always there; those of 1.2 may be chosen.
+fn provider(chosen: &[&str]) -> CryptoProvider {
+    const KNOWN: [SupportedCipherSuite; 6] = [
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    let mut provider = default_provider();
+    if !chosen.is_empty() {
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some());
+        let suite = |name: &&str| CIPHER_SUITES.iter().position(|known| known == name).map(|at| KNOWN[at]);
+        provider.cipher_suites.extend(chosen.iter().filter_map(suite));
+    }
+    provider
+}
+
+fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+    [(TlsVersion::V1_3, &version::TLS13), (TlsVersion::V1_2, &version::TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (min..=max).contains(version))
+        .map(|(_, known)| known)
+        .collect()
+}
+
+fn certified(chain: &Pem, key: &Pem) -> Result<Arc<CertifiedKey>, Fault> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain.text).collect();
+    let certificates =
+        certificates.map_err(|error| Fault::invalid(format!("{} is no PEM: {error}", chain.name)))?;
+    if certificates.is_empty() {
+        return Err(Fault::invalid(format!("there is no certificate in {}", chain.name)));
+    }
+    let der = PrivateKeyDer::from_pem_slice(&key.text)
+        .map_err(|_| Fault::invalid(format!("there is no private key in {}", key.name)))?;
+    let signing = any_supported_type(&der).map_err(|_| {
+        Fault::invalid(format!("the private key in {} is of no kind that can sign", key.name))
+    })?;
+    let certified = CertifiedKey::new(certificates, signing);
+    certified.keys_match().map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => Fault::invalid(format!(
+            "the private key in {} is not that of the certificate in {}",
+            key.name, chain.name
+        )),
+        error => Fault::invalid(format!("the certificate in {} can't be used: {error}", chain.name)),
+    })?;
+    Ok(Arc::new(certified))
+}
+
+/// Shows the first certificate whose kind the client can verify, so that an ECDSA and an RSA one may stand side by
+/// side; else the first of all, and the client decides.
+#[derive(Debug)]
+struct Choice(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Choice {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
+}
