@@ -12,4 +12,5 @@ pub mod load;
 mod message;
 pub mod origin;
 pub mod process;
+pub mod tls;
 pub mod wait;

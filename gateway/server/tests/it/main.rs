@@ -6,4 +6,6 @@ mod gateway;
 mod ports;
 mod reload;
 mod split;
+mod tcp;
+mod tls;
 mod wrong_input;
