@@ -11,8 +11,8 @@ use crate::gateway::{Gateway, PATIENCE};
 
 /// An origin that sends back a word and then all that it got, once the client has ended.
 fn echo(word: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let addr = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             thread::spawn(move || {
@@ -52,9 +52,9 @@ fn start(config: &Folder, settings: &str) -> Gateway {
 
 /// Sends bytes, ends, and reads the answer.
 fn ask(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut writer = stream.try_clone().unwrap();
+    let mut stream = TcpStream::connect(addr).expect("the gateway accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let mut writer = stream.try_clone().expect("another handle");
     let bytes = bytes.to_owned();
     let sent = thread::spawn(move || {
         let _ = writer.write_all(&bytes);
@@ -62,7 +62,7 @@ fn ask(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     });
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    sent.join().unwrap();
+    sent.join().expect("the sender ends");
     answer
 }
 
