@@ -17,7 +17,7 @@ use trysail_routing::compile::{Compiled, Compiler, Surroundings};
 use trysail_routing::decide::{Decision, Request, decide, explain};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{
-    Action, ClusterId, Listener, Protocol, Redirect, Snapshot, Split, TlsServer, VirtualHosts,
+    Action, ClusterId, Listener, ListenerProtocol, Redirect, Snapshot, Split, TlsServer, VirtualHosts,
 };
 use trysail_routing::wire::{Limits, Reader};
 use trysail_testkit::case::{self, Case, Row, check_file};
@@ -113,11 +113,11 @@ fn connection<'s>(
         split.map_or("closed: no rule".to_owned(), |split| targets(snapshot, split))
     };
     match (&listener.protocol, name) {
-        (Protocol::Http(_), Some(_)) => Err("closed: not TLS".to_owned()),
-        (Protocol::Tls(_), None) => Err("closed: TLS is wanted".to_owned()),
-        (Protocol::Tcp(split), _) => Err(passed(split.as_ref())),
-        (Protocol::Http(hosts), None) => Ok(hosts),
-        (Protocol::Tls(names), Some(name)) => match names.find(name).map(|server| &**server) {
+        (ListenerProtocol::Http(_), Some(_)) => Err("closed: not TLS".to_owned()),
+        (ListenerProtocol::Tls(_), None) => Err("closed: TLS is wanted".to_owned()),
+        (ListenerProtocol::Tcp(split), _) => Err(passed(split.as_ref())),
+        (ListenerProtocol::Http(hosts), None) => Ok(hosts),
+        (ListenerProtocol::Tls(names), Some(name)) => match names.find(name).map(|server| &**server) {
             None => Err(format!("closed: no server for {name:?}")),
             Some(TlsServer::Http(_, hosts)) => Ok(hosts),
             Some(TlsServer::Tcp(_, split)) => Err(format!("opened: {}", passed(split.as_ref()))),

@@ -8,7 +8,7 @@ use super::hosts::{Bound, shared_hosts};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::snapshot::{
-    HostTable, Listener, ListenerKey, Match, Protocol, Route, ServerTls, Split, TlsId, TlsServer,
+    HostTable, Listener, ListenerKey, ListenerProtocol, Match, Route, ServerTls, Split, TlsId, TlsServer,
     VirtualHost, VirtualHosts,
 };
 use crate::wire::ObjectName;
@@ -72,9 +72,9 @@ pub(super) fn bind<'s>(
     let listener = |(key, draft): (ListenerKey, Draft<'_>)| Listener {
         key,
         protocol: match draft.content {
-            Content::Http(hosts) => Protocol::Http(hosts.finish()),
-            Content::Tls(names) => Protocol::Tls(names),
-            Content::Tcp(split) => Protocol::Tcp(split),
+            Content::Http(hosts) => ListenerProtocol::Http(hosts.finish()),
+            Content::Tls(names) => ListenerProtocol::Tls(names),
+            Content::Tcp(split) => ListenerProtocol::Tcp(split),
         },
         origin: draft.first.document.origin(draft.first.port),
     };

@@ -34,7 +34,7 @@ pub struct Listener {
     /// What it is.
     pub key: ListenerKey,
     /// What its connections are.
-    pub protocol: Protocol,
+    pub protocol: ListenerProtocol,
     /// Where the first Gateway that asks for it does so.
     pub origin: Origin,
 }
@@ -44,7 +44,7 @@ pub type VirtualHosts = HostTable<Arc<VirtualHost>>;
 
 /// What is spoken on a port. All servers of one port are of one family; which one, the oldest Gateway says.
 #[derive(Debug)]
-pub enum Protocol {
+pub enum ListenerProtocol {
     /// HTTP/1 and HTTP/2 in the clear. All HTTP servers of a port share their hosts.
     Http(VirtualHosts),
     /// TLS, by the name that the client asks for; a client that names none meets only `*`. There is no falling
@@ -71,21 +71,21 @@ impl Listener {
     /// leads to no HTTP.
     pub fn virtual_hosts(&self, server_name: Option<&str>) -> Option<&VirtualHosts> {
         match &self.protocol {
-            Protocol::Http(hosts) => Some(hosts),
-            Protocol::Tls(names) => match &**names.find(server_name.unwrap_or_default())? {
+            ListenerProtocol::Http(hosts) => Some(hosts),
+            ListenerProtocol::Tls(names) => match &**names.find(server_name.unwrap_or_default())? {
                 TlsServer::Http(_, hosts) => Some(hosts),
                 TlsServer::Tcp(..) | TlsServer::Passthrough(_) => None,
             },
-            Protocol::Tcp(_) => None,
+            ListenerProtocol::Tcp(_) => None,
         }
     }
 
     /// What it speaks, as people say it.
     pub fn speaks(&self) -> &'static str {
         match &self.protocol {
-            Protocol::Http(_) => "HTTP",
-            Protocol::Tls(_) => "TLS",
-            Protocol::Tcp(_) => "TCP",
+            ListenerProtocol::Http(_) => "HTTP",
+            ListenerProtocol::Tls(_) => "TLS",
+            ListenerProtocol::Tcp(_) => "TCP",
         }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
 pub use host_table::HostTable;
-pub use listener::{Listener, ListenerKey, Protocol, TlsServer, VirtualHost, VirtualHosts};
+pub use listener::{Listener, ListenerKey, ListenerProtocol, TlsServer, VirtualHost, VirtualHosts};
 pub(crate) use predicate::parameter;
 pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use request::Request;

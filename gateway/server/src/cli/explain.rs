@@ -10,7 +10,7 @@ use trysail_routing::compile::{Compiled, Compiler};
 use trysail_routing::decide::{Decision, Explanation, Request, explain};
 use trysail_routing::nearest;
 use trysail_routing::snapshot::{
-    Action, Match, Protocol, Redirect, Snapshot, Split, Transform, VirtualHosts,
+    Action, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform, VirtualHosts,
 };
 
 use super::check::read;
@@ -199,7 +199,7 @@ impl Answer {
         let request = asked.request();
         let name = asked.authority.split(':').next();
         let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
-        let plain = matches!(listener.protocol, Protocol::Http(_));
+        let plain = matches!(listener.protocol, ListenerProtocol::Http(_));
         let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
             answer.nowhere = Some(format!(
                 "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",

@@ -21,7 +21,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
-use trysail_routing::snapshot::{ListenerKey, Protocol, TlsServer};
+use trysail_routing::snapshot::{ListenerKey, ListenerProtocol, TlsServer};
 
 use super::conn::Conn;
 use super::hello;
@@ -81,14 +81,14 @@ impl Room {
     async fn serve(&self, conn: Box<Conn>, shutdown: ShutdownWatch) {
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(Protocol::Tls(_)) => Box::pin(self.tls(conn, &active, shutdown)).await,
-            Some(Protocol::Tcp(split)) => {
+            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, &active, shutdown)).await,
+            Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active)).await;
                 }
             }
             // Of a port that has gone meanwhile, the answer says so.
-            Some(Protocol::Http(_)) | None => {
+            Some(ListenerProtocol::Http(_)) | None => {
                 drop(active);
                 let connection = Connection { listener: self.key, tls: None };
                 self.in_the_clear(conn, connection, shutdown).await;
@@ -131,7 +131,7 @@ impl Room {
             return;
         };
         let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
-        let Some(Protocol::Tls(names)) =
+        let Some(ListenerProtocol::Tls(names)) =
             active.snapshot.listener(self.key).map(|listener| &listener.protocol)
         else {
             return;
