@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, Source};
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
 use crate::render;
 use crate::settings::Settings;
-use crate::tls::Configs;
+use crate::tls::{Configs, Trusts};
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -171,9 +171,10 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     Arc::new(ArcSwap::from_pointee(Active {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
-        peers: Peers::build(&snapshot, times),
+        peers: Peers::build(&snapshot, &Trusts::default(), times),
         requests: metrics.traffic.bind(&snapshot, Instant::now()),
         tls: Configs::default(),
+        trusts: Trusts::default(),
         bound: Vec::new(),
         snapshot,
     }))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// How long a read or write may pause.
@@ -111,30 +112,69 @@ pub fn get(client: &mut TlsClient, host: &str, path: &str) -> io::Result<String>
 
 /// An origin that ends TLS itself and echoes one line with a word before it; runs until the process ends.
 pub fn echo(word: &'static str, pair: &Pair) -> SocketAddr {
+    serve(pair, None, move |stream| {
+        let mut bytes = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut bytes) {
+            let line = [word.as_bytes(), b" ", bytes.get(..read).unwrap_or_default()].concat();
+            if stream.write_all(&line).and_then(|()| stream.flush()).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// An origin of HTTPS that answers each request with the name that was asked for, and whether the client showed
+/// a certificate; it wants one of `clients` where that is given. Runs until the process ends.
+pub fn https_origin(pair: &Pair, clients: Option<&Authority>) -> SocketAddr {
+    serve(pair, clients, |stream| {
+        let mut head = Vec::new();
+        let mut bytes = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut bytes) {
+            head.extend_from_slice(bytes.get(..read).unwrap_or_default());
+            if !head.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            head.clear();
+            let name = stream.conn.server_name().unwrap_or("-").to_owned();
+            let shown = stream.conn.peer_certificates().map_or(0, <[_]>::len);
+            let body = format!("name {name}, {shown} certificates");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+fn serve(
+    pair: &Pair,
+    clients: Option<&Authority>,
+    answer: impl Fn(&mut StreamOwned<ServerConnection, TcpStream>) + Clone + Send + 'static,
+) -> SocketAddr {
     let (chain, key) = pair.parts();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a pair that fits");
-    let config = Arc::new(config);
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.0.der().clone()).expect("an authority's certificate");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let config = Arc::new(builder.with_single_cert(chain, key).expect("a pair that fits"));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let addr = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let config = config.clone();
+            let (config, answer) = (config.clone(), answer.clone());
             thread::spawn(move || {
                 let _ = stream.set_read_timeout(Some(PATIENCE));
-                let Ok(session) = ServerConnection::new(config) else { return };
-                let mut stream = StreamOwned::new(session, stream);
-                let mut bytes = [0; 1024];
-                while let Ok(read @ 1..) = stream.read(&mut bytes) {
-                    let line = [word.as_bytes(), b" ", bytes.get(..read).unwrap_or_default()].concat();
-                    if stream.write_all(&line).and_then(|()| stream.flush()).is_err() {
-                        break;
-                    }
+                if let Ok(session) = ServerConnection::new(config) {
+                    answer(&mut StreamOwned::new(session, stream));
                 }
             });
         }

@@ -18,7 +18,7 @@ use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
 use crate::settings::Settings;
-use crate::tls::{Configs, Store};
+use crate::tls::{Configs, Store, Trusts};
 
 /// How a revision fared.
 pub(crate) enum Outcome {
@@ -106,11 +106,13 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
+        self.credentials.begin();
         let tls = self.credentials.load(&snapshot.tls, &mut findings);
+        let trusts = self.credentials.load_upstream(&snapshot.clusters, &mut findings);
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        if set.revision == before.revision && tls.digest == before.tls.digest {
+        if set.revision == before.revision && same_credentials(&tls, &trusts, &before) {
             self.metrics.configuration.confirmed();
             self.say(&findings);
             return Outcome::Unchanged;
@@ -127,7 +129,7 @@ impl Reloader {
             }
             _ => changes::describe(&before.snapshot, &snapshot),
         };
-        self.swap(&before, snapshot, set, tls, bound, prepared);
+        self.swap(&before, snapshot, set, (tls, trusts), bound, prepared);
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
@@ -192,7 +194,7 @@ impl Reloader {
         before: &Active,
         snapshot: Snapshot,
         set: &ConfigSet,
-        tls: Configs,
+        (tls, trusts): (Configs, Trusts),
         bound: Vec<(SocketAddr, usize)>,
         prepared: Prepared,
     ) {
@@ -216,9 +218,10 @@ impl Reloader {
         self.active.store(Arc::new(Active {
             revision: set.revision.clone(),
             upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed),
-            peers: Peers::build(&snapshot, times),
+            peers: Peers::build(&snapshot, &trusts, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
             tls,
+            trusts,
             bound,
             snapshot,
         }));
@@ -276,4 +279,9 @@ const TOLD: usize = 20;
 /// Findings below a log line, each on lines of its own.
 fn in_full(findings: impl Iterator<Item = String>) -> String {
     findings.map(|finding| format!("\n{finding}")).collect()
+}
+
+/// Whether certificates and keys are those that are in force.
+fn same_credentials(tls: &Configs, trusts: &Trusts, before: &Active) -> bool {
+    tls.digest == before.tls.digest && trusts.digest == before.trusts.digest
 }

@@ -27,12 +27,12 @@ impl Relay {
     }
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
-    /// `tcp_proxy`); without an endpoint the connection is closed.
-    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>) {
+    /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
+    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
         let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
         let Some(stop) = Stop::choose(active, target.cluster) else { return };
-        let peer = active.peers.get(target.cluster, stop.endpoint);
-        let Ok(mut upstream) = self.connector.new_stream(peer).await else { return };
+        let peer = active.peers.stream(target.cluster, stop.endpoint, name);
+        let Ok(mut upstream) = self.connector.new_stream(&peer).await else { return };
         let moved = AtomicU64::new(0);
         let mut client = Watched { inner: &mut conn, moved: &moved };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);

@@ -84,7 +84,7 @@ impl Room {
             Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, &active, shutdown)).await,
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
-                    Box::pin(self.plane.relay.pass(conn, split, &active)).await;
+                    Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
                 }
             }
             // Of a port that has gone meanwhile, the answer says so.
@@ -138,7 +138,9 @@ impl Room {
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
             None => return,
-            Some(TlsServer::Passthrough(split)) => return self.plane.relay.pass(conn, split, active).await,
+            Some(TlsServer::Passthrough(split)) => {
+                return self.plane.relay.pass(conn, split, active, &name).await;
+            }
             Some(TlsServer::Http(id, _)) => (*id, None),
             Some(TlsServer::Tcp(id, split)) => (*id, Some(split)),
         };
@@ -151,7 +153,7 @@ impl Room {
                 let connection = Connection { listener: self.key, tls: Some(told.connection) };
                 self.http(conn, connection, h2, shutdown).await;
             }
-            Some(Some(split)) => self.plane.relay.pass(conn, split, active).await,
+            Some(Some(split)) => self.plane.relay.pass(conn, split, active, &name).await,
             Some(None) => {}
         }
     }

@@ -10,7 +10,7 @@ use trysail_upstream::Upstreams;
 
 use super::peer::Peers;
 use crate::metrics::Handles;
-use crate::tls::Configs;
+use crate::tls::{Configs, Trusts};
 
 /// One revision in force. Immutable but for the counts inside it; it goes with its last request.
 pub(crate) struct Active {
@@ -26,6 +26,8 @@ pub(crate) struct Active {
     pub(crate) requests: Handles,
     /// How TLS is ended, by the snapshot's ids.
     pub(crate) tls: Configs,
+    /// What upstreams are trusted by.
+    pub(crate) trusts: Trusts,
     /// The sockets that are open, each with the index of its listener.
     pub(crate) bound: Vec<(SocketAddr, usize)>,
 }

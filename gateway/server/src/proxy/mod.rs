@@ -74,7 +74,7 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.tries += 1;
         if ctx.tries > 1 && !ctx.choose_endpoint() {
             return Err(Error::new(ErrorType::ConnectNoRoute));
@@ -82,7 +82,12 @@ impl ProxyHttp for Gateway {
         let (Some(cluster), Some(endpoint)) = (ctx.cluster, ctx.endpoint) else {
             return Err(Error::new(ErrorType::ConnectNoRoute));
         };
-        Ok(Box::new(ctx.active.peers.get(cluster, endpoint).clone()))
+        let rewritten =
+            ctx.transform.as_ref().and_then(|transform| transform.authority.as_ref()?.to_str().ok());
+        let head = session.req_header();
+        let authority = rewritten.unwrap_or_else(|| authority(head));
+        let h2 = head.version == http::Version::HTTP_2;
+        Ok(Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2)))
     }
 
     async fn upstream_request_filter(

@@ -1,15 +1,27 @@
 //! What Pingora connects to: a template for each endpoint, made when a snapshot is swapped in.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::HttpPeer;
-use trysail_routing::snapshot::{Cluster, ClusterId, Snapshot};
+use trysail_routing::snapshot::policy::{Policy, Protocol, ServerName};
+use trysail_routing::snapshot::{Cluster, ClusterId, Endpoint, Snapshot};
+
+use crate::tls::{Trust, Trusts};
 
 /// The templates of one snapshot, by its ids.
-pub(crate) struct Peers(Vec<Vec<HttpPeer>>);
+pub(crate) struct Peers(Vec<Templates>);
 
-/// Times that hold for every endpoint.
+struct Templates {
+    endpoints: Vec<HttpPeer>,
+    protocol: Protocol,
+    /// Whether the server is asked for by the request's own host.
+    named_by_request: bool,
+}
+
+/// Times that hold for every endpoint whose DestinationRule says nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerTimes {
     /// A connection that is not open after this is given up.
@@ -18,28 +30,112 @@ pub(crate) struct PeerTimes {
     pub(crate) idle: Duration,
 }
 
+/// Streams at once on one connection of HTTP/2, where the server and its DestinationRule allow more.
+const STREAMS: usize = 1024;
+
 impl Peers {
     /// The templates for a snapshot.
-    pub(crate) fn build(snapshot: &Snapshot, times: PeerTimes) -> Self {
-        Peers(snapshot.clusters.iter().map(|cluster| templates(cluster, times)).collect())
+    pub(crate) fn build(snapshot: &Snapshot, trusts: &Trusts, times: PeerTimes) -> Self {
+        let templates =
+            |(index, cluster): (usize, &std::sync::Arc<Cluster>)| templates(cluster, trusts.of(index), times);
+        Peers(snapshot.clusters.iter().enumerate().map(templates).collect())
     }
 
-    /// The template of an endpoint.
-    pub(crate) fn get(&self, cluster: ClusterId, endpoint: usize) -> &HttpPeer {
-        &self.0[cluster.index()][endpoint]
+    /// What to connect to for a request for `authority` that came in over HTTP/2 or not.
+    pub(crate) fn peer(&self, cluster: ClusterId, endpoint: usize, authority: &str, h2: bool) -> HttpPeer {
+        let templates = &self.0[cluster.index()];
+        let mut peer = templates.endpoints[endpoint].clone();
+        if templates.protocol == Protocol::Client && h2 {
+            speak_h2(&mut peer);
+        }
+        if templates.named_by_request {
+            peer.sni = host_of(authority).to_owned();
+        }
+        peer
+    }
+
+    /// What to connect to for bytes that are passed on. `name` is what the client asked for, if it did.
+    pub(crate) fn stream(&self, cluster: ClusterId, endpoint: usize, name: &str) -> HttpPeer {
+        self.peer(cluster, endpoint, name, false)
     }
 }
 
-fn templates(cluster: &Cluster, times: PeerTimes) -> Vec<HttpPeer> {
-    // Pingora's pool key leaves out what a cluster is, so two clusters with one address would share
-    // connections; and as the key says nothing of the revision, pools outlive reloads.
-    let pool = BuildHasherDefault::<DefaultHasher>::default().hash_one(&cluster.key);
-    let template = |endpoint: &trysail_routing::snapshot::Endpoint| {
-        let mut peer = HttpPeer::new(endpoint.address, false, String::new());
+fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Templates {
+    let policy = &*cluster.policy;
+    let name = policy.tls.as_ref().and_then(|tls| tls.server_name());
+    let pool = pool(cluster, trust);
+    let template = |endpoint: &Endpoint| {
+        let mut peer = HttpPeer::new(endpoint.address, policy.tls.is_some(), String::new());
         peer.group_key = pool;
-        peer.options.connection_timeout = Some(times.connect);
-        peer.options.idle_timeout = Some(times.idle);
+        let connections = &policy.connection_pool;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(connections.connect_timeout.unwrap_or(times.connect));
+        options.idle_timeout =
+            Some(connections.idle_timeout.unwrap_or(times.idle)).filter(|idle| !idle.is_zero());
+        options.tcp_keepalive = connections.tcp_keepalive.map(|probes| TcpKeepalive {
+            // Where nothing is said, the kernel's own figures.
+            idle: probes.time.unwrap_or(Duration::from_secs(7200)),
+            interval: probes.interval.unwrap_or(Duration::from_secs(75)),
+            count: probes.probes.map_or(9, |probes| probes as usize),
+            user_timeout: Duration::ZERO,
+        });
+        options.max_h2_streams = connections.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
+        options.h2_ping_interval = connections.http2_keepalive.map(|pings| pings.interval);
+        if policy.protocol == Protocol::Http2 {
+            speak_h2(&mut peer);
+        }
+        secure(&mut peer, policy, name.as_ref(), trust);
         peer
     };
-    cluster.endpoints.iter().map(template).collect()
+    Templates {
+        endpoints: cluster.endpoints.iter().map(template).collect(),
+        protocol: policy.protocol,
+        named_by_request: name == Some(ServerName::OfRequest),
+    }
+}
+
+/// Pingora's pool key leaves out what a cluster is, what it trusts and what is spoken, so two clusters with one
+/// address would share connections; and as the key says nothing of the revision, pools outlive reloads.
+fn pool(cluster: &Cluster, trust: Option<&Trust>) -> u64 {
+    let mut hasher = BuildHasherDefault::<DefaultHasher>::default().build_hasher();
+    cluster.key.hash(&mut hasher);
+    format!("{:?}", cluster.policy.protocol).hash(&mut hasher);
+    if let Some(tls) = &cluster.policy.tls {
+        format!("{:?} {:?} {}", tls.server_name(), tls.mutual, tls.insecure_skip_verify).hash(&mut hasher);
+        trust.map(|trust| trust.digest).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// HTTP/2 and nothing else: by ALPN under TLS, else with prior knowledge. Its connections are a pool of their own.
+fn speak_h2(peer: &mut HttpPeer) {
+    if peer.options.alpn != ALPN::H2 {
+        peer.options.set_http_version(2, 2);
+        peer.group_key = peer.group_key.rotate_left(1) ^ 2;
+    }
+}
+
+fn secure(peer: &mut HttpPeer, policy: &Policy, name: Option<&ServerName>, trust: Option<&Trust>) {
+    let Some(tls) = &policy.tls else { return };
+    if let Some(trust) = trust {
+        peer.options.ca = trust.issuers.clone();
+        peer.client_cert_key = trust.identity.clone();
+    }
+    peer.options.verify_cert = !tls.insecure_skip_verify;
+    peer.options.verify_hostname = !tls.insecure_skip_verify;
+    if let Some(ServerName::Given { name, verified }) = name {
+        peer.sni = name.to_string();
+        peer.options.verify_hostname &= verified;
+    }
+}
+
+/// The host of an authority; of an address in brackets the address, for which no name is sent.
+fn host_of(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, _)) if authority.parse::<IpAddr>().is_err() => host,
+        _ => authority,
+    }
 }

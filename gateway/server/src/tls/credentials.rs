@@ -74,7 +74,6 @@ impl Store {
     /// Makes the configurations of a revision. What can't be made is a finding, an error, and left out; the
     /// revision is then not to be used.
     pub(crate) fn load(&mut self, wanted: &[Arc<ServerTls>], findings: &mut Diagnostics) -> Configs {
-        self.seen.clear();
         let mut kept = HashMap::new();
         let mut configs = Configs::default();
         let mut all = Sha256::new();
@@ -108,6 +107,11 @@ impl Store {
         configs
     }
 
+    /// Forgets which files were looked for: what follows is another revision's.
+    pub(crate) fn begin(&mut self) {
+        self.seen.clear();
+    }
+
     /// Whether a file that was looked for is another now.
     pub(crate) fn is_stale(&self) -> bool {
         self.seen.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
@@ -120,11 +124,7 @@ impl Store {
                 Certificate::Files { chain, key } => {
                     (self.file(Path::new(&**chain))?, self.file(Path::new(&**key))?)
                 }
-                Certificate::Credential(name) => {
-                    let place = self.place(name)?;
-                    let chain = self.first_of(name, &[place.join("tls.crt"), place.join("cert")])?;
-                    (chain, self.first_of(name, &[place.join("tls.key"), place.join("key")])?)
-                }
+                Certificate::Credential(name) => self.pair(name)?,
             });
         }
         let Clients::Asked(clients) = &tls.clients else {
@@ -132,13 +132,7 @@ impl Store {
         };
         let issuers = match &clients.issuers {
             Issuers::File(path) => self.file(Path::new(&**path))?,
-            Issuers::Credential(name) => {
-                let place = self.place(name)?;
-                let apart = self.place(&format!("{name}-cacert"))?;
-                let candidates =
-                    [place.join("ca.crt"), place.join("cacert"), apart.join("ca.crt"), apart.join("cacert")];
-                self.first_of(name, &candidates)?
-            }
+            Issuers::Credential(name) => self.first_of(name, &self.authorities_of(name)?)?,
         };
         let revoked = match (&clients.revoked, &clients.issuers) {
             (Some(path), _) => Some(self.file(Path::new(&**path))?),
@@ -151,6 +145,27 @@ impl Store {
             (None, Issuers::File(_)) => None,
         };
         Ok(Material { certificates, issuers: Some(issuers), revoked })
+    }
+
+    /// Chain and key of a credential.
+    pub(super) fn pair(&mut self, name: &str) -> Result<(Pem, Pem), Fault> {
+        let place = self.place(name)?;
+        let chain = self.first_of(name, &[place.join("tls.crt"), place.join("cert")])?;
+        Ok((chain, self.first_of(name, &[place.join("tls.key"), place.join("key")])?))
+    }
+
+    /// The authorities of a credential towards an upstream: where an identity is shown, it may go without.
+    pub(super) fn issuers(&mut self, name: &str, may_lack: bool) -> Result<Option<Pem>, Fault> {
+        let candidates = self.authorities_of(name)?;
+        if may_lack && !candidates.iter().any(|path| self.stamp(path)) {
+            return Ok(None);
+        }
+        self.first_of(name, &candidates).map(Some)
+    }
+
+    fn authorities_of(&self, name: &str) -> Result<[PathBuf; 4], Fault> {
+        let (place, apart) = (self.place(name)?, self.place(&format!("{name}-cacert"))?);
+        Ok([place.join("ca.crt"), place.join("cacert"), apart.join("ca.crt"), apart.join("cacert")])
     }
 
     /// The directory of a credential, whose name is one step of a path and no more.
@@ -187,7 +202,7 @@ impl Store {
         })
     }
 
-    fn file(&mut self, path: &Path) -> Result<Pem, Fault> {
+    pub(super) fn file(&mut self, path: &Path) -> Result<Pem, Fault> {
         self.stamp(path);
         let name = path.display().to_string();
         let read = || -> io::Result<Vec<u8>> {

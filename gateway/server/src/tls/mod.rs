@@ -8,6 +8,7 @@ mod certificate;
 mod clients;
 mod credentials;
 mod server;
+mod upstream;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_rustls::server::StartHandshake;
 use trysail_routing::snapshot::TlsId;
 
 pub(crate) use credentials::Store;
+pub(crate) use upstream::{Trust, Trusts};
 
 use crate::listener::Conn;
 use crate::proxy;

@@ -8,4 +8,5 @@ mod reload;
 mod split;
 mod tcp;
 mod tls;
+mod upstream;
 mod wrong_input;

@@ -116,7 +116,7 @@ pub(super) fn read(
         }
     }
     if retry_budget.is_some() {
-        not_executed_yet(&None, &None, &None, retry_budget, sink);
+        not_executed_yet(&None, &None, retry_budget, sink);
     }
     let retry_budget = retry_budget.as_ref().map(|budget| ceilings::retry_budget(&budget.value, sink));
     Level { blocks, retry_budget, ports }
@@ -141,7 +141,7 @@ fn read_blocks(
     if let (Some((written, read)), Some(code)) = (&read, warn) {
         tls::warn_of_no_authorities(written, read, code, sink);
     }
-    not_executed_yet(connection_pool, outlier_detection, tls, &None, sink);
+    not_executed_yet(connection_pool, outlier_detection, &None, sink);
     Blocks {
         balancer: load_balancer
             .as_ref()
@@ -156,7 +156,6 @@ fn read_blocks(
 fn not_executed_yet(
     connection_pool: &May<wire::ConnectionPool>,
     outlier_detection: &May<wire::OutlierDetection>,
-    tls: &May<wire::ClientTls>,
     retry_budget: &Option<At<wire::RetryBudget>>,
     sink: &mut Sink<'_>,
 ) {
@@ -169,11 +168,6 @@ fn not_executed_yet(
         ],
         sink,
     );
-    use wire::ClientTlsMode::{Mutual, Simple};
-    let mode = tls.as_ref().and_then(|tls| tls.mode.as_ref());
-    if mode.is_some_and(|mode| matches!(mode.value, Simple | Mutual)) {
-        unsupported(Severity::Error, fields![tls], sink);
-    }
 }
 
 /// Istio `validateTunnelSettings`.

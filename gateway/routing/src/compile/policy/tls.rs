@@ -2,7 +2,7 @@
 
 use crate::compile::support::Written;
 use crate::diagnostic::{Code, Severity};
-use crate::origin::{At, Origin};
+use crate::origin::{At, Origin, Pos};
 use crate::snapshot::policy::{self, ClientIdentity, Credentials};
 use crate::wire::Document;
 use crate::wire::destination_rule::{ClientTls, ClientTlsMode};
@@ -96,8 +96,30 @@ pub(super) fn read(document: &Document, written: &At<Box<ClientTls>>, sink: &mut
         subject_alt_names: names,
         credentials,
         insecure_skip_verify,
+        origin: document.origin(written.pos),
     };
+    refuse_what_cannot_be_done(&tls, written.pos, crl, sink);
     Tls { tls: Some(tls), needs_mesh: None }
+}
+
+/// What would let a server in that it should not is refused.
+fn refuse_what_cannot_be_done(
+    tls: &policy::ClientTls,
+    pos: Pos,
+    crl: Option<&At<String>>,
+    sink: &mut Sink<'_>,
+) {
+    if tls.server_name().is_none() {
+        let message =
+            "the name that is looked for in the server's certificate must be the one that is sent".to_owned();
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, pos, message)
+            .hints
+            .push("write one DNS name in subjectAltNames, and the same or none in sni".into());
+    }
+    if let Some(crl) = crl {
+        let message = "\"caCrl\" towards an upstream is not supported yet".to_owned();
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, crl.pos, message);
+    }
 }
 
 /// Istio's analysis warns where the authorities that are trusted are not said: `code` is for a host or a port.

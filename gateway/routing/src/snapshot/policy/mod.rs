@@ -9,7 +9,7 @@ mod tls;
 
 pub use balancer::{Balancer, ConsistentHash, HashCookie, HashKey, HashTable, Warmup};
 pub use ceilings::{ConnectionPool, KeepAlive, OutlierDetection, RetryBudget, TcpKeepalive};
-pub use tls::{ClientIdentity, ClientTls, Credentials};
+pub use tls::{ClientIdentity, ClientTls, Credentials, ServerName};
 
 /// How a cluster is talked to. The default is Istio's: LEAST_REQUEST, plaintext HTTP/1.1, no ceiling.
 #[derive(Clone, Debug, Default, PartialEq)]

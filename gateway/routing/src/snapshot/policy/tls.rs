@@ -1,5 +1,7 @@
 //! TLS towards a cluster's endpoints.
 
+use crate::origin::Origin;
+
 /// How TLS is spoken. Istio's SIMPLE, or MUTUAL where there is an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
@@ -15,6 +17,40 @@ pub struct ClientTls {
     pub credentials: Credentials,
     /// Neither the server's chain nor its name is looked at.
     pub insecure_skip_verify: bool,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// The name that is sent to a server, and looked for in its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerName {
+    /// The request's own host, without its port.
+    OfRequest,
+    /// This; not looked for where `verified` is not set.
+    Given {
+        /// The name.
+        name: Box<str>,
+        /// Whether the certificate must carry it.
+        verified: bool,
+    },
+}
+
+impl ClientTls {
+    /// The name, as Istio's rules give it; `None` where they ask for what can't be done: a name that is looked
+    /// for and is not the one that is sent, or a choice of several.
+    pub fn server_name(&self) -> Option<ServerName> {
+        match (&self.sni, &*self.subject_alt_names) {
+            (None, []) => Some(ServerName::OfRequest),
+            (Some(sni), []) => Some(ServerName::Given { name: sni.clone(), verified: false }),
+            (Some(sni), [name]) if sni == name => {
+                Some(ServerName::Given { name: name.clone(), verified: true })
+            }
+            (None, [name]) if !name.contains("://") => {
+                Some(ServerName::Given { name: name.clone(), verified: true })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where keys and certificates come from.
