@@ -27,14 +27,24 @@ macro_rules! codes {
 codes! {
     /// A gateway, host or subset that is named but not there.
     REFERENCED_RESOURCE_NOT_FOUND = "IST0101" "ReferencedResourceNotFound";
+    /// A field that Istio has replaced by another.
+    DEPRECATED = "IST0002" "Deprecated";
     /// The object breaks its schema or Istio's validation.
     SCHEMA_VALIDATION = "IST0106" "SchemaValidationError";
     /// A destination without a port, of a service that has several.
     DESTINATION_PORT_REQUIRED = "IST0112" "VirtualServiceDestinationPortSelectorRequired";
     /// A rule behind one that takes every request.
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
+    /// A block of conditions behind one that takes all that it takes.
+    INEFFECTIVE_MATCH = "IST0131" "VirtualServiceIneffectiveMatch";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
+    /// What Istio's validation accepts with a warning.
+    SCHEMA_WARNING = "IST0133" "SchemaWarning";
+    /// Two Gateways that open one port for one host.
+    CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
+    /// A condition on a claim of a token that nothing has verified.
+    JWT_CLAIM_WITHOUT_AUTHENTICATION = "IST0149" "JwtClaimBasedRoutingWithoutRequestAuthN";
     /// A subset whose labels no endpoint of its host carries.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.
@@ -61,6 +71,8 @@ codes! {
     NEEDS_MESH = "TRY0010" "NeedsMesh";
     /// A revision without any object, after one that had some.
     EMPTY = "TRY0011" "EmptyConfiguration";
+    /// A rule of a delegate that cannot stand in for its root's.
+    DELEGATE = "TRY0012" "DelegateLeftOut";
 }
 
 /// How bad a finding is. What each severity does is the source's policy, not decided here.

@@ -10,6 +10,7 @@ use super::objects::{Objects, Of};
 use super::routes::{self, Rule};
 use super::splits::Splits;
 use super::support::{check_export_to, fields, unsupported};
+use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
@@ -143,6 +144,7 @@ fn compile<'s>(
     let sink = &mut document.sink(&title, out);
     let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
     unsupported(Severity::Error, fields![tls, tcp], sink);
+    validate::virtual_service((document, service), sink);
     check_export_to(export_to, sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         sink.schema(
@@ -200,9 +202,15 @@ fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec
     patterns
 }
 
-/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere.
+/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere, and so is
+/// `name.namespace` of old, whatever follows it.
 pub(super) fn gateway_name(written: &str, namespace: &Arc<str>) -> ObjectName {
     match written.split_once('/') {
+        None if written.contains('.') => {
+            let mut parts = written.split('.');
+            let name = parts.next().unwrap_or_default();
+            ObjectName { namespace: parts.next().unwrap_or_default().into(), name: name.into() }
+        }
         None => ObjectName { namespace: namespace.clone(), name: written.into() },
         Some((".", name)) => ObjectName { namespace: namespace.clone(), name: name.into() },
         Some((place, name)) => ObjectName { namespace: place.into(), name: name.into() },

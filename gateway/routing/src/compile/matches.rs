@@ -8,6 +8,7 @@ use http::HeaderName;
 use super::Surroundings;
 use super::gateways::GatewayServer;
 use super::hosts::gateway_name;
+use super::validate::is_claim;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
@@ -149,6 +150,11 @@ fn compile_header(
         ":authority" if is_field => Some(Test::Authority(test)),
         ":scheme" if is_field => Some(Test::Scheme(test)),
         ":path" if is_field => Some(Test::Target(test)),
+        claim if is_claim(claim) => {
+            let message = format!("{:?} is a claim of a token, and no token is verified here", name.value);
+            sink.add(Severity::Error, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION, name.pos, message);
+            None
+        }
         special if special.starts_with([':', '@']) => {
             let message = format!("a condition on {:?} is not supported yet", name.value);
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);

@@ -8,6 +8,7 @@
 //! Compile never fails and never stops at the first fault: it leaves out what is broken and says so. Whether a
 //! snapshot with errors is used is the source's policy.
 
+mod alone;
 mod answers;
 mod clusters;
 mod gateways;
@@ -22,8 +23,11 @@ mod splits;
 mod support;
 mod transforms;
 mod uses;
+mod validate;
 
 use std::collections::BTreeMap;
+
+pub use alone::judge_alone;
 
 use crate::diagnostic::Diagnostics;
 use crate::snapshot::Snapshot;
@@ -86,8 +90,24 @@ impl Compiler {
 
     /// Compiles one revision.
     pub fn compile(&mut self, set: &ConfigSet, surroundings: &Surroundings) -> Compiled {
-        self.schedules.sweep();
+        let (snapshot, mut found, uses) = self.gather(set, surroundings);
+        uses.settle(&mut found);
         let mut findings = set.findings.clone();
+        findings.leave_out(&found);
+        findings.extend(found);
+        wire::name_paths(&mut findings);
+        findings.sort();
+        Compiled { snapshot, findings }
+    }
+
+    /// What can be compiled, and what is found on the way, as it is met.
+    fn gather(
+        &mut self,
+        set: &ConfigSet,
+        surroundings: &Surroundings,
+    ) -> (Snapshot, Diagnostics, uses::Uses) {
+        self.schedules.sweep();
+        let mut findings = Diagnostics::default();
         let out = &mut findings;
         let objects = objects::Objects::index(set, out);
         let registry = registry::Registry::build(&objects, out);
@@ -99,12 +119,6 @@ impl Compiler {
             hosts::bind(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
         let (splits, (clusters, mut uses)) = (splits.finish(), clusters.finish());
         uses.note_all(&servers.titles);
-        uses.settle(out);
-        wire::name_paths(out);
-        out.sort();
-        Compiled {
-            snapshot: Snapshot { listeners, clusters, splits, routes, objects: set.documents.len() },
-            findings,
-        }
+        (Snapshot { listeners, clusters, splits, routes, objects: set.documents.len() }, findings, uses)
     }
 }
