@@ -206,6 +206,25 @@ impl Diagnostics {
     }
 }
 
+impl Diagnostics {
+    /// Leaves out what was said before of the same place: a rule may be compiled in several places. They are to be
+    /// sorted.
+    pub(crate) fn say_once(&mut self) {
+        let mut last: Option<Origin> = None;
+        let mut said: Vec<(Code, String, String)> = Vec::new();
+        self.kept.retain(|finding| {
+            if finding.origin.is_none() || finding.origin != last {
+                last.clone_from(&finding.origin);
+                said.clear();
+            }
+            let words = (finding.code, finding.object.clone(), finding.message.clone());
+            let new = !said.contains(&words);
+            said.push(words);
+            new || finding.origin.is_none()
+        });
+    }
+}
+
 impl IntoIterator for Diagnostics {
     type Item = Diagnostic;
     type IntoIter = std::vec::IntoIter<Diagnostic>;

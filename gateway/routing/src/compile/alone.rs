@@ -26,6 +26,7 @@ pub fn judge_alone(set: &ConfigSet, surroundings: &Surroundings) -> Diagnostics 
     }
     wire::name_paths(&mut all);
     all.sort();
+    all.say_once();
     all
 }
 

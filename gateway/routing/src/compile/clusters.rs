@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::registry::{Entry, Registry, selects};
 use super::rules::{Rule, Rules};
 use super::uses::Uses;
-use super::{Dangling, Surroundings};
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
@@ -30,14 +30,10 @@ pub(super) struct Clusters<'s> {
 
 impl<'s> Clusters<'s> {
     pub(super) fn new(registry: &'s Registry, rules: &'s Rules, surroundings: &Surroundings) -> Self {
-        let dangling = match surroundings.dangling {
-            Dangling::Refuse => Severity::Error,
-            Dangling::Serve => Severity::Warning,
-        };
         Clusters {
             registry,
             rules,
-            dangling,
+            dangling: surroundings.dangling.severity(),
             made: Vec::new(),
             ids: BTreeMap::new(),
             uses: Uses::default(),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
+use super::delegates::{self, Delegates};
 use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
 use super::routes::{self, Rule};
 use super::splits::Splits;
-use super::support::{check_export_to, fields, unsupported};
+use super::support::{fields, unsupported};
 use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
@@ -23,6 +24,9 @@ use crate::wire::{Document, ObjectName};
 /// A VirtualService that some server of ours serves, compiled.
 struct Bound<'s> {
     document: &'s Document,
+    /// 0 for what only our namespace sees and is in it, 1 for what others export to it, 2 for what all see: whose
+    /// routes come first, before they are compared by age (Istio `VirtualServicesForGateway`).
+    nearness: u8,
     gateways: Vec<ObjectName>,
     hosts: Vec<HostPattern>,
     rules: Vec<Rule>,
@@ -49,10 +53,12 @@ pub(super) fn bind<'s>(
 ) -> (Vec<Listener>, usize) {
     let known: Vec<&ObjectName> =
         objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
+    let all = Delegates::index(&objects.virtual_services);
     let mut bound: Vec<Bound<'s>> = Vec::new();
     for &service in &objects.virtual_services {
-        bound.extend(compile(service, servers, &known, surroundings, clusters, splits, out));
+        bound.extend(compile(service, servers, &known, &all, surroundings, clusters, splits, out));
     }
+    bound.sort_by_key(|service| service.nearness);
     let mut tables: BTreeMap<ListenerKey, Table<'s>> = BTreeMap::new();
     for server in &servers.ours {
         let (_, hosts) = tables.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
@@ -131,10 +137,12 @@ fn shared_hosts<'a>(
     admitted.flat_map(move |host| hosts.iter().filter_map(|pattern| host.pattern.intersection(pattern)))
 }
 
+#[expect(clippy::too_many_arguments, reason = "what is made of all VirtualServices, used nowhere else")]
 fn compile<'s>(
     (document, service): Of<'s, VirtualService>,
     servers: &Servers<'_>,
     known_gateways: &[&ObjectName],
+    all: &Delegates<'s>,
     surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
@@ -142,45 +150,73 @@ fn compile<'s>(
 ) -> Option<Bound<'s>> {
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
-    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
+    let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
     unsupported(Severity::Error, fields![tls, tcp], sink);
     validate::virtual_service((document, service), sink);
-    check_export_to(export_to, sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         sink.schema(
             document.object.pos,
             "a VirtualService needs at least one rule of http, tls or tcp".into(),
         );
     }
-    if hosts.is_empty() {
-        let message =
-            "a VirtualService without hosts is for delegation, which is not supported yet".to_owned();
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, document.object.pos, message);
-    }
     let namespace = &document.object.name.namespace;
     let patterns = read_hosts(hosts, namespace, sink);
     let named = read_gateways(gateways, namespace, known_gateways, sink);
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
-    let ours = !served.is_empty();
+    let visible = delegates::is_visible(service, namespace, &surroundings.namespace);
+    let ours = !served.is_empty() && visible && !hosts.is_empty();
     if ours {
         clusters.uses.note(document);
-    }
-    if !ours {
-        report_not_ours(document, gateways, &named, servers, sink);
-    } else {
         report_hosts_outside(document, hosts, &patterns, &served, sink);
-    }
-    let mut rules = Vec::new();
-    for (index, route) in http.iter().enumerate() {
-        let clusters = ours.then_some(&mut *clusters);
-        if let Some(last) = rules.iter().find(|rule: &&Rule| rule.takes_all_everywhere()) {
-            let message = format!("this rule can never match: {} already takes every request", last.name());
-            sink.add(Severity::Warning, Code::UNREACHABLE_RULE, route.pos, message);
+    } else if hosts.is_empty() {
+        if !all.is_wanted(&document.object.name) {
+            let message = "it has no hosts, and no VirtualService delegates to it".to_owned();
+            sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
         }
-        rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
+    } else if !visible {
+        let message =
+            format!("it is not exported to namespace {:?}, where this gateway is", surroundings.namespace);
+        sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
+    } else {
+        report_not_ours(document, gateways, &named, servers, sink);
     }
-    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })
+    let mut rules: Vec<Rule> = Vec::new();
+    let missing = if ours { surroundings.dangling.severity() } else { Severity::Note };
+    for (index, route) in http.iter().enumerate() {
+        if route.delegate.is_some() {
+            // For what is wrong with it by itself; what it says goes into its delegate's rules.
+            routes::compile(document, index, route, None, splits, surroundings, sink);
+            if hosts.is_empty() {
+                continue; // Delegates go one level deep, and validation has said so.
+            }
+        }
+        for rule in all.stand_in(document, index, route, missing, sink) {
+            if ours {
+                clusters.uses.note(rule.document);
+            }
+            let mut sink = rule.sink(sink);
+            let clusters = ours.then_some(&mut *clusters);
+            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
+                let message =
+                    format!("this rule can never match: {} already takes every request", last.name());
+                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
+            }
+            let compiled = routes::compile(
+                rule.document,
+                rule.index,
+                &rule.route,
+                clusters,
+                splits,
+                surroundings,
+                &mut sink,
+            );
+            rules.extend(compiled);
+        }
+    }
+    let public = service.export_to.iter().all(|scope| scope.value == "*");
+    let nearness = if public { 2 } else { u8::from(**namespace != *surroundings.namespace) };
+    ours.then_some(Bound { document, nearness, gateways: named, hosts: patterns, rules })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {

@@ -10,7 +10,7 @@ use super::gateways::GatewayServer;
 use super::hosts::gateway_name;
 use super::validate::is_claim;
 use crate::diagnostic::{Code, Severity};
-use crate::origin::{At, Origin, Pos};
+use crate::origin::{At, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
 use crate::wire::ObjectName;
 use crate::wire::sink::Sink;
@@ -101,8 +101,8 @@ pub(super) fn compile(
         let test = compile_value(value, sink).and_then(|test| not_empty(name, test, sink));
         built.push((name.pos, test.map(|test| Test::Query(name.as_str().into(), test))));
     }
-    let place = |pos| Origin { piece: sink.piece.clone(), pos };
-    let conditions = built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: place(pos) }));
+    let conditions =
+        built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: sink.origin(pos) }));
     let conditions: Option<Vec<Condition>> = conditions.collect();
     let wanted: BTreeMap<&str, &str> =
         source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

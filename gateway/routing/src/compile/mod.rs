@@ -11,6 +11,7 @@
 mod alone;
 mod answers;
 mod clusters;
+mod delegates;
 mod gateways;
 mod hosts;
 mod matches;
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 
 pub use alone::judge_alone;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Severity};
 use crate::snapshot::Snapshot;
 use crate::wire::{self, ConfigSet};
 
@@ -67,6 +68,15 @@ pub enum Dangling {
     Serve,
 }
 
+impl Dangling {
+    fn severity(self) -> Severity {
+        match self {
+            Dangling::Refuse => Severity::Error,
+            Dangling::Serve => Severity::Warning,
+        }
+    }
+}
+
 /// A configuration, compiled.
 #[derive(Debug)]
 pub struct Compiled {
@@ -97,6 +107,7 @@ impl Compiler {
         findings.extend(found);
         wire::name_paths(&mut findings);
         findings.sort();
+        findings.say_once();
         Compiled { snapshot, findings }
     }
 

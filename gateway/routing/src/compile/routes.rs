@@ -63,7 +63,7 @@ pub(super) fn compile(
         route: destinations,
         redirect,
         direct_response,
-        delegate,
+        delegate, // its rules stand here by now
         rewrite,
         headers,
         timeout,
@@ -79,7 +79,6 @@ pub(super) fn compile(
     unsupported(
         Severity::Error,
         fields![
-            delegate,
             timeout,
             retries,
             fault,

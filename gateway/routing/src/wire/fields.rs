@@ -225,6 +225,12 @@ macro_rules! wire {
                 Some($name { $($field: wire!(@got $kind $field)),* })
             }
         }
+
+        impl $crate::wire::elsewhere::Elsewhere for $name {
+            fn mark(&mut self) {
+                $($crate::wire::elsewhere::Elsewhere::mark(&mut self.$field);)*
+            }
+        }
     )*};
     (@type must $type:ty) => { $crate::origin::At<$type> };
     (@type may $type:ty) => { Option<$crate::origin::At<$type>> };
@@ -252,6 +258,10 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(dead_code, reason = "every word is read for its schema, also one that compile refuses as a whole")]
         pub(crate) enum $name { $($variant,)* }
+
+        impl $crate::wire::elsewhere::Elsewhere for $name {
+            fn mark(&mut self) {}
+        }
 
         impl $crate::wire::fields::FromNode for $name {
             fn from_node(
