@@ -41,6 +41,8 @@ codes! {
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
     /// What Istio's validation accepts with a warning.
     SCHEMA_WARNING = "IST0133" "SchemaWarning";
+    /// A split for sidecars, of a host that requests reach through a gateway.
+    RULES_NOT_AT_GATEWAY = "IST0140" "IngressRouteRulesNotAffected";
     /// Two Gateways that open one port for one host.
     CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
     /// A condition on a claim of a token that nothing has verified.

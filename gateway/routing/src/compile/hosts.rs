@@ -8,7 +8,9 @@ use super::clusters::Clusters;
 use super::delegates::{self, Delegates};
 use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
+use super::reach::Reach;
 use super::routes::{self, Rule};
+use super::sidecars::Sidecars;
 use super::splits::Splits;
 use super::support::{fields, unsupported};
 use super::validate;
@@ -42,6 +44,12 @@ struct Share<'s> {
 /// A listener that is being put together: its first server, and the shares of each host.
 type Table<'s> = (&'s GatewayServer<'s>, BTreeMap<HostPattern, Vec<Share<'s>>>);
 
+/// What one VirtualService asks of all of them.
+struct Others<'s> {
+    delegates: Delegates<'s>,
+    sidecars: Sidecars<'s>,
+}
+
 /// Binds every VirtualService to the servers of its gateways; gives the listeners and how many rules they have.
 pub(super) fn bind<'s>(
     objects: &Objects<'s>,
@@ -53,10 +61,13 @@ pub(super) fn bind<'s>(
 ) -> (Vec<Listener>, usize) {
     let known: Vec<&ObjectName> =
         objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
-    let all = Delegates::index(&objects.virtual_services);
+    let others = Others {
+        delegates: Delegates::index(&objects.virtual_services),
+        sidecars: Sidecars::index(&objects.virtual_services),
+    };
     let mut bound: Vec<Bound<'s>> = Vec::new();
     for &service in &objects.virtual_services {
-        bound.extend(compile(service, servers, &known, &all, surroundings, clusters, splits, out));
+        bound.extend(compile(service, servers, &known, &others, surroundings, clusters, splits, out));
     }
     bound.sort_by_key(|service| service.nearness);
     let mut tables: BTreeMap<ListenerKey, Table<'s>> = BTreeMap::new();
@@ -142,7 +153,7 @@ fn compile<'s>(
     (document, service): Of<'s, VirtualService>,
     servers: &Servers<'_>,
     known_gateways: &[&ObjectName],
-    all: &Delegates<'s>,
+    others: &Others<'s>,
     surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
@@ -170,7 +181,7 @@ fn compile<'s>(
         clusters.uses.note(document);
         report_hosts_outside(document, hosts, &patterns, &served, sink);
     } else if hosts.is_empty() {
-        if !all.is_wanted(&document.object.name) {
+        if !others.delegates.is_wanted(&document.object.name) {
             let message = "it has no hosts, and no VirtualService delegates to it".to_owned();
             sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
         }
@@ -182,6 +193,7 @@ fn compile<'s>(
         report_not_ours(document, gateways, &named, servers, sink);
     }
     let mut rules: Vec<Rule> = Vec::new();
+    let mut reach = Reach::default();
     let missing = if ours { surroundings.dangling.severity() } else { Severity::Note };
     for (index, route) in http.iter().enumerate() {
         if route.delegate.is_some() {
@@ -191,17 +203,13 @@ fn compile<'s>(
                 continue; // Delegates go one level deep, and validation has said so.
             }
         }
-        for rule in all.stand_in(document, index, route, missing, sink) {
+        for rule in others.delegates.stand_in(document, index, route, missing, sink) {
+            let mut sink = rule.sink(sink);
             if ours {
                 clusters.uses.note(rule.document);
+                others.sidecars.look(&rule.route, &rule.document.object.name.namespace, &mut sink);
             }
-            let mut sink = rule.sink(sink);
             let clusters = ours.then_some(&mut *clusters);
-            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
-                let message =
-                    format!("this rule can never match: {} already takes every request", last.name());
-                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
-            }
             let compiled = routes::compile(
                 rule.document,
                 rule.index,
@@ -211,6 +219,13 @@ fn compile<'s>(
                 surroundings,
                 &mut sink,
             );
+            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
+                let message =
+                    format!("this rule can never match: {} already takes every request", last.name());
+                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
+            } else if let Some(compiled) = &compiled {
+                reach.look(&rule.route, compiled, &mut sink);
+            }
             rules.extend(compiled);
         }
     }

@@ -17,15 +17,15 @@ use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpMatch, StringMatch};
 
 /// A block of conditions, and the servers for which it is there at all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) conditions: Arc<Match>,
     /// Istio `HTTPMatchRequest.gateways`: empty for all of the VirtualService's.
-    gateways: Vec<ObjectName>,
+    pub(super) gateways: Vec<ObjectName>,
     /// Istio `HTTPMatchRequest.port`: the Gateway server's port.
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
     /// Whether the gateway's own labels and namespace are those asked for.
-    source_is_us: bool,
+    pub(super) source_is_us: bool,
 }
 
 impl Block {

@@ -11,15 +11,18 @@
 mod alone;
 mod answers;
 mod clusters;
+mod conflicts;
 mod delegates;
 mod gateways;
 mod hosts;
 mod matches;
 mod objects;
+mod reach;
 mod registry;
 mod routes;
 mod rules;
 mod schedules;
+mod sidecars;
 mod splits;
 mod support;
 mod transforms;
@@ -124,6 +127,7 @@ impl Compiler {
         let registry = registry::Registry::build(&objects, out);
         let rules = rules::Rules::build(&objects, &registry, surroundings, out);
         let servers = gateways::select(&objects, surroundings, out);
+        conflicts::report(&servers.ours, out);
         let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
         let mut splits = splits::Splits::new(&mut self.schedules);
         let (listeners, routes) =

@@ -27,6 +27,11 @@ impl Rule {
         &self.route.name
     }
 
+    /// Its blocks, in written order.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Whether it takes every request of its hosts, through whichever server.
     pub(super) fn takes_all_everywhere(&self) -> bool {
         self.route.matches.is_empty()

@@ -1,0 +1,42 @@
+//! Gateways that open one port for one host: Istio's analyzer reports them, and says not what becomes of them.
+
+use std::collections::BTreeMap;
+
+use super::gateways::GatewayServer;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+
+/// Reports every server whose port, bind and host another Gateway's server has too.
+pub(super) fn report(servers: &[GatewayServer<'_>], out: &mut Diagnostics) {
+    let mut first = BTreeMap::new();
+    for server in servers {
+        let mut others: Vec<String> = Vec::new();
+        let mut hosts: Vec<String> = Vec::new();
+        for host in &server.hosts {
+            let place = (server.listener, &host.namespace, &host.pattern);
+            let other = first.entry(place).or_insert(server.gateway);
+            if *other != server.gateway {
+                hosts.push(host.pattern.to_string());
+                if !others.contains(&other.to_string()) {
+                    others.push(other.to_string());
+                }
+            }
+        }
+        if others.is_empty() {
+            continue;
+        }
+        let message = format!(
+            "Gateway {} opens port {} for {} too",
+            others.join(", "),
+            server.listener.port,
+            hosts.join(", ")
+        );
+        let finding = Diagnostic::new(
+            Code::CONFLICTING_GATEWAYS,
+            Severity::Warning,
+            Some(server.origin.clone()),
+            message,
+        )
+        .hint("their routes are put together: first those of the Gateway that is older, or first by name");
+        out.push(Diagnostic { object: format!("Gateway {}", server.gateway), ..finding });
+    }
+}
