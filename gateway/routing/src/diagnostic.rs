@@ -12,12 +12,15 @@ pub struct Code {
     pub id: &'static str,
     /// Its name in one CamelCase word.
     pub name: &'static str,
+    /// What it means, in a sentence.
+    pub about: &'static str,
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $constant:ident = $id:literal $name:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $constant:ident = $id:literal $name:literal;)*) => {
         impl Code {
-            $($(#[$doc])* pub const $constant: Code = Code { id: $id, name: $name };)*
+            $($(#[doc = $doc])* pub const $constant: Code =
+                Code { id: $id, name: $name, about: concat!($($doc),*) };)*
             /// Every code there is, for documentation and tests.
             pub const ALL: &'static [Code] = &[$(Code::$constant),*];
         }
