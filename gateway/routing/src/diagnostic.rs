@@ -12,12 +12,15 @@ pub struct Code {
     pub id: &'static str,
     /// Its name in one CamelCase word.
     pub name: &'static str,
+    /// What it means, in a sentence.
+    pub about: &'static str,
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $constant:ident = $id:literal $name:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $constant:ident = $id:literal $name:literal;)*) => {
         impl Code {
-            $($(#[$doc])* pub const $constant: Code = Code { id: $id, name: $name };)*
+            $($(#[doc = $doc])* pub const $constant: Code =
+                Code { id: $id, name: $name, about: concat!($($doc),*) };)*
             /// Every code there is, for documentation and tests.
             pub const ALL: &'static [Code] = &[$(Code::$constant),*];
         }
@@ -39,12 +42,18 @@ codes! {
     NO_CA_FOR_PORT = "IST0129" "NoServerCertificateVerificationPortLevel";
     /// A rule behind one that takes every request.
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
+    /// A block of conditions behind one that takes all that it takes.
+    INEFFECTIVE_MATCH = "IST0131" "VirtualServiceIneffectiveMatch";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
-    /// What Istio's validation warns of.
+    /// What Istio's validation accepts with a warning.
     SCHEMA_WARNING = "IST0133" "SchemaWarning";
+    /// A split for sidecars, of a host that requests reach through a gateway.
+    RULES_NOT_AT_GATEWAY = "IST0140" "IngressRouteRulesNotAffected";
     /// Two servers that can't both have a port or a host.
     CONFLICTING_GATEWAYS = "IST0145" "ConflictingGateways";
+    /// A condition on a claim of a token that nothing has verified.
+    JWT_CLAIM_WITHOUT_AUTHENTICATION = "IST0149" "JwtClaimBasedRoutingWithoutRequestAuthN";
     /// A credential that is there, and is none.
     INVALID_CREDENTIAL = "IST0161" "InvalidGatewayCredential";
     /// A subset whose labels no endpoint of its host carries.
@@ -73,6 +82,8 @@ codes! {
     NEEDS_MESH = "TRY0010" "NeedsMesh";
     /// A revision without any object, after one that had some.
     EMPTY = "TRY0011" "EmptyConfiguration";
+    /// A rule of a delegate that cannot stand in for its root's.
+    DELEGATE = "TRY0012" "DelegateLeftOut";
 }
 
 /// How bad a finding is. What each severity does is the source's policy, not decided here.
@@ -202,6 +213,25 @@ impl Diagnostics {
         self.kept.sort_by_cached_key(|d| {
             let place = d.origin.as_ref().map(|o| (o.piece.file.clone(), o.line(), o.column()));
             (place.is_none(), place)
+        });
+    }
+}
+
+impl Diagnostics {
+    /// Leaves out what was said before of the same place: a rule may be compiled in several places. They are to be
+    /// sorted.
+    pub(crate) fn say_once(&mut self) {
+        let mut last: Option<Origin> = None;
+        let mut said: Vec<(Code, String, String)> = Vec::new();
+        self.kept.retain(|finding| {
+            if finding.origin.is_none() || finding.origin != last {
+                last.clone_from(&finding.origin);
+                said.clear();
+            }
+            let words = (finding.code, finding.object.clone(), finding.message.clone());
+            let new = !said.contains(&words);
+            said.push(words);
+            new || finding.origin.is_none()
         });
     }
 }

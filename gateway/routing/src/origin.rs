@@ -32,7 +32,20 @@ impl Pos {
     pub(crate) fn back(self, before: u32) -> Pos {
         Pos { line: 0, column: 0, node: self.node.saturating_sub(before) }
     }
+
+    /// The same place, said of the other piece where a thing is put together from two.
+    pub(crate) fn elsewhere(self) -> Pos {
+        Pos { node: self.node | ELSEWHERE, ..self }
+    }
+
+    /// Whether it is of the other piece, and its place there.
+    pub(crate) fn resolve(self) -> (bool, Pos) {
+        (self.node & ELSEWHERE != 0, Pos { node: self.node & !ELSEWHERE, ..self })
+    }
 }
+
+/// Marks a node's number as the other piece's: no text has this many nodes.
+const ELSEWHERE: u32 = 1 << 31;
 
 impl<T> std::ops::Deref for At<T> {
     type Target = T;

@@ -25,6 +25,10 @@ pub(super) fn redirect(
 ) -> Option<Action> {
     let WrittenRedirect { uri, prefix_rewrite, authority, scheme, port, derive_port, redirect_code } =
         &*written.value;
+    // proto3 does not tell what is empty from what is absent.
+    let [uri, prefix_rewrite, authority, scheme] =
+        [uri, prefix_rewrite, authority, scheme].map(|text| text.as_ref().filter(|text| !text.is_empty()));
+    let redirect_code = redirect_code.as_ref().filter(|code| code.value != 0);
     let says_something = uri.is_some()
         || prefix_rewrite.is_some()
         || authority.is_some()
@@ -37,14 +41,14 @@ pub(super) fn redirect(
         );
         return None;
     }
-    let status = redirect_code.as_ref().map_or(301, |code| code.value);
-    if let Some(code) = redirect_code.as_ref().filter(|code| !REDIRECTS.contains(&code.value)) {
+    let status = redirect_code.map_or(301, |code| code.value);
+    if let Some(code) = redirect_code.filter(|code| !REDIRECTS.contains(&code.value)) {
         sink.schema(code.pos, format!("{} is not a status to redirect with", code.value))
             .hints
             .push("it is one of 301, 302, 303, 307, 308".into());
         return None;
     }
-    if let Some(scheme) = scheme.as_ref().filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
         sink.schema(scheme.pos, format!("{:?} is neither http nor https", scheme.value));
         return None;
     }
@@ -75,8 +79,8 @@ pub(super) fn redirect(
     };
     Some(Action::Redirect(Arc::new(Redirect {
         status: u16::try_from(status).ok()?,
-        scheme: scheme.as_ref().map(|scheme| scheme.as_str().into()),
-        authority: authority.as_ref().map(|authority| authority.as_str().into()),
+        scheme: scheme.map(|scheme| scheme.as_str().into()),
+        authority: authority.map(|authority| authority.as_str().into()),
         port,
         path,
     })))

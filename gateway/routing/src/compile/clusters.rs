@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::policy::{self, Composed};
 use super::registry::{Entry, Labels, Member, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
-use super::{Dangling, Surroundings};
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
@@ -32,15 +32,11 @@ pub(super) struct Clusters<'s> {
 
 impl<'s> Clusters<'s> {
     pub(super) fn new(registry: &'s Registry, rules: &'s Rules, surroundings: &'s Surroundings) -> Self {
-        let dangling = match surroundings.dangling {
-            Dangling::Refuse => Severity::Error,
-            Dangling::Serve => Severity::Warning,
-        };
         Clusters {
             registry,
             rules,
             surroundings,
-            dangling,
+            dangling: surroundings.dangling.severity(),
             made: Vec::new(),
             ids: BTreeMap::new(),
             uses: Uses::default(),

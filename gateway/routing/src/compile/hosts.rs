@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
+use super::delegates::{self, Delegates};
 use super::gateways::{GatewayServer, Servers};
 use super::objects::{Objects, Of};
+use super::reach::Reach;
 use super::routes::{self, Rule};
+use super::sidecars::Sidecars;
 use super::splits::Splits;
 use super::streams::{StreamRule, Streams};
-use super::support::check_export_to;
+use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
@@ -21,6 +24,9 @@ use crate::wire::{Document, ObjectName};
 /// A VirtualService that some server of ours serves, compiled.
 pub(super) struct Bound<'s> {
     pub(super) document: &'s Document,
+    /// 0 for what only our namespace sees and is in it, 1 for what others export to it, 2 for what all see: whose
+    /// routes come first, before they are compared by age (Istio `VirtualServicesForGateway`).
+    nearness: u8,
     pub(super) gateways: Vec<ObjectName>,
     pub(super) hosts: Vec<HostPattern>,
     /// Its `http` rules.
@@ -29,6 +35,12 @@ pub(super) struct Bound<'s> {
     pub(super) tls: Vec<StreamRule>,
     /// Its `tcp` rules.
     pub(super) tcp: Vec<StreamRule>,
+}
+
+/// What one VirtualService asks of all of them.
+struct Others<'s> {
+    delegates: Delegates<'s>,
+    sidecars: Sidecars<'s>,
 }
 
 /// Compiles every VirtualService that some server of ours serves.
@@ -42,10 +54,16 @@ pub(super) fn compile_all<'s>(
 ) -> Vec<Bound<'s>> {
     let known: Vec<&ObjectName> =
         objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
-    let compiled = objects.virtual_services.iter();
-    compiled
-        .filter_map(|&service| compile(service, servers, &known, surroundings, clusters, splits, out))
-        .collect()
+    let others = Others {
+        delegates: Delegates::index(&objects.virtual_services),
+        sidecars: Sidecars::index(&objects.virtual_services),
+    };
+    let mut bound: Vec<Bound<'s>> = Vec::new();
+    for &service in &objects.virtual_services {
+        bound.extend(compile(service, servers, &known, &others, surroundings, clusters, splits, out));
+    }
+    bound.sort_by_key(|service| service.nearness);
+    bound
 }
 
 /// The hosts that a server admits of a VirtualService's: each pair gives the narrower of the two.
@@ -60,10 +78,12 @@ pub(super) fn shared_hosts<'a>(
     admitted.flat_map(move |host| hosts.iter().filter_map(|pattern| host.pattern.intersection(pattern)))
 }
 
+#[expect(clippy::too_many_arguments, reason = "what is made of all VirtualServices, used nowhere else")]
 fn compile<'s>(
     (document, service): Of<'s, VirtualService>,
     servers: &Servers<'_>,
     known_gateways: &[&ObjectName],
+    others: &Others<'s>,
     surroundings: &Surroundings,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
@@ -71,45 +91,78 @@ fn compile<'s>(
 ) -> Option<Bound<'s>> {
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
-    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
-    check_export_to(export_to, sink);
+    let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
+    validate::virtual_service((document, service), sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         sink.schema(
             document.object.pos,
             "a VirtualService needs at least one rule of http, tls or tcp".into(),
         );
     }
-    if hosts.is_empty() {
-        let message =
-            "a VirtualService without hosts is for delegation, which is not supported yet".to_owned();
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, document.object.pos, message);
-    }
     let namespace = &document.object.name.namespace;
     let patterns = read_hosts(hosts, namespace, sink);
     let named = read_gateways(gateways, namespace, known_gateways, sink);
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
-    let ours = !served.is_empty();
+    let visible = delegates::is_visible(service, namespace, &surroundings.namespace);
+    let ours = !served.is_empty() && visible && !hosts.is_empty();
     if ours {
         clusters.uses.note(document);
-    }
-    if !ours {
-        report_not_ours(document, gateways, &named, servers, sink);
-    } else {
         report_hosts_outside(document, hosts, &patterns, &served, sink);
-    }
-    let mut rules = Vec::new();
-    for (index, route) in http.iter().enumerate() {
-        let clusters = ours.then_some(&mut *clusters);
-        if let Some(last) = rules.iter().find(|rule: &&Rule| rule.takes_all_everywhere()) {
-            let message = format!("this rule can never match: {} already takes every request", last.name());
-            sink.add(Severity::Warning, Code::UNREACHABLE_RULE, route.pos, message);
+    } else if hosts.is_empty() {
+        if !others.delegates.is_wanted(&document.object.name) {
+            let message = "it has no hosts, and no VirtualService delegates to it".to_owned();
+            sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
         }
-        rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
+    } else if !visible {
+        let message =
+            format!("it is not exported to namespace {:?}, where this gateway is", surroundings.namespace);
+        sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
+    } else {
+        report_not_ours(document, gateways, &named, servers, sink);
     }
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut reach = Reach::default();
+    let missing = if ours { surroundings.dangling.severity() } else { Severity::Note };
+    for (index, route) in http.iter().enumerate() {
+        if route.delegate.is_some() {
+            // For what is wrong with it by itself; what it says goes into its delegate's rules.
+            routes::compile(document, index, route, None, splits, surroundings, sink);
+            if hosts.is_empty() {
+                continue; // Delegates go one level deep, and validation has said so.
+            }
+        }
+        for rule in others.delegates.stand_in(document, index, route, missing, sink) {
+            let mut sink = rule.sink(sink);
+            if ours {
+                clusters.uses.note(rule.document);
+                others.sidecars.look(&rule.route, &rule.document.object.name.namespace, &mut sink);
+            }
+            let clusters = ours.then_some(&mut *clusters);
+            let compiled = routes::compile(
+                rule.document,
+                rule.index,
+                &rule.route,
+                clusters,
+                splits,
+                surroundings,
+                &mut sink,
+            );
+            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
+                let message =
+                    format!("this rule can never match: {} already takes every request", last.name());
+                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
+            } else if let Some(compiled) = &compiled {
+                reach.look(&rule.route, compiled, &mut sink);
+            }
+            rules.extend(compiled);
+        }
+    }
+    let public = service.export_to.iter().all(|scope| scope.value == "*");
+    let nearness = if public { 2 } else { u8::from(**namespace != *surroundings.namespace) };
     let mut streams = Streams { document, clusters: ours.then_some(clusters), splits, sink };
     let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
-    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules, tls, tcp })
+    ours.then_some(Bound { document, nearness, gateways: named, hosts: patterns, rules, tls, tcp })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {
@@ -131,9 +184,15 @@ fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec
     patterns
 }
 
-/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere.
+/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere, and so is
+/// `name.namespace` of old, whatever follows it.
 pub(super) fn gateway_name(written: &str, namespace: &Arc<str>) -> ObjectName {
     match written.split_once('/') {
+        None if written.contains('.') => {
+            let mut parts = written.split('.');
+            let name = parts.next().unwrap_or_default();
+            ObjectName { namespace: parts.next().unwrap_or_default().into(), name: name.into() }
+        }
         None => ObjectName { namespace: namespace.clone(), name: written.into() },
         Some((".", name)) => ObjectName { namespace: namespace.clone(), name: name.into() },
         Some((place, name)) => ObjectName { namespace: place.into(), name: name.into() },

@@ -8,23 +8,24 @@ use http::HeaderName;
 use super::Surroundings;
 use super::gateways::GatewayServer;
 use super::hosts::gateway_name;
+use super::validate::is_claim;
 use crate::diagnostic::{Code, Severity};
-use crate::origin::{At, Origin, Pos};
+use crate::origin::{At, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
 use crate::wire::ObjectName;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpMatch, StringMatch};
 
 /// A block of conditions, and the servers for which it is there at all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) conditions: Arc<Match>,
     /// Istio `HTTPMatchRequest.gateways`: empty for all of the VirtualService's.
-    gateways: Vec<ObjectName>,
+    pub(super) gateways: Vec<ObjectName>,
     /// Istio `HTTPMatchRequest.port`: the Gateway server's port.
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
     /// Whether the gateway's own labels and namespace are those asked for.
-    source_is_us: bool,
+    pub(super) source_is_us: bool,
 }
 
 impl Block {
@@ -100,8 +101,8 @@ pub(super) fn compile(
         let test = compile_value(value, sink).and_then(|test| not_empty(name, test, sink));
         built.push((name.pos, test.map(|test| Test::Query(name.as_str().into(), test))));
     }
-    let place = |pos| Origin { piece: sink.piece.clone(), pos };
-    let conditions = built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: place(pos) }));
+    let conditions =
+        built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: sink.origin(pos) }));
     let conditions: Option<Vec<Condition>> = conditions.collect();
     let wanted: BTreeMap<&str, &str> =
         source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -149,6 +150,11 @@ fn compile_header(
         ":authority" if is_field => Some(Test::Authority(test)),
         ":scheme" if is_field => Some(Test::Scheme(test)),
         ":path" if is_field => Some(Test::Target(test)),
+        claim if is_claim(claim) => {
+            let message = format!("{:?} is a claim of a token, and no token is verified here", name.value);
+            sink.add(Severity::Error, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION, name.pos, message);
+            None
+        }
         special if special.starts_with([':', '@']) => {
             let message = format!("a condition on {:?} is not supported yet", name.value);
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);

@@ -8,27 +8,35 @@
 //! Compile never fails and never stops at the first fault: it leaves out what is broken and says so. Whether a
 //! snapshot with errors is used is the source's policy.
 
+mod alone;
 mod answers;
 mod clusters;
+mod conflicts;
+mod delegates;
 mod gateways;
 mod hosts;
 mod listeners;
 mod matches;
 mod objects;
 mod policy;
+mod reach;
 mod registry;
 mod routes;
 mod rules;
 mod schedules;
+mod sidecars;
 mod splits;
 mod streams;
 mod support;
 mod transforms;
 mod uses;
+mod validate;
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::Diagnostics;
+pub use alone::judge_alone;
+
+use crate::diagnostic::{Diagnostics, Severity};
 use crate::snapshot::{Locality, Snapshot};
 use crate::wire::{self, ConfigSet};
 
@@ -69,6 +77,15 @@ pub enum Dangling {
     Serve,
 }
 
+impl Dangling {
+    fn severity(self) -> Severity {
+        match self {
+            Dangling::Refuse => Severity::Error,
+            Dangling::Serve => Severity::Warning,
+        }
+    }
+}
+
 /// A configuration, compiled.
 #[derive(Debug)]
 pub struct Compiled {
@@ -92,13 +109,31 @@ impl Compiler {
 
     /// Compiles one revision.
     pub fn compile(&mut self, set: &ConfigSet, surroundings: &Surroundings) -> Compiled {
-        self.schedules.sweep();
+        let (snapshot, mut found, uses) = self.gather(set, surroundings);
+        uses.settle(&mut found);
         let mut findings = set.findings.clone();
+        findings.leave_out(&found);
+        findings.extend(found);
+        wire::name_paths(&mut findings);
+        findings.sort();
+        findings.say_once();
+        Compiled { snapshot, findings }
+    }
+
+    /// What can be compiled, and what is found on the way, as it is met.
+    fn gather(
+        &mut self,
+        set: &ConfigSet,
+        surroundings: &Surroundings,
+    ) -> (Snapshot, Diagnostics, uses::Uses) {
+        self.schedules.sweep();
+        let mut findings = Diagnostics::default();
         let out = &mut findings;
         let objects = objects::Objects::index(set, out);
         let registry = registry::Registry::build(&objects, out);
         let rules = rules::Rules::build(&objects, &registry, surroundings, out);
         let servers = gateways::select(&objects, surroundings, out);
+        conflicts::report(&servers.ours, out);
         let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
         let mut splits = splits::Splits::new(&mut self.schedules);
         let bound = hosts::compile_all(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
@@ -107,12 +142,7 @@ impl Compiler {
         let (listeners, tls) = listeners::bind(&servers, &bound, out);
         let (splits, (clusters, mut uses)) = (splits.finish(), clusters.finish());
         uses.note_all(&servers.titles);
-        uses.settle(out);
-        wire::name_paths(out);
-        out.sort();
-        Compiled {
-            snapshot: Snapshot { listeners, tls, clusters, splits, routes, objects: set.documents.len() },
-            findings,
-        }
+        let snapshot = Snapshot { listeners, tls, clusters, splits, routes, objects: set.documents.len() };
+        (snapshot, findings, uses)
     }
 }

@@ -27,6 +27,11 @@ impl Rule {
         &self.route.name
     }
 
+    /// Its blocks, in written order.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Whether it takes every request of its hosts, through whichever server.
     pub(super) fn takes_all_everywhere(&self) -> bool {
         self.route.matches.is_empty()
@@ -63,7 +68,7 @@ pub(super) fn compile(
         route: destinations,
         redirect,
         direct_response,
-        delegate,
+        delegate, // its rules stand here by now
         rewrite,
         headers,
         timeout,
@@ -79,7 +84,6 @@ pub(super) fn compile(
     unsupported(
         Severity::Error,
         fields![
-            delegate,
             timeout,
             retries,
             fault,

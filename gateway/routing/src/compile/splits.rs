@@ -59,15 +59,16 @@ impl<'s> Splits<'s> {
     ) -> Option<Arc<Split>> {
         let destinations = &rule.route.route;
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
+        let own: Vec<_> =
+            destinations.iter().map(|to| transforms::level(to.headers.as_ref(), sink)).collect();
         let clusters = clusters?;
         let namespace = &rule.document.object.name.namespace;
-        let resolve = |destination: &At<HttpDestination>| {
-            let HttpDestination { destination, weight: _, headers } = &destination.value;
-            let own = transforms::level(headers.as_ref(), sink);
-            let transform = rule.changes.towards(&own, destinations.len() == 1);
+        let resolve = |(destination, own): (&At<HttpDestination>, _)| {
+            let HttpDestination { destination, weight: _, headers: _ } = &destination.value;
+            let transform = rule.changes.towards(own, destinations.len() == 1);
             (clusters.resolve(destination, namespace, sink), transform)
         };
-        let targets: Vec<_> = destinations.iter().map(resolve).collect();
+        let targets: Vec<_> = destinations.iter().zip(&own).map(resolve).collect();
         let key = key(rule.document, &rule.route.value, rule.blocks);
         let origin = rule.document.origin(rule.route.pos);
         self.put(key, rule.name.clone(), origin, targets, weights?, sink)

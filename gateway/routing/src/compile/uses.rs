@@ -27,7 +27,7 @@ impl Uses {
     /// are asked by nobody, and mean endpoints that are.
     pub(super) fn settle(&self, findings: &mut Diagnostics) {
         let elsewhere = findings.iter_mut().filter(|finding| {
-            finding.code == Code::UNSUPPORTED_FIELD
+            [Code::UNSUPPORTED_FIELD, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION].contains(&finding.code)
                 && finding.severity == Severity::Error
                 && !finding.object.starts_with("WorkloadGroup")
                 && !self.0.contains(&finding.object)

@@ -174,6 +174,12 @@ impl<'n> Fields<'n> {
         T::from_node(self.node(name)?, sink)
     }
 
+    /// A port; 0 means none.
+    pub(crate) fn port(&self, name: &str, sink: &mut Sink<'_>) -> Option<At<u16>> {
+        let node = self.node(name)?;
+        if matches!(node.value, Node::Int(0)) { None } else { At::from_node(node, sink) }
+    }
+
     pub(crate) fn required<T: FromNode>(&self, name: &str, sink: &mut Sink<'_>) -> Option<T> {
         if self.node(name).is_none() {
             sink.schema(self.pos, format!("the field {name:?} is missing"));
@@ -197,7 +203,8 @@ impl<'n> Fields<'n> {
 /// Defines a wire type: `name: kind Type` lines become a struct and its reader.
 ///
 /// `must` fields are required by Istio's schema, `may` fields are `Option`s, `list` and `map` fields are
-/// empty when absent. A field's name in YAML is its name here in camelCase, or what `as` says.
+/// empty when absent. `need` is `may` that Istio
+/// requires; a `port` is `may` whose 0 is as good as absent, as in proto3. A field's name in YAML is its name here in camelCase, or what `as` says.
 macro_rules! wire {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident $type:ty $(= $written:literal)?;)* })*) => {$(
         $(#[$doc])*
@@ -218,14 +225,26 @@ macro_rules! wire {
                 Some($name { $($field: wire!(@got $kind $field)),* })
             }
         }
+
+        impl $crate::wire::elsewhere::Elsewhere for $name {
+            fn mark(&mut self) {
+                $($crate::wire::elsewhere::Elsewhere::mark(&mut self.$field);)*
+            }
+        }
     )*};
     (@type must $type:ty) => { $crate::origin::At<$type> };
     (@type may $type:ty) => { Option<$crate::origin::At<$type>> };
+    (@type need $type:ty) => { Option<$crate::origin::At<$type>> };
+    (@type port $type:ty) => { Option<$crate::origin::At<$type>> };
     (@type list $type:ty) => { Vec<$crate::origin::At<$type>> };
     (@type map $type:ty) => { Vec<($crate::origin::At<String>, $crate::origin::At<$type>)> };
     (@read must $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
+    (@read need $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
+    (@read port $fields:ident $sink:ident $name:expr) => { $fields.port($name, $sink) };
     (@read $kind:ident $fields:ident $sink:ident $name:expr) => { $fields.optional($name, $sink) };
     (@got must $got:ident) => { $got? };
+    (@got need $got:ident) => { $got };
+    (@got port $got:ident) => { $got };
     (@got may $got:ident) => { $got };
     (@got $kind:ident $got:ident) => { $got.unwrap_or_default() };
     (@name $field:ident) => { stringify!($field) };
@@ -239,6 +258,10 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(dead_code, reason = "every word is read for its schema, also one that compile refuses as a whole")]
         pub(crate) enum $name { $($variant,)* }
+
+        impl $crate::wire::elsewhere::Elsewhere for $name {
+            fn mark(&mut self) {}
+        }
 
         impl $crate::wire::fields::FromNode for $name {
             fn from_node(

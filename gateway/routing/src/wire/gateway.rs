@@ -21,10 +21,10 @@ wire! {
 
     /// The port to open.
     ServerPort {
-        number: must u16;
+        number: must i64;
         name: must String;
         protocol: must String;
-        target_port: may u16 = "targetPort";
+        target_port: port u16 = "targetPort";
     }
 
     /// How TLS is spoken on a port.

@@ -6,6 +6,7 @@
 //! Nothing here knows what an object means; that is `compile`'s.
 
 pub(crate) mod destination_rule;
+pub(crate) mod elsewhere;
 pub(crate) mod fields;
 pub(crate) mod gateway;
 pub(crate) mod node;
@@ -42,7 +43,7 @@ impl Document {
 
     /// Where findings about this document go; `title` is its object's.
     pub(crate) fn sink<'a>(&'a self, title: &'a str, out: &'a mut Diagnostics) -> sink::Sink<'a> {
-        sink::Sink { piece: &self.piece, object: title, out }
+        sink::Sink { piece: &self.piece, object: title, out, root: None }
     }
 
     /// Where the object's name stands.

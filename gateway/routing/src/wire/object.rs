@@ -142,7 +142,7 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
         name: meta.name.as_str().into(),
     };
     let title = format!("{} {name}", kind.value);
-    let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out };
+    let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out, root: None };
     check_annotations(&meta, sink);
     let spec = match kind.as_str() {
         "Gateway" => fields.required("spec", sink).map(Spec::Gateway),

@@ -132,7 +132,7 @@ impl Reader {
             findings: Diagnostics::default(),
             digest: Sha256::digest(content(text).as_bytes()).into(),
         };
-        let mut sink = Sink { piece: &piece, object: "", out: &mut findings };
+        let mut sink = Sink { piece: &piece, object: "", out: &mut findings, root: None };
         if text.len() > self.limits.document_bytes {
             let message = format!(
                 "a document of {} bytes is over the limit of {}",

@@ -11,6 +11,8 @@ pub(crate) struct Sink<'a> {
     pub(crate) piece: &'a Arc<Piece>,
     pub(crate) object: &'a str,
     pub(crate) out: &'a mut Diagnostics,
+    /// The other piece and object, where something is put together from two ([`Pos::elsewhere`]).
+    pub(crate) root: Option<(&'a Arc<Piece>, &'a str)>,
 }
 
 impl Sink<'_> {
@@ -21,9 +23,22 @@ impl Sink<'_> {
         pos: Pos,
         message: String,
     ) -> &mut Diagnostic {
-        let origin = Origin { piece: self.piece.clone(), pos };
-        let diagnostic = Diagnostic::new(code, severity, Some(origin), message);
-        self.out.push(Diagnostic { object: self.object.to_owned(), ..diagnostic })
+        let diagnostic = Diagnostic::new(code, severity, Some(self.origin(pos)), message);
+        let object = match self.root {
+            Some((_, root)) if pos.resolve().0 => root,
+            _ => self.object,
+        };
+        self.out.push(Diagnostic { object: object.to_owned(), ..diagnostic })
+    }
+
+    /// A place in the object, or in the other one.
+    pub(crate) fn origin(&self, pos: Pos) -> Origin {
+        let (elsewhere, pos) = pos.resolve();
+        let piece = match self.root {
+            Some((root, _)) if elsewhere => root,
+            _ => self.piece,
+        };
+        Origin { piece: piece.clone(), pos }
     }
 
     pub(crate) fn schema(&mut self, pos: Pos, message: String) -> &mut Diagnostic {

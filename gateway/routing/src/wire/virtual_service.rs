@@ -47,7 +47,7 @@ wire! {
         headers: map StringMatch;
         without_headers: map StringMatch = "withoutHeaders";
         query_params: map StringMatch = "queryParams";
-        port: may u16;
+        port: port u16;
         gateways: list String;
         source_labels: map String = "sourceLabels";
         source_namespace: may String = "sourceNamespace";
@@ -77,7 +77,7 @@ wire! {
 
     /// A port by its number.
     PortSelector {
-        number: may u16;
+        number: need u16;
     }
 
     /// A destination of TLS or TCP connections with its share.
@@ -92,7 +92,7 @@ wire! {
         prefix_rewrite: may String = "prefixRewrite";
         authority: may String;
         scheme: may String;
-        port: may u16;
+        port: port u16;
         derive_port: may DerivePort = "derivePort";
         redirect_code: may i64 = "redirectCode";
     }
@@ -205,7 +205,7 @@ wire! {
     /// Conditions on a TLS connection.
     TlsMatch {
         sni_hosts: list String = "sniHosts";
-        port: may u16;
+        port: port u16;
         gateways: list String;
         destination_subnets: list String = "destinationSubnets";
         source_labels: map String = "sourceLabels";
@@ -220,7 +220,7 @@ wire! {
 
     /// Conditions on a TCP connection.
     TcpMatch {
-        port: may u16;
+        port: port u16;
         gateways: list String;
         destination_subnets: list String = "destinationSubnets";
         source_subnet: may String = "sourceSubnet";

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use trysail_routing::compile::{Compiled, Compiler};
+use clap::ValueEnum;
+use trysail_routing::compile::{Compiled, Compiler, judge_alone};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::origin::Origin;
+use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::{ConfigSet, Reader};
 
-use super::{Format, NOT_FINE, USAGE, colours, print, say};
+use super::{NOT_FINE, USAGE, colours, print, say};
 use crate::control::{Directories, Reading};
-use crate::render;
+use crate::render::{self, sarif};
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
@@ -26,15 +28,41 @@ pub(super) struct Check {
     /// Exit with 1 on warnings too.
     #[arg(long)]
     strict: bool,
+    /// Judge each object alone by Istio's validation, as its admission webhook would; what Istio accepts and this
+    /// gateway cannot do is a warning.
+    #[arg(long)]
+    per_object: bool,
     /// How findings are written; json is what `istioctl analyze -o json` writes, with line, column, path and hint.
     #[arg(short, long, value_enum, default_value = "human")]
-    output: Format,
+    output: Output,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+pub(super) enum Output {
+    #[default]
+    Human,
+    Json,
+    Sarif,
+}
+
+/// What is asked of files, beside what is wrong with them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) output: Output,
+    /// Warnings are not fine either.
+    pub(super) strict: bool,
+    /// Each object alone.
+    pub(super) per_object: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> ExitCode {
         match Settings::load(self.settings.as_deref(), &self.paths) {
-            Ok(settings) => check(&self.paths, &settings, self.output, self.strict),
+            Ok(settings) => {
+                let asked = Asked { output: self.output, strict: self.strict, per_object: self.per_object };
+                check(&self.paths, &settings, asked)
+            }
             Err(finding) => {
                 say(&format!("{}\n", render::finding(&finding, colours(&std::io::stderr()))));
                 ExitCode::from(USAGE)
@@ -47,7 +75,7 @@ impl Check {
 const SHOWN: usize = 200;
 
 /// Checks what a process with these settings would serve.
-pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, strict: bool) -> ExitCode {
+pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> ExitCode {
     if let Some(missing) = paths.iter().find(|path| !is_standard_input(path) && !path.exists()) {
         say(&format!("there is no {}\n", missing.display()));
         return ExitCode::from(USAGE);
@@ -56,12 +84,19 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, stri
         Reading::Set(set) => set,
         Reading::Unreadable(findings) => ConfigSet { findings, ..ConfigSet::default() },
     };
-    let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &settings.surroundings());
+    let surroundings = settings.surroundings();
+    let (findings, snapshot) = if asked.per_object {
+        (judge_alone(&set, &surroundings), None)
+    } else {
+        let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &surroundings);
+        (findings, Some(snapshot))
+    };
     let errors = findings.count(Severity::Error);
     let warnings = findings.count(Severity::Warning);
-    match format {
-        Format::Json => print(&json(&findings)),
-        Format::Human => {
+    match asked.output {
+        Output::Json => print(&json(&findings)),
+        Output::Sarif => print(&pretty(&sarif::log(&findings))),
+        Output::Human => {
             let colour = colours(&std::io::stdout());
             for finding in findings.iter().take(SHOWN) {
                 print(&format!("{}\n\n", render::finding(finding, colour)));
@@ -70,10 +105,10 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, format: Format, stri
             if more > 0 {
                 print(&format!("and {} more; -o json lists them\n\n", render::thousands(more as u64)));
             }
-            print(&summary(paths, &set, &snapshot, errors, warnings));
+            print(&summary(paths, &set, snapshot.as_ref(), errors, warnings));
         }
     }
-    let fine = errors == 0 && (warnings == 0 || !strict);
+    let fine = errors == 0 && (warnings == 0 || !asked.strict);
     if fine { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) }
 }
 
@@ -120,7 +155,7 @@ pub(super) fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
 fn summary(
     paths: &[PathBuf],
     set: &ConfigSet,
-    snapshot: &trysail_routing::snapshot::Snapshot,
+    snapshot: Option<&Snapshot>,
     errors: usize,
     warnings: usize,
 ) -> String {
@@ -132,6 +167,11 @@ fn summary(
         render::counted(set.documents.len(), "object")
     );
     let counts = render::counts(errors, warnings);
+    let Some(snapshot) = snapshot else {
+        let counts = if counts.is_empty() { counts } else { format!(": {counts}") };
+        let verdict = if errors > 0 { "Not all would be accepted" } else { "Each would be accepted" };
+        return format!("{read}, each alone{counts}. {verdict}.\n");
+    };
     if errors > 0 {
         return format!("{read}: {counts}. It would not be applied.\n");
     }
@@ -143,6 +183,10 @@ fn summary(
 
 fn json(findings: &Diagnostics) -> String {
     let messages: Vec<render::Message<'_>> = findings.iter().map(render::Message::from).collect();
-    let text = serde_json::to_string_pretty(&messages).unwrap_or_else(|error| format!("\"{error}\""));
+    pretty(&messages)
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("\"{error}\""));
     format!("{text}\n")
 }

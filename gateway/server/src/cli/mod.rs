@@ -42,7 +42,7 @@ enum Command {
     Run(run::Run),
     /// Say what is wrong with files, without serving them.
     ///
-    /// For example: trysail check conf/   or   kubectl get gw,vs,dr,se -A -o yaml | trysail check -
+    /// For example: trysail check conf/   or   trysail check --per-object -o sarif conf/   or   kubectl get gw,vs,dr,se -A -o yaml | trysail check -
     Check(check::Check),
     /// Say where a request goes, and why, with the file and line of each rule that was asked.
     ///

@@ -26,7 +26,7 @@ impl Run {
             }
         };
         if self.test {
-            return check::check(&self.source.config, &settings, super::Format::Human, false);
+            return check::check(&self.source.config, &settings, check::Asked::default());
         }
         logging::start();
         let running = match boot::start(settings, self.source.config) {

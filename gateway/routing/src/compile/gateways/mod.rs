@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::objects::Objects;
 use super::support::{fields, unsupported};
+use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::origin::{At, Pos};
@@ -85,6 +86,7 @@ pub(super) fn select<'s>(
         if selected {
             servers.titles.push(title.clone());
         }
+        validate::gateway(document, gateway, sink);
         if written.is_empty() {
             sink.schema(document.object.pos, "a Gateway needs at least one server".into());
         }
@@ -139,7 +141,8 @@ fn read_server<'s>(
     }
     let namespace = &document.object.name.namespace;
     let hosts = hosts.iter().filter_map(|host| read_host(host, namespace, sink)).collect();
-    let listener = ListenerKey { port: number.value, bind };
+    let port = u16::try_from(number.value).ok().filter(|port| *port > 0)?;
+    let listener = ListenerKey { port, bind };
     let gateway = &document.object.name;
     Some(GatewayServer { document, gateway, listener, serves: serves?, hosts, port: number.pos })
 }

@@ -1,10 +1,12 @@
-//! Findings for people: place, excerpt, help, as rustc prints its own; and for programs: JSON.
+//! Findings for people: place, excerpt, help, as rustc prints its own; and for programs: JSON, and SARIF next door.
+
+pub(crate) mod sarif;
 
 use std::fmt::Write;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
-use trysail_routing::diagnostic::{Diagnostic, Severity};
+use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 
 /// An excerpt's line is cut beyond this many characters: a document of 10 MB may be one line.
 const LONGEST_LINE: usize = 200;
@@ -97,6 +99,12 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// Where Istio explains a code; it knows nothing of ours.
+pub(crate) fn documentation(code: &Code) -> Option<String> {
+    let page = code.id.starts_with("IST").then(|| code.id.to_lowercase())?;
+    Some(format!("https://istio.io/v1.28/docs/reference/config/analysis/{page}/"))
+}
+
 /// A finding as `istioctl analyze -o json` writes it, with our own fields beside.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,12 +124,9 @@ pub(crate) struct Message<'d> {
 impl<'d> From<&'d Diagnostic> for Message<'d> {
     fn from(finding: &'d Diagnostic) -> Self {
         let place = finding.origin.as_ref();
-        let documentation = finding.code.id.starts_with("IST").then(|| finding.code.id.to_lowercase());
         Message {
             code: finding.code.id,
-            documentation_url: documentation
-                .map(|code| format!("https://istio.io/v1.28/docs/reference/config/analysis/{code}/"))
-                .unwrap_or_default(),
+            documentation_url: documentation(&finding.code).unwrap_or_default(),
             level: match finding.severity {
                 Severity::Error => "Error",
                 Severity::Warning => "Warning",
