@@ -9,12 +9,17 @@
 //! snapshot with errors is used is the source's policy.
 
 mod answers;
+mod base64;
 mod clusters;
+mod cors;
+mod faults;
 mod gateways;
+mod handling;
 mod hosts;
 mod matches;
 mod objects;
 mod registry;
+mod retries;
 mod routes;
 mod rules;
 mod schedules;
@@ -22,6 +27,7 @@ mod splits;
 mod support;
 mod transforms;
 mod uses;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +46,10 @@ pub struct Surroundings {
     pub root_namespace: String,
     /// What a route to nothing means.
     pub dangling: Dangling,
+    /// The machine's name: `%HOSTNAME%`.
+    pub hostname: String,
+    /// The process's environment: `%ENVIRONMENT(…)%`.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Default for Surroundings {
@@ -49,6 +59,8 @@ impl Default for Surroundings {
             labels: BTreeMap::from([("istio".into(), "ingressgateway".into())]),
             root_namespace: "istio-system".into(),
             dangling: Dangling::Refuse,
+            hostname: String::new(),
+            environment: BTreeMap::new(),
         }
     }
 }

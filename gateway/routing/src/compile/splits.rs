@@ -9,6 +9,7 @@ use super::clusters::Clusters;
 use super::matches::Block;
 use super::schedules::Schedules;
 use super::transforms::{self, RuleLevel};
+use super::variables::Around;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
 use crate::snapshot::{RouteKey, Split, SplitId, Target};
@@ -37,6 +38,8 @@ pub(super) struct Forwarding<'r> {
     pub(super) name: Arc<str>,
     /// What the rule changes, whatever its destination.
     pub(super) changes: &'r RuleLevel,
+    /// What values of fields may name.
+    pub(super) around: &'r Around<'r>,
 }
 
 impl<'s> Splits<'s> {
@@ -63,7 +66,7 @@ impl<'s> Splits<'s> {
         let namespace = &rule.document.object.name.namespace;
         let resolve = |destination: &At<HttpDestination>| {
             let HttpDestination { destination, weight: _, headers } = &destination.value;
-            let own = transforms::level(headers.as_ref(), sink);
+            let own = transforms::level(headers.as_ref(), rule.around, sink);
             let transform = rule.changes.towards(&own, destinations.len() == 1);
             (clusters.resolve(destination, namespace, sink), transform)
         };

@@ -15,10 +15,9 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
 
-use crate::proxy::Gateway;
+use crate::proxy::deadline::Timed;
 
 /// How long a new connection may take to begin its first request.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
@@ -32,7 +31,7 @@ const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// One listener's view of the data plane, which all listeners share.
 pub(crate) struct Room {
-    pub(crate) http: Arc<HttpProxy<Gateway>>,
+    pub(crate) http: Arc<Timed>,
     pub(crate) connections: Arc<Connections>,
 }
 
