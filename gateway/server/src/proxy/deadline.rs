@@ -89,13 +89,12 @@ impl Deadline {
     /// waited for with a limit that does not hold for all that comes after it.
     pub(super) fn cap(&self, options: &mut PeerOptions, per_try: Option<Duration>, upgrade: bool) {
         let soonest = |times: [Option<Duration>; 2]| times.into_iter().flatten().min();
-        let left = self.left();
-        if left.is_some() {
-            options.connection_timeout = soonest([options.connection_timeout, left]);
-            options.total_connection_timeout = soonest([options.total_connection_timeout, left]);
+        let time = soonest([self.left(), per_try]);
+        if time.is_some() {
+            options.total_connection_timeout = soonest([options.total_connection_timeout, time]);
         }
         if !upgrade {
-            options.read_timeout = soonest([options.read_timeout, soonest([left, per_try])]);
+            options.read_timeout = soonest([options.read_timeout, time]);
         }
     }
 }

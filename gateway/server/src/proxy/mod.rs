@@ -33,7 +33,6 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use trysail_upstream::retry::Failure;
 
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use ctx::Ctx;
@@ -116,11 +115,12 @@ impl ProxyHttp for Gateway {
     fn fail_to_connect(
         &self,
         session: &mut Session,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(retry::again(session, ctx, Failure::Connect));
+        let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        error.set_retry(retry::again(session, ctx, failure));
         error
     }
 

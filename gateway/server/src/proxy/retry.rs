@@ -1,6 +1,9 @@
 //! Failed tries, as Pingora tells of them, in the words of the policy that decides on another.
 
+use std::time::Duration;
+
 use http::HeaderMap;
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -24,6 +27,17 @@ pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
     }
 }
 
+/// How a try ended that had no connection. The time of one try counts from its beginning; where it ran out here, the
+/// error says so from now on.
+pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error: &mut Error) -> Failure {
+    let limit = peer.options.total_connection_timeout;
+    if error.etype == ErrorType::ConnectTimedout && limit.is_some() && limit == per_try {
+        error.etype = ErrorType::ReadTimedout;
+        return Failure::PerTry;
+    }
+    Failure::Connect
+}
+
 /// An answer that a policy may not want.
 pub(super) fn answer(response: &ResponseHeader) -> Failure {
     Failure::Answer {
@@ -40,7 +54,7 @@ fn grpc_status(headers: &HeaderMap) -> Option<u8> {
 /// Decides on a try that ended, and notes what was decided; whether the request is tried again.
 pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool {
     let begun = session.response_written().is_some();
-    if ctx.deadline.is_over() || session.as_ref().is_upgrade_req() && begun {
+    if ctx.deadline.is_over() {
         return false;
     }
     let tried = Tried {
@@ -66,7 +80,7 @@ pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool 
             // The next try takes its place.
             ctx.tries -= 1;
             ctx.stale += 1;
-            Some(std::time::Duration::ZERO)
+            Some(Duration::ZERO)
         }
     };
     ctx.next.is_some()

@@ -2,8 +2,14 @@
 
 mod answers;
 mod cli;
+mod cors;
+mod fault;
 mod gateway;
+mod mirror;
 mod ports;
 mod reload;
+mod retry;
 mod split;
+mod timeout;
+mod variables;
 mod wrong_input;
