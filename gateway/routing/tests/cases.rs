@@ -3,7 +3,8 @@
 //! - `diagnostics.txt`: one line a finding, `severity[code] line:column object path: message`; absent for none.
 //! - `requests.txt`: one row a request. It goes to `reviews/v1` (the host's first label, and the subset), or to
 //!   several with their shares in percent, `reviews/v1 90, reviews/v2 10`; or it is answered here: `301 LOCATION`,
-//!   `200 direct`, `404 no port`, `404 no virtual host`, `404 no route`, `503 no cluster`.
+//!   `200 direct`, `200 preflight`, `404 no port`, `404 no virtual host`, `404 no route`, `503 no cluster`. What else happens
+//!   on the way stands in parentheses.
 //!
 //! `UPDATE_EXPECT=1` writes what is found; read the difference.
 
@@ -14,10 +15,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use trysail_routing::compile::{Compiled, Compiler, Surroundings};
-use trysail_routing::decide::{Decision, Request, decide, explain};
+use trysail_routing::decide::{Decision, Request, decide, describe, explain};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{
-    Action, ClusterId, Listener, ListenerProtocol, Redirect, Snapshot, Split, TlsServer, VirtualHosts,
+    Action, ClusterId, Handling, Listener, ListenerProtocol, Redirect, Snapshot, Split, TlsServer,
+    VirtualHosts,
 };
 use trysail_routing::wire::{Limits, Reader};
 use trysail_testkit::case::{self, Case, Row, check_file};
@@ -91,7 +93,7 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
         Decision::ToHttps(_) => format!("301 {}", Redirect::to_https(&request)),
         Decision::NoRoute(_) => "404 no route".to_owned(),
         Decision::Route(route, block) => match &route.action {
-            Action::Forward(split) => targets(snapshot, split),
+            Action::Forward(split) => forwarded(snapshot, &route.handling, split, &request),
             Action::Redirect(redirect) => {
                 format!("{} {}", redirect.status, redirect.location(&request, block, listener.key.port))
             }
@@ -124,6 +126,20 @@ fn connection<'s>(
             Some(TlsServer::Passthrough(split)) => Err(format!("unopened: {}", passed(Some(split)))),
         },
     }
+}
+
+/// `200 preflight`, or the targets and, in parentheses, what else happens on the way there.
+fn forwarded(
+    snapshot: &Snapshot,
+    handling: &Option<Arc<Handling>>,
+    split: &Split,
+    request: &Request<'_>,
+) -> String {
+    let Some(handling) = handling else { return targets(snapshot, split) };
+    if handling.cors.as_ref().is_some_and(|cors| cors.preflight(request).is_some()) {
+        return "200 preflight".to_owned();
+    }
+    format!("{} ({})", targets(snapshot, split), describe(handling, snapshot).join("; "))
 }
 
 fn targets(snapshot: &Snapshot, split: &Split) -> String {

@@ -4,7 +4,6 @@
 //! validation; what we cannot execute, and what refers to objects that are not there, does not count.
 
 #![expect(clippy::disallowed_methods, reason = "the cases lie in files")]
-#![expect(clippy::print_stdout, reason = "what is pending is told")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +89,10 @@ fn rejects(findings: &[Diagnostic]) -> bool {
 }
 
 /// What we judge otherwise than Istio, and why.
-const OTHERWISE: &[(&str, &str)] = &[];
+const OTHERWISE: &[(&str, &str)] = &[(
+    "TestValidateHTTPDirectResponse#7",
+    "its bytes are the text itself; an API server would refuse them, since JSON has bytes as base64",
+)];
 
 /// Cases of kinds whose validation is not written yet.
 const PENDING: &[&str] = &[

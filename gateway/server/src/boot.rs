@@ -22,7 +22,9 @@ use trysail_upstream::Upstreams;
 use crate::admin::{HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
-use crate::metrics::{Metrics, Source};
+use crate::metrics::{Metrics, Mirrored, Source};
+use crate::proxy::deadline::Timed;
+use crate::proxy::mirror::Mirrors;
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
 use crate::render;
 use crate::settings::Settings;
@@ -61,7 +63,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
-    let ports = ports(&settings, &active, &connections, &runtime);
+    let mirrored = metrics.mirrored.clone();
+    let ports = ports(&settings, &active, &connections, mirrored, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
@@ -185,17 +188,26 @@ fn ports(
     settings: &Settings,
     active: &ActiveCell,
     connections: &Arc<Connections>,
+    mirrored: Mirrored,
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
         // Pingora multiplies the pool by the threads.
         upstream_keepalive_pool_size: settings.upstream.pool_size.div_ceil(settings.threads),
         threads: settings.threads,
+        // Counts tries; how many there are is each route's own.
+        max_retries: usize::MAX,
         ..ServerConf::default()
     });
     let gateway = Gateway {
         active: active.clone(),
         server: Server::from(&settings.server_header),
+        mirrors: Arc::new(Mirrors::new(
+            mirrored,
+            settings.mirror_requests,
+            usize::try_from(settings.mirror_body.0).unwrap_or(usize::MAX),
+            settings.mirror_host_suffix,
+        )),
         draining: connections.draining(),
     };
     let mut proxy = http_proxy(&conf, gateway);
@@ -205,7 +217,7 @@ fn ports(
     proxy.server_options = Some(options);
     let downstream = &settings.downstream;
     let plane = DataPlane {
-        http: Arc::new(proxy),
+        http: Arc::new(Timed(Arc::new(proxy))),
         relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
         active: active.clone(),
         connections: connections.clone(),

@@ -4,6 +4,7 @@
 //! ids index everything here, so a request finds its state without looking anything up.
 
 pub mod balance;
+pub mod retry;
 mod state;
 mod ticket;
 

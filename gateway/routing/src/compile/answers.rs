@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::support::Written;
+use super::base64;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
 use crate::snapshot::{Action, DirectResponse, Match, Redirect, RedirectPath, RedirectPort};
@@ -16,6 +16,9 @@ const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
 
 /// A direct response's body may have this many bytes, as in Istio.
 const MAX_BODY: usize = 1 << 20;
+
+/// One with more than this is worth a warning, as in Istio.
+const LARGE_BODY: usize = 100 << 10;
 
 /// Compiles a redirect; `blocks` are the conditions of its rule.
 pub(super) fn redirect(
@@ -97,18 +100,29 @@ pub(super) fn response(written: &At<Box<WrittenResponse>>, sink: &mut Sink<'_>) 
         sink.schema(status.pos, format!("status {} is not within 200 to 599", status.value));
         return None;
     };
-    let text = match body.as_ref().map(|body| &body.value) {
-        None | Some(Body { string: None, bytes: None }) => "",
-        Some(Body { string: Some(text), bytes: None }) if text.len() > MAX_BODY => {
-            sink.schema(text.pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", text.len()));
-            return None;
-        }
-        Some(Body { string: Some(text), bytes: None }) => text.as_str(),
-        Some(Body { string: _, bytes }) => {
-            let message = "\"bytes\" is not supported yet; write the body as \"string\"".to_owned();
-            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, bytes.key().unwrap_or(written.pos), message);
+    let bytes = match body.as_ref().map(|body| &body.value) {
+        None | Some(Body { string: None, bytes: None }) => Vec::new(),
+        Some(Body { string: Some(text), bytes: None }) => text.value.clone().into_bytes(),
+        Some(Body { string: None, bytes: Some(text) }) => match base64::decode(text) {
+            Some(bytes) => bytes,
+            None => {
+                sink.schema(text.pos, "the body's bytes are not base64".into());
+                return None;
+            }
+        },
+        Some(Body { string: Some(_), bytes: Some(bytes) }) => {
+            sink.schema(bytes.pos, "string and bytes exclude each other".into());
             return None;
         }
     };
-    Some(Action::Respond(Arc::new(DirectResponse { status: code, body: text.into() })))
+    let pos = body.as_ref().map_or(written.pos, |body| body.pos);
+    if bytes.len() > MAX_BODY {
+        sink.schema(pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", bytes.len()));
+        return None;
+    }
+    if bytes.len() > LARGE_BODY {
+        let message = format!("a body of {} bytes is kept in memory; let an upstream serve it", bytes.len());
+        sink.add(Severity::Warning, Code::SCHEMA_VALIDATION, pos, message);
+    }
+    Some(Action::Respond(Arc::new(DirectResponse { status: code, body: bytes.into() })))
 }

@@ -179,7 +179,7 @@ fn not_empty(name: &At<String>, test: ValueTest, sink: &mut Sink<'_>) -> Option<
 }
 
 /// Istio `StringMatch`: one of three; none, or the regex `*`, means "present".
-fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
+pub(super) fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
     let StringMatch { exact, prefix, regex } = &written.value;
     match (exact, prefix, regex) {
         (None, None, None) => Some(ValueTest::Present),

@@ -10,10 +10,14 @@
 
 mod alone;
 mod answers;
+mod base64;
 mod clusters;
 mod conflicts;
+mod cors;
 mod delegates;
+mod faults;
 mod gateways;
+mod handling;
 mod hosts;
 mod listeners;
 mod matches;
@@ -21,6 +25,7 @@ mod objects;
 mod policy;
 mod reach;
 mod registry;
+mod retries;
 mod routes;
 mod rules;
 mod schedules;
@@ -31,6 +36,7 @@ mod support;
 mod transforms;
 mod uses;
 mod validate;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +59,10 @@ pub struct Surroundings {
     pub locality: Locality,
     /// What a route to nothing means.
     pub dangling: Dangling,
+    /// The machine's name: `%HOSTNAME%`.
+    pub hostname: String,
+    /// The process's environment: `%ENVIRONMENT(…)%`.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Default for Surroundings {
@@ -63,6 +73,8 @@ impl Default for Surroundings {
             root_namespace: "istio-system".into(),
             locality: Locality::default(),
             dangling: Dangling::Refuse,
+            hostname: String::new(),
+            environment: BTreeMap::new(),
         }
     }
 }

@@ -6,9 +6,8 @@ use super::clusters::Clusters;
 use super::gateways::GatewayServer;
 use super::matches::{self, Block};
 use super::splits::{Forwarding, Splits};
-use super::support::{fields, unsupported};
-use super::{Surroundings, answers, transforms};
-use crate::diagnostic::Severity;
+use super::variables::Around;
+use super::{Surroundings, answers, handling, transforms};
 use crate::origin::At;
 use crate::snapshot::{Action, Match, Route};
 use crate::wire::Document;
@@ -57,7 +56,7 @@ pub(super) fn compile(
     document: &Document,
     index: usize,
     route: &At<HttpRoute>,
-    clusters: Option<&mut Clusters<'_>>,
+    mut clusters: Option<&mut Clusters<'_>>,
     splits: &mut Splits<'_>,
     surroundings: &Surroundings,
     sink: &mut Sink<'_>,
@@ -71,47 +70,36 @@ pub(super) fn compile(
         delegate, // its rules stand here by now
         rewrite,
         headers,
-        timeout,
-        retries,
-        fault,
-        mirror,
-        mirrors,
-        mirror_percent,
-        mirror_percent_snake,
-        mirror_percentage,
-        cors_policy,
+        // Compiled as one, in `handling`.
+        timeout: _,
+        retries: _,
+        fault: _,
+        mirror: _,
+        mirrors: _,
+        mirror_percent: _,
+        mirror_percent_snake: _,
+        mirror_percentage: _,
+        cors_policy: _,
     } = &route.value;
-    unsupported(
-        Severity::Error,
-        fields![
-            timeout,
-            retries,
-            fault,
-            mirror,
-            mirrors,
-            mirror_percent = "mirrorPercent",
-            mirror_percent_snake = "mirror_percent",
-            mirror_percentage = "mirrorPercentage",
-            cors_policy = "corsPolicy",
-        ],
-        sink,
-    );
     let namespace = &document.object.name.namespace;
     let block = |block: &At<_>| matches::compile(block, namespace, surroundings, sink);
     let blocks: Vec<Block> = written_matches.iter().filter_map(block).collect();
     let sound = blocks.len() == written_matches.len();
     let conditions: Vec<Arc<Match>> = blocks.iter().map(|block| block.conditions.clone()).collect();
+    let around = Around { surroundings, route: name.as_ref().map_or("", |name| name.as_str()) };
     let name: Arc<str> = match name {
         Some(name) => format!("{} {}", document.object.name, name.value).into(),
         None => format!("{} http[{index}]", document.object.name).into(),
     };
-    let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), sink);
+    let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), &around, sink);
     if let (Some(rewrite), true) = (rewrite, redirect.is_some() || direct_response.is_some()) {
         sink.schema(rewrite.pos.back(1), "\"rewrite\" has no place in a rule that has no route".into());
     }
+    let handling = handling::compile(&route.value, namespace, clusters.as_deref_mut(), sink);
     let action = match (destinations.as_slice(), redirect, direct_response) {
         ([_, ..], None, None) => {
-            let rule = Forwarding { document, route, blocks: &blocks, name: name.clone(), changes: &changes };
+            let (name, changes) = (name.clone(), &changes);
+            let rule = Forwarding { document, route, blocks: &blocks, name, changes, around: &around };
             splits.make(&rule, clusters, sink).map(Action::Forward)
         }
         ([], Some(redirect), None) => answers::redirect(redirect, &conditions, sink),
@@ -124,11 +112,25 @@ pub(super) fn compile(
         }
         _ => {
             sink.schema(route.pos, "route, redirect and directResponse exclude each other".into());
-            None
+            // Where several slip through, Istio looks at the redirect first.
+            match (redirect, direct_response) {
+                (Some(redirect), _) => answers::redirect(redirect, &conditions, sink),
+                (None, Some(response)) => answers::response(response, sink),
+                (None, None) => None,
+            }
         }
     };
     let (action, true) = (action?, sound) else { return None };
     let origin = document.origin(route.pos);
-    let route = Arc::new(Route { name, origin, matches: conditions, action, answers: changes.of_answers() });
+    // What is answered here has no upstream to be late, to fail or to be copied; Istio leaves CORS out too.
+    let handling = handling.filter(|_| matches!(action, Action::Forward(_)));
+    let route = Arc::new(Route {
+        name,
+        origin,
+        matches: conditions,
+        action,
+        handling,
+        answers: changes.of_answers(),
+    });
     Some(Rule { route, blocks })
 }

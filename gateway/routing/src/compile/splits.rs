@@ -9,6 +9,7 @@ use super::clusters::Clusters;
 use super::matches::Block;
 use super::schedules::Schedules;
 use super::transforms::{self, RuleLevel};
+use super::variables::Around;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin, Pos};
 use crate::snapshot::{ClusterId, RouteKey, Split, SplitId, Target, Transform};
@@ -37,6 +38,8 @@ pub(super) struct Forwarding<'r> {
     pub(super) name: Arc<str>,
     /// What the rule changes, whatever its destination.
     pub(super) changes: &'r RuleLevel,
+    /// What values of fields may name.
+    pub(super) around: &'r Around<'r>,
 }
 
 impl<'s> Splits<'s> {
@@ -60,7 +63,7 @@ impl<'s> Splits<'s> {
         let destinations = &rule.route.route;
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
         let own: Vec<_> =
-            destinations.iter().map(|to| transforms::level(to.headers.as_ref(), sink)).collect();
+            destinations.iter().map(|to| transforms::level(to.headers.as_ref(), rule.around, sink)).collect();
         let clusters = clusters?;
         let namespace = &rule.document.object.name.namespace;
         let resolve = |(destination, own): (&At<HttpDestination>, _)| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::diagnostic::{Code, Severity};
+use super::variables::{self, Around};
 use crate::origin::At;
 use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform};
 use crate::wire::sink::Sink;
@@ -28,13 +28,14 @@ pub(super) struct RuleLevel {
 }
 
 /// Reads one level; what is wrong with it is in the sink.
-pub(super) fn level(written: Option<&At<Box<Headers>>>, sink: &mut Sink<'_>) -> Level {
+pub(super) fn level(written: Option<&At<Box<Headers>>>, around: &Around<'_>, sink: &mut Sink<'_>) -> Level {
     let Some(Headers { request, response }) = written.map(|headers| &*headers.value) else {
         return Level::default();
     };
     let mut host = None;
-    let request = request.as_ref().map(|ops| operations(ops, Some(&mut host), sink)).unwrap_or_default();
-    let response = response.as_ref().map(|ops| operations(ops, None, sink)).unwrap_or_default();
+    let request =
+        request.as_ref().map(|ops| operations(ops, Some(&mut host), around, sink)).unwrap_or_default();
+    let response = response.as_ref().map(|ops| operations(ops, None, around, sink)).unwrap_or_default();
     Level { request, response, host }
 }
 
@@ -42,19 +43,23 @@ pub(super) fn level(written: Option<&At<Box<Headers>>>, sink: &mut Sink<'_>) -> 
 fn operations(
     written: &HeaderOperations,
     mut host: Option<&mut Option<HeaderValue>>,
+    around: &Around<'_>,
     sink: &mut Sink<'_>,
 ) -> HeaderOps {
     let HeaderOperations { set, add, remove } = written;
     let mut ops = HeaderOps::default();
     for (fields, into) in [(set, &mut ops.set), (add, &mut ops.add)] {
         for (name, value) in fields {
-            let Some(text) = literal(value, sink) else { continue };
             if is_host(name)
                 && let Some(host) = host.as_deref_mut()
             {
-                host.get_or_insert(text);
-            } else if let Some(name) = field_name(name, sink) {
-                into.push((name, text));
+                // Istio's host_rewrite_literal: as it is written, without variables.
+                *host = host.take().or_else(|| literal_authority(value, sink));
+                continue;
+            }
+            let value = variables::read(value, around, sink);
+            if let (Some(name), Some(value)) = (field_name(name, sink), value) {
+                into.push((name, value));
             }
         }
         into.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
@@ -78,30 +83,14 @@ fn field_name(name: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderName> {
     parsed
 }
 
-/// A value without Envoy's `%VARIABLES%`, of which only the escape `%%` is executed.
-fn literal(value: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderValue> {
-    let text = value.replace("%%", "\u{0}");
-    if text.contains('%') {
-        let message = format!("a %VARIABLE% in the value of a field is not supported yet: {:?}", value.value);
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, value.pos, message)
-            .hints
-            .push("write \"%%\" for the sign itself".into());
-        return None;
-    }
-    let parsed = HeaderValue::from_str(&text.replace('\u{0}', "%")).ok();
-    if parsed.is_none() {
-        sink.schema(value.pos, format!("{:?} is not the value of a header field", value.value));
-    }
-    parsed
-}
-
 /// Reads what a rule changes.
 pub(super) fn rule(
     headers: Option<&At<Box<Headers>>>,
     rewrite: Option<&At<Box<Rewrite>>>,
+    around: &Around<'_>,
     sink: &mut Sink<'_>,
 ) -> RuleLevel {
-    let level = level(headers, sink);
+    let level = level(headers, around, sink);
     let Some(written) = rewrite else { return RuleLevel { level, ..RuleLevel::default() } };
     let Rewrite { uri, authority, uri_regex_rewrite } = &*written.value;
     if uri.is_none() && authority.is_none() && uri_regex_rewrite.is_none() {

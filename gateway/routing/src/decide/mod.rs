@@ -1,11 +1,13 @@
 //! Request → decision: host, then the first route in order whose conditions hold. Sees the snapshot only.
 
 mod explain;
+mod handling;
 mod observe;
 
 use std::sync::Arc;
 
 pub use explain::{Considered, Explanation, explain};
+pub use handling::describe;
 pub use observe::Observe;
 
 pub use crate::snapshot::Request;

@@ -46,7 +46,7 @@ pub struct DirectResponse {
     /// The status, 200 to 599.
     pub status: u16,
     /// The body; `text/plain` where there is one.
-    pub body: Box<str>,
+    pub body: Box<[u8]>,
 }
 
 impl Redirect {

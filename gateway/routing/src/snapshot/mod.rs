@@ -5,22 +5,32 @@
 //! state, tickets, metric handles.
 
 mod answer;
+mod chance;
 mod cluster;
+mod cors;
+mod fault;
+mod handling;
 mod host_table;
 mod listener;
 mod locality;
 pub mod policy;
 mod predicate;
 mod request;
+mod retry;
 mod route;
 pub mod schedule;
 mod tls;
 mod transform;
+mod variable;
 
 use std::sync::Arc;
 
 pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
+pub use chance::Chance;
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Placement, Service, Workload};
+pub use cors::{Cors, Fields, Listed};
+pub use fault::{Abort, Fault};
+pub use handling::{Handling, Mirror};
 pub use host_table::HostTable;
 pub use listener::{Listener, ListenerKey, ListenerProtocol, TlsServer, VirtualHost, VirtualHosts};
 pub use locality::Locality;
@@ -28,12 +38,15 @@ pub use policy::Policy;
 pub use predicate::parameter;
 pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use request::Request;
+pub use retry::{Retry, RetryOn, RetrySet};
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
 pub use tls::{
     CIPHER_SUITES, Certificate, ClientCertificates, Clients, Issuers, Pins, ServerTls, TlsId, TlsVersion,
 };
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
+pub(crate) use variable::is_time;
+pub use variable::{Asked, Part, Tls, Value, Variable, View};
 
 /// One revision, ready to serve.
 #[derive(Debug, Default)]

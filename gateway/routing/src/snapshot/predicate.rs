@@ -142,7 +142,7 @@ pub enum ValueTest {
 }
 
 impl ValueTest {
-    fn holds(&self, value: &[u8]) -> bool {
+    pub(super) fn holds(&self, value: &[u8]) -> bool {
         match self {
             ValueTest::Present => true,
             ValueTest::Exact(exact) => value == exact.as_bytes(),

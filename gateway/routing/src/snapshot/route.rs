@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{DirectResponse, Redirect};
 use super::cluster::ClusterId;
+use super::handling::Handling;
 use super::predicate::Match;
 use super::schedule::Schedule;
 use super::transform::{HeaderOps, Transform};
@@ -27,6 +28,8 @@ pub struct Route {
     pub matches: Vec<Arc<Match>>,
     /// What happens.
     pub action: Action,
+    /// What happens beside that; `None` for what routes do that say nothing.
+    pub handling: Option<Arc<Handling>>,
     /// What is changed of the answers that the gateway gives itself in the route's name.
     pub answers: Vec<HeaderOps>,
 }

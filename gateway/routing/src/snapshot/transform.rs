@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use regex::{Captures, Regex};
 
 use super::predicate::{Match, Pattern};
+use super::variable::Value;
 
 /// Everything that a route and its destination change. Most change nothing and have none.
 #[derive(Debug, Default, PartialEq)]
@@ -28,9 +29,9 @@ pub struct HeaderOps {
     /// Fields that go, with all their values.
     pub remove: Vec<HeaderName>,
     /// Fields that get this value and no other.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub set: Vec<(HeaderName, Value)>,
     /// Fields that get one value more.
-    pub add: Vec<(HeaderName, HeaderValue)>,
+    pub add: Vec<(HeaderName, Value)>,
 }
 
 impl HeaderOps {

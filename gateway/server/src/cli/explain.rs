@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Serialize;
 use trysail_routing::compile::{Compiled, Compiler};
-use trysail_routing::decide::{Decision, Explanation, Request, explain};
+use trysail_routing::decide::{Decision, Explanation, Request, describe, explain};
 use trysail_routing::nearest;
 use trysail_routing::snapshot::{
     Action, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform, VirtualHosts,
@@ -147,6 +147,8 @@ struct Answer {
     rules: Vec<Rule>,
     route: Option<Step>,
     targets: Vec<Target>,
+    /// What the rule does beside choosing a target.
+    handling: Vec<String>,
     /// What the gateway answers itself: a redirect or a direct response.
     answered: Option<String>,
     /// Why it goes nowhere, and what would have caught it.
@@ -234,6 +236,13 @@ impl Answer {
             }
             Decision::Route(route, block) => {
                 answer.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
+                let handling = route.handling.as_ref();
+                answer.handling = handling.map_or_else(Vec::new, |handling| describe(handling, snapshot));
+                let cors = handling.and_then(|handling| handling.cors.as_ref());
+                if cors.is_some_and(|cors| cors.preflight(&request).is_some()) {
+                    answer.answered = Some("200 to the preflight".to_owned());
+                    return answer;
+                }
                 match &route.action {
                     Action::Forward(split) => answer.targets = targets(snapshot, split, &request, block),
                     Action::Redirect(redirect) => {
@@ -242,7 +251,7 @@ impl Answer {
                     }
                     Action::Respond(response) => {
                         let size = render::counted(response.body.len(), "byte");
-                        answer.answered = Some(format!("{} with {size} of text", response.status));
+                        answer.answered = Some(format!("{} with {size}", response.status));
                     }
                 }
             }
@@ -267,6 +276,9 @@ impl Answer {
         }
         if let Some(route) = &self.route {
             line("route", &route.name, &route.place);
+        }
+        for handled in &self.handling {
+            line("", handled, "");
         }
         for target in &self.targets {
             let endpoints = match target.endpoints.as_slice() {
@@ -323,9 +335,8 @@ fn sends(transform: &Transform, request: &Request<'_>, block: Option<&Match>) ->
     let _ = write!(text, ", Host: {}", authority.unwrap_or(request.authority));
     for ops in &transform.request {
         let removed = ops.remove.iter().map(|name| format!(", without {name}"));
-        let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let set = ops.set.iter().map(|(name, text)| format!(", {name}: {}", value(text)));
-        let added = ops.add.iter().map(|(name, text)| format!(", and {name}: {}", value(text)));
+        let set = ops.set.iter().map(|(name, value)| format!(", {name}: {value}"));
+        let added = ops.add.iter().map(|(name, value)| format!(", and {name}: {value}"));
         text.extend(removed.chain(set).chain(added));
     }
     text

@@ -9,14 +9,14 @@ use pingora_core::apps::{
 };
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 
 use super::conn::{self, Conn};
-use crate::proxy::{Connection, Gateway};
+use crate::proxy::Connection;
+use crate::proxy::deadline::Timed;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {
-    pub(super) proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) proxy: Arc<Timed>,
     pub(super) connection: Arc<Connection>,
 }
 

@@ -19,7 +19,6 @@ use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
 use trysail_routing::snapshot::{ListenerKey, ListenerProtocol, TlsServer};
 
@@ -27,7 +26,8 @@ use super::conn::Conn;
 use super::hello;
 use super::http::{Http, Patience, wait};
 use super::relay::Relay;
-use crate::proxy::{Active, ActiveCell, Connection, Gateway};
+use crate::proxy::deadline::Timed;
+use crate::proxy::{Active, ActiveCell, Connection};
 use crate::tls;
 
 /// HTTP/2 begins with these 24 bytes; no request of HTTP/1 begins with the first three.
@@ -47,7 +47,7 @@ pub(crate) struct Times {
 /// What all listeners share.
 #[derive(Clone)]
 pub(crate) struct DataPlane {
-    pub(crate) http: Arc<HttpProxy<Gateway>>,
+    pub(crate) http: Arc<Timed>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) active: ActiveCell,
     pub(crate) connections: Arc<Connections>,

@@ -26,6 +26,8 @@ pub(crate) enum Flag {
     DownstreamConnectionTermination,
     /// The client's request was not HTTP.
     DownstreamProtocolError,
+    /// An error made on purpose.
+    FaultInjected,
 }
 
 impl Flag {
@@ -43,6 +45,35 @@ impl Flag {
             Flag::UpstreamProtocolError => "UPE",
             Flag::DownstreamConnectionTermination => "DC",
             Flag::DownstreamProtocolError => "DPE",
+            Flag::FaultInjected => "FI",
         }
+    }
+}
+
+/// All that is to be said of one response. Envoy prints flags in the order in which they were set: the delay comes
+/// before everything, and that there were as many tries as there may be before what the last one failed of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Flags {
+    /// It was delayed on purpose: `DI`.
+    pub(crate) delayed: bool,
+    /// It was tried as often as its route says: `URX`.
+    pub(crate) exhausted: bool,
+    /// The final cause.
+    pub(crate) cause: Flag,
+}
+
+impl From<Flag> for Flags {
+    fn from(cause: Flag) -> Self {
+        Flags { cause, ..Flags::default() }
+    }
+}
+
+impl Flags {
+    /// The short forms, with commas between them; `-` for none.
+    pub(crate) fn text(self) -> String {
+        let flags =
+            [(self.delayed, "DI"), (self.exhausted, "URX"), (self.cause != Flag::None, self.cause.as_str())];
+        let set: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
+        if set.is_empty() { "-".to_owned() } else { set.join(",") }
     }
 }

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod flag;
+mod mirrored;
 mod traffic;
 
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use configuration::{Configuration, Reload};
-pub(crate) use flag::Flag;
+pub(crate) use flag::{Flag, Flags};
+pub(crate) use mirrored::Mirrored;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -20,6 +22,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// Requests, by who served them.
     pub(crate) traffic: Arc<Traffic>,
+    /// Copies of requests, by what became of them.
+    pub(crate) mirrored: Mirrored,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
 }
@@ -37,7 +41,8 @@ impl Metrics {
         registry.register(Box::new(traffic::Collected(traffic.clone())))?;
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
-        Ok(Metrics { registry, traffic, configuration })
+        let mirrored = Mirrored::new(&registry)?;
+        Ok(Metrics { registry, traffic, mirrored, configuration })
     }
 
     /// Everything in Prometheus' text format.

@@ -14,7 +14,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
 use trysail_routing::snapshot::{ClusterId, Service, Snapshot, Workload};
 
-use super::flag::Flag;
+use super::flag::Flags;
 
 /// How long the series of a workload that is gone are still exported.
 const GRACE: Duration = Duration::from_secs(600);
@@ -56,7 +56,7 @@ struct Key {
 #[derive(Debug)]
 pub(crate) struct Requests {
     common: [AtomicU64; COMMON.len()],
-    rare: Mutex<BTreeMap<(u16, Flag), u64>>,
+    rare: Mutex<BTreeMap<(u16, Flags), u64>>,
 }
 
 impl Requests {
@@ -65,22 +65,24 @@ impl Requests {
     }
 
     /// Counts one request. `status` is what the client got, 0 where it got nothing.
-    pub(crate) fn count(&self, status: u16, flag: Flag) {
+    pub(crate) fn count(&self, status: u16, flags: Flags) {
         let slot = SLOTS.get(usize::from(status)).map_or(COMMON.len(), |slot| usize::from(*slot));
         match self.common.get(slot) {
-            Some(counter) if flag == Flag::None => {
+            Some(counter) if flags == Flags::default() => {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
-            _ => *self.rare.lock().entry((status, flag)).or_default() += 1,
+            _ => *self.rare.lock().entry((status, flags)).or_default() += 1,
         }
     }
 
     /// Every count over zero, with its status and flag.
-    fn counts(&self) -> Vec<(u16, Flag, u64)> {
-        let common =
-            COMMON.iter().zip(&self.common).map(|(code, n)| (*code, Flag::None, n.load(Ordering::Relaxed)));
+    fn counts(&self) -> Vec<(u16, Flags, u64)> {
+        let common = COMMON
+            .iter()
+            .zip(&self.common)
+            .map(|(code, n)| (*code, Flags::default(), n.load(Ordering::Relaxed)));
         let mut counts: Vec<_> = common.filter(|(_, _, count)| *count > 0).collect();
-        counts.extend(self.rare.lock().iter().map(|((code, flag), count)| (*code, *flag, *count)));
+        counts.extend(self.rare.lock().iter().map(|((code, flags), count)| (*code, *flags, *count)));
         counts
     }
 }
@@ -174,7 +176,7 @@ impl Traffic {
     }
 
     /// Istio's labels for one count. Every label is on every series; a value that is not known is `unknown`.
-    fn metric(&self, key: &Key, status: u16, flag: Flag, count: u64) -> Metric {
+    fn metric(&self, key: &Key, status: u16, flags: Flags, count: u64) -> Metric {
         let known =
             |value: &Arc<str>| if value.is_empty() { "unknown".to_owned() } else { value.to_string() };
         let of = |field: fn(&Workload) -> &Arc<str>| {
@@ -210,7 +212,7 @@ impl Traffic {
             ("reporter", "source"),
             ("request_protocol", "http"),
             ("response_code", &status.to_string()),
-            ("response_flags", flag.as_str()),
+            ("response_flags", &flags.text()),
             ("source_app", name),
             ("source_canonical_revision", "latest"),
             ("source_canonical_service", name),
@@ -239,7 +241,10 @@ impl Collector for Collected {
         let series: Vec<(Key, Arc<Requests>)> =
             self.0.series.lock().iter().map(|(key, one)| (key.clone(), one.requests.clone())).collect();
         let metrics = series.iter().flat_map(|(key, requests)| {
-            requests.counts().into_iter().map(|(status, flag, count)| self.0.metric(key, status, flag, count))
+            requests
+                .counts()
+                .into_iter()
+                .map(|(status, flags, count)| self.0.metric(key, status, flags, count))
         });
         let metrics: Vec<Metric> = metrics.collect();
         if metrics.is_empty() {
@@ -256,6 +261,7 @@ impl Collector for Collected {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Flag;
     use super::*;
 
     #[test]
@@ -264,13 +270,13 @@ mod tests {
         for (status, flag) in
             [(200, Flag::None), (200, Flag::None), (418, Flag::None), (0, Flag::None), (999, Flag::None)]
         {
-            requests.count(status, flag);
+            requests.count(status, flag.into());
         }
-        requests.count(200, Flag::UpstreamTimeout);
+        requests.count(200, Flag::UpstreamTimeout.into());
         let counts = requests.counts();
         assert_eq!(counts.iter().map(|(_, _, count)| count).sum::<u64>(), 6);
-        assert!(counts.contains(&(200, Flag::None, 2)));
-        assert!(counts.contains(&(200, Flag::UpstreamTimeout, 1)));
+        assert!(counts.contains(&(200, Flags::default(), 2)));
+        assert!(counts.contains(&(200, Flag::UpstreamTimeout.into(), 1)));
     }
 
     #[test]
@@ -279,7 +285,7 @@ mod tests {
             Traffic::new(Source { name: "gw".to_owned(), namespace: "default".to_owned() }).unwrap();
         let start = Instant::now();
         let first = traffic.bind(&Snapshot::default(), start);
-        first.of(None, None).count(404, Flag::NoRoute);
+        first.of(None, None).count(404, Flag::NoRoute.into());
         let second = traffic.bind(&Snapshot::default(), start);
         assert!(std::ptr::eq(first.of(None, None), second.of(None, None)));
 

@@ -24,8 +24,27 @@ pub(crate) struct Connection {
 pub(crate) struct Tls {
     /// The name that the client asked for.
     pub(crate) server_name: Option<Box<str>>,
-    /// What its certificate says of it, as `x-forwarded-client-cert` has it; `None` where it showed none.
-    pub(crate) client: Option<HeaderValue>,
+    /// The version, as `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// The cipher suite.
+    pub(crate) cipher: &'static str,
+    /// What the client's certificate says; `None` where it showed none.
+    pub(crate) client: Option<Client>,
+}
+
+/// What a client's certificate says.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// All of it, as `x-forwarded-client-cert` has it.
+    pub(crate) forwarded: HeaderValue,
+    /// Its subject (RFC 2253).
+    pub(crate) subject: Box<str>,
+    /// The URIs among its names, with commas.
+    pub(crate) uris: Box<str>,
+    /// Itself, PEM, URL-encoded.
+    pub(crate) pem: Box<str>,
+    /// Its SHA-256, in hexadecimal.
+    pub(crate) fingerprint: Box<str>,
 }
 
 impl Connection {

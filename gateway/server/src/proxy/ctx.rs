@@ -1,13 +1,18 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
+use http::HeaderMap;
+use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
 use trysail_upstream::balance::least_request;
 
 use super::active::Active;
 use super::connection::Connection;
-use crate::metrics::Flag;
+use super::deadline::Deadline;
+use super::mirror::Tee;
+use super::view;
+use crate::metrics::{Flag, Flags};
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
 pub(crate) struct Ctx {
@@ -15,20 +20,40 @@ pub(crate) struct Ctx {
     pub(crate) active: Arc<Active>,
     /// The connection that it came in by.
     pub(crate) connection: Option<Arc<Connection>>,
+    /// When it came.
+    pub(crate) start: SystemTime,
     /// The cluster whose turn it was.
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
     pub(crate) endpoint: Option<usize>,
+    /// What its route does beside choosing a target; `None` for what routes do that say nothing.
+    pub(crate) handling: Option<Arc<Handling>>,
     /// What is changed on the way there and back; `None` for nothing.
     pub(crate) transform: Option<Arc<Transform>>,
     /// The path that the target is told, where it is another.
     pub(crate) path: Option<String>,
-    /// Connections that were asked for.
+    /// How long it may take.
+    pub(super) deadline: Deadline,
+    /// Tries so far, but for those that met a connection which was closed already.
     pub(crate) tries: u32,
+    /// Those.
+    pub(crate) stale: u32,
+    /// The endpoints that were tried before this one.
+    tried: Vec<usize>,
+    /// It is tried again after this time; `None` where it is not.
+    pub(crate) next: Option<Duration>,
+    /// Its copies, once they are begun.
+    pub(super) copies: Option<Option<Tee>>,
     /// The status that the client got; 0 until it got one.
     pub(crate) status: u16,
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
+    /// It was delayed on purpose.
+    pub(crate) delayed: bool,
+    /// It was tried as often as its route lets it.
+    pub(crate) exhausted: bool,
+    /// Everything that belongs to it has been done.
+    pub(crate) finished: bool,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -39,15 +64,30 @@ impl Ctx {
         Ctx {
             active,
             connection: Connection::current(),
+            start: view::now(),
             cluster: None,
             endpoint: None,
+            handling: None,
             transform: None,
             path: None,
+            deadline: Deadline::default(),
             tries: 0,
+            stale: 0,
+            tried: Vec::new(),
+            next: None,
+            copies: None,
             status: 0,
             flag: Flag::None,
+            delayed: false,
+            exhausted: false,
+            finished: false,
             working: None,
         }
+    }
+
+    /// `http` or `https`, as the connection is.
+    pub(super) fn scheme(&self) -> &'static str {
+        self.connection.as_ref().map_or("http", |connection| connection.scheme())
     }
 
     /// What is changed of the answer's fields.
@@ -55,23 +95,62 @@ impl Ctx {
         self.transform.as_ref().map_or(&[], |transform| &transform.response)
     }
 
+    /// What an answer says of other sites' calls to a request with these fields.
+    pub(crate) fn cors(&self, request: &HeaderMap) -> Fields {
+        let cors = self.handling.as_ref().and_then(|handling| handling.cors.as_ref());
+        cors.map_or_else(Fields::new, |cors| cors.answer(request))
+    }
+
+    /// How long one try may take to its answer's head; `None` for as long as all may.
+    pub(crate) fn per_try(&self) -> Option<Duration> {
+        self.handling.as_ref().and_then(|handling| handling.retry.per_try)
+    }
+
+    /// Everything that is to be said of the answer.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags { delayed: self.delayed, exhausted: self.exhausted, cause: self.flag }
+    }
+
     /// Chooses an endpoint of the cluster and counts the request on it; `false` where there is none.
     pub(crate) fn choose_endpoint(&mut self) -> bool {
-        let Some(cluster) = self.cluster else { return false };
-        let endpoints = &self.active.upstreams.cluster(cluster).endpoints;
         self.working = None;
-        self.endpoint = least_request(endpoints, fastrand::u64(..));
-        self.working = self.endpoint.map(|endpoint| endpoints[endpoint].begin());
+        let chosen = self.cluster.and_then(|cluster| pick(&self.active, cluster));
+        (self.endpoint, self.working) = chosen.unzip();
         self.endpoint.is_some()
+    }
+
+    /// Chooses one for another try. Envoy: up to five draws more for one that was not tried, then whatever comes.
+    pub(crate) fn choose_another_endpoint(&mut self) -> bool {
+        const DRAWS: u32 = 6;
+        self.tried.extend(self.endpoint);
+        let picky = self.handling.as_ref().is_none_or(|handling| handling.retry.other_endpoints);
+        for _ in 0..DRAWS {
+            let found = self.choose_endpoint();
+            let new = self.endpoint.is_some_and(|endpoint| !self.tried.contains(&endpoint));
+            if !found || !picky || new {
+                return found;
+            }
+        }
+        true
     }
 }
 
-/// A request is counted once, here, so that one whose future was dropped is counted too.
+/// An endpoint of a cluster, by its balancer, and one request counted on it; `None` where there is none.
+pub(super) fn pick(active: &Active, cluster: ClusterId) -> Option<(usize, trysail_upstream::Active)> {
+    let endpoints = &active.upstreams.cluster(cluster).endpoints;
+    let endpoint = least_request(endpoints, fastrand::u64(..))?;
+    Some((endpoint, endpoints.get(endpoint)?.begin()))
+}
+
+/// A request is counted once, here, so that one whose future was dropped is counted too: by the client's leaving,
+/// or since its time was over.
 impl Drop for Ctx {
     fn drop(&mut self) {
-        if self.status == 0 && self.flag == Flag::None {
+        if !self.finished && self.deadline.is_over() {
+            self.flag = Flag::UpstreamTimeout;
+        } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
         }
-        self.active.requests.of(self.cluster, self.endpoint).count(self.status, self.flag);
+        self.active.requests.of(self.cluster, self.endpoint).count(self.status, self.flags());
     }
 }

@@ -1,6 +1,8 @@
 //! Header fields that the gateway itself sets, towards the upstream and towards the client.
 
 use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use http::HeaderValue;
 use pingora_core::Result;
@@ -20,29 +22,52 @@ pub(super) fn forwarded(
     request: &mut RequestHeader,
 ) -> Result<()> {
     if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-        // 45 characters are the longest address there is.
-        let mut text = [0_u8; 48];
-        let mut rest = &mut text[..];
-        let _ = write!(rest, "{}", peer.ip().to_canonical());
-        let unused = rest.len();
-        let address = &text[..text.len() - unused];
-        let mut before =
-            request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
-        let value = match before.peek() {
-            None => HeaderValue::from_bytes(address),
-            // Several fields are one list.
-            Some(_) => HeaderValue::from_bytes(&before.chain([address]).collect::<Vec<_>>().join(&b',')),
-        };
-        if let Ok(value) = value {
-            request.insert_header("x-forwarded-for", value)?;
-        }
+        append_address(request, peer.ip())?;
     }
     request.remove_header("x-forwarded-client-cert");
     if let Some(client) = connection.and_then(|connection| connection.tls.as_ref()?.client.as_ref()) {
-        request.insert_header("x-forwarded-client-cert", client.clone())?;
+        request.insert_header("x-forwarded-client-cert", client.forwarded.clone())?;
     }
     let scheme = connection.map_or("http", Connection::scheme);
     request.insert_header("x-forwarded-proto", HeaderValue::from_static(scheme))
+}
+
+/// Appends an address to `x-forwarded-for`.
+pub(super) fn append_address(request: &mut RequestHeader, address: IpAddr) -> Result<()> {
+    // 45 characters are the longest address there is.
+    let mut text = [0_u8; 48];
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{}", address.to_canonical());
+    let unused = rest.len();
+    let address = &text[..text.len() - unused];
+    let mut before = request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
+    let value = match before.peek() {
+        None => HeaderValue::from_bytes(address),
+        // Several fields are one list.
+        Some(_) => HeaderValue::from_bytes(&before.chain([address]).collect::<Vec<_>>().join(&b',')),
+    };
+    match value {
+        Ok(value) => request.insert_header("x-forwarded-for", value),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Tells the upstream which try this is, and how long it has.
+pub(super) fn tries(request: &mut RequestHeader, attempt: u32, time: Option<Duration>) -> Result<()> {
+    let attempt = match attempt {
+        1 => HeaderValue::from_static("1"),
+        attempt => HeaderValue::from(attempt),
+    };
+    request.insert_header("x-envoy-attempt-count", attempt)?;
+    match time {
+        // A client's own would pass for ours.
+        None => {
+            request.remove_header("x-envoy-expected-rq-timeout-ms");
+            Ok(())
+        }
+        Some(time) => request
+            .insert_header("x-envoy-expected-rq-timeout-ms", HeaderValue::from(time.as_millis() as u64)),
+    }
 }
 
 /// The `server` field, prepared.

@@ -2,44 +2,58 @@
 //!
 //! ```text
 //! new_ctx ─▶ request_filter ─▶ upstream_peer ─▶ upstream_request_filter ─▶ response_filter ─▶ logging
-//! revision   route, turn,      connection       forwarded fields           server field      status
-//!            endpoint                 └────────── fail_to_connect, fail_to_proxy: an answer in Envoy's words
+//! revision   route, fault,     connection ◀─┐   fields, copies             fields             status
+//!            CORS, turn,       time, wait   └── error_while_proxy, fail_to_connect: another try?
+//!            endpoint                           fail_to_proxy: an answer in Envoy's words
 //! ```
 //! Whatever can be refused is refused in `request_filter`: an error after it costs the client its connection.
 
 pub(crate) mod active;
 mod connection;
 mod ctx;
+pub(crate) mod deadline;
+mod fault;
+mod grpc;
 mod headers;
+pub(crate) mod mirror;
 mod outcome;
 mod peer;
 mod reply;
+mod retry;
 mod stop;
 mod transform;
+mod turn;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
-use trysail_routing::decide::{Decision, Request, decide};
-use trysail_routing::snapshot::{Action, ClusterId, Redirect, Transform};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub(crate) use active::{Active, ActiveCell};
-pub(crate) use connection::{Connection, Tls};
+pub(crate) use connection::{Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
+use deadline::Deadline;
 pub(crate) use headers::Server;
+use mirror::Mirrors;
+use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 pub(crate) use stop::Stop;
+
+use crate::metrics::Flag;
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
     pub(crate) active: ActiveCell,
     pub(crate) server: Server,
+    pub(crate) mirrors: Arc<Mirrors>,
     /// Set once the process ends.
     pub(crate) draining: Arc<AtomicBool>,
 }
@@ -56,38 +70,67 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let answer = match turn(&ctx.active, ctx.connection.as_deref(), session) {
+        let mut answer = match turn::of(session, ctx).await? {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
                 if ctx.choose_endpoint() {
+                    ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
+                    if session.as_mut().is_body_empty() || session.is_upgrade_req() {
+                        ctx.deadline.begin();
+                    }
                     return Ok(false);
                 }
                 Answer { response: ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }
             }
         };
         ctx.flag = answer.flag;
+        // Faults stand before CORS, and a preflight has its fields.
+        if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
+            answer.fields = ctx.cors(&session.req_header().headers);
+        }
         if answer.close || self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
         }
-        reply::send(session, &answer, &self.server).await?;
+        reply::send(session, ctx, &answer, &self.server).await?;
         Ok(true)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        ctx.tries += 1;
-        if ctx.tries > 1 && !ctx.choose_endpoint() {
-            return Err(Error::new(ErrorType::ConnectNoRoute));
+        if let Some(wait) = ctx.next.take() {
+            let left = ctx.deadline.left().unwrap_or(wait);
+            tokio::time::sleep(wait.min(left)).await;
+            if ctx.deadline.is_over() {
+                return Err(Error::new_up(ErrorType::ReadTimedout));
+            }
+            if !ctx.choose_another_endpoint() {
+                return Err(Error::new(ErrorType::ConnectNoRoute));
+            }
         }
+        ctx.tries += 1;
         let (Some(cluster), Some(endpoint)) = (ctx.cluster, ctx.endpoint) else {
             return Err(Error::new(ErrorType::ConnectNoRoute));
         };
+        let request = view::request(session, ctx.scheme());
         let rewritten =
             ctx.transform.as_ref().and_then(|transform| transform.authority.as_ref()?.to_str().ok());
-        let head = session.req_header();
-        let authority = rewritten.unwrap_or_else(|| authority(head));
-        let h2 = head.version == http::Version::HTTP_2;
-        Ok(Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2)))
+        let authority = rewritten.unwrap_or(request.authority);
+        let h2 = session.req_header().version == http::Version::HTTP_2;
+        let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
+        ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
+        Ok(peer)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        error.set_retry(retry::again(session, ctx, failure));
+        error
     }
 
     async fn upstream_request_filter(
@@ -97,10 +140,64 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         headers::forwarded(session, ctx.connection.as_deref(), request)?;
-        match &ctx.transform {
-            Some(transform) => transform::request(transform, ctx.path.as_deref(), request),
-            None => Ok(()),
+        let left = ctx.deadline.left();
+        let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
+        headers::tries(request, ctx.tries, time)?;
+        if let Some(transform) = &ctx.transform {
+            transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
+                view::of_request(session, ctx, headers, value)
+            })?;
         }
+        match &mut ctx.copies {
+            None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
+            Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        last: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if last {
+            ctx.deadline.begin();
+        }
+        if let Some(Some(copies)) = &mut ctx.copies {
+            copies.pass(body.as_ref(), last);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if !response.status.is_informational() && retry::again(session, ctx, retry::answer(response)) {
+            let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
+            error.set_retry(true);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        // An answer that is not wanted was decided on when it came.
+        let again = ctx.next.is_some()
+            || retry::failure(&error, reused).is_some_and(|failure| retry::again(session, ctx, failure));
+        error.set_retry(again);
+        error
     }
 
     async fn response_filter(
@@ -113,100 +210,54 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         self.server.put(response)?;
-        transform::response(ctx.response_ops(), response)
+        let status = response.status.as_u16();
+        transform::response(ctx.response_ops(), response, |headers, value| {
+            view::of_response(session, ctx, status, headers, value)
+        })?;
+        for (name, value) in ctx.cors(&session.req_header().headers) {
+            response.insert_header(name, value)?;
+        }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            ctx.deadline.forget();
+        } else if !response.status.is_informational() {
+            ctx.status = status;
+            ctx.deadline.answered();
+        }
+        Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let outcome = outcome::of(error);
+        let outcome = match outcome::of(error) {
+            outcome if outcome.status > 0 && ctx.deadline.is_over() => Outcome::TIMEOUT,
+            outcome => outcome,
+        };
         ctx.flag = outcome.flag;
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
             let answer = Answer {
                 status: outcome.status,
-                body: outcome.body().into(),
+                body: outcome.body(ctx.tries > 1).into(),
                 response: ctx.response_ops().to_vec(),
+                fields: ctx.cors(&session.req_header().headers),
                 ..Answer::EMPTY
             };
-            let _ = reply::send(session, &answer, &self.server).await;
+            let _ = reply::send(session, ctx, &answer, &self.server).await;
         }
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
         ctx.status = session.response_written().map_or(0, |response| response.status.as_u16());
+        ctx.finished = true;
     }
 
     /// What went wrong is in the metrics, by flag; a line for each request would be a second, slower failure.
     fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
         true
     }
-}
 
-/// Whose turn it was, and what is changed on the way there.
-struct Turn {
-    cluster: ClusterId,
-    transform: Option<Arc<Transform>>,
-    path: Option<String>,
-}
-
-/// Listener, host, route, turn: where a request goes, or the answer it gets here.
-fn turn(active: &Active, connection: Option<&Connection>, session: &Session) -> Result<Turn, Answer> {
-    let connection = connection.ok_or(Answer::PORT_GONE)?;
-    let listener = active.snapshot.listener(connection.listener).ok_or(Answer::PORT_GONE)?;
-    let hosts = listener.virtual_hosts(connection.server_name()).ok_or(Answer::PORT_GONE)?;
-    let head = session.req_header();
-    let request = Request {
-        authority: authority(head),
-        method: head.method.as_str(),
-        scheme: head.uri.scheme_str().unwrap_or(connection.scheme()),
-        path: head.uri.path(),
-        query: head.uri.query(),
-        headers: &head.headers,
-    };
-    let (route, block) = match decide(hosts, &request, &mut ()) {
-        Decision::Route(route, block) => (route, block),
-        Decision::NoHost | Decision::NoRoute(_) => return Err(Answer::NO_ROUTE),
-        Decision::ToHttps(_) => {
-            return Err(Answer { status: 301, location: Redirect::to_https(&request), ..Answer::EMPTY });
-        }
-    };
-    let split = match &route.action {
-        Action::Forward(split) => split,
-        Action::Redirect(redirect) => {
-            let location = redirect.location(&request, block, listener.key.port);
-            return Err(Answer {
-                status: redirect.status,
-                location,
-                response: route.answers.clone(),
-                ..Answer::EMPTY
-            });
-        }
-        Action::Respond(response) => {
-            let body = response.body.to_string().into();
-            return Err(Answer {
-                status: response.status,
-                body,
-                response: route.answers.clone(),
-                ..Answer::EMPTY
-            });
-        }
-    };
-    let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
-    let transform = target.transform.clone();
-    if active.snapshot.cluster(target.cluster).service.is_none() {
-        let response = transform.map_or_else(Vec::new, |transform| transform.response.clone());
-        return Err(Answer { response, ..Answer::NO_CLUSTER });
-    }
-    let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
-    let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
-    Ok(Turn { cluster: target.cluster, transform, path })
-}
-
-/// The authority of a request: the target's where it has one (HTTP/2, absolute form), else `Host`.
-fn authority(head: &RequestHeader) -> &str {
-    match head.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
     }
 }

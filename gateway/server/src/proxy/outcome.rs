@@ -16,13 +16,20 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The body that Istio's users know.
-    pub(crate) fn body(&self) -> String {
+    /// The time of the whole request was over.
+    pub(crate) const TIMEOUT: Outcome =
+        Outcome { status: 504, flag: Flag::UpstreamTimeout, reason: "response timeout" };
+
+    /// The body that Istio's users know; `retried` where this was not the first try.
+    pub(crate) fn body(&self, retried: bool) -> String {
         match self.reason {
             "" => String::new(),
             "response timeout" => "upstream request timeout".to_owned(),
             reason => {
-                format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
+                let retried = if retried { "retried and the latest " } else { "" };
+                format!(
+                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}"
+                )
             }
         }
     }

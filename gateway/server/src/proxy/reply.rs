@@ -1,28 +1,32 @@
 //! Answers that the gateway gives itself.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::HeaderOps;
 
+use super::ctx::Ctx;
 use super::headers::Server;
-use super::transform;
+use super::{grpc, transform, view};
 use crate::metrics::Flag;
 
 /// An answer without an upstream.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// gRPC's status, where it is not the one that belongs to the other.
+    pub(super) grpc: Option<u8>,
     /// Why; what metrics and logs say.
     pub(super) flag: Flag,
     /// A plain text; empty for none.
-    pub(super) body: Cow<'static, str>,
+    pub(super) body: Bytes,
     /// Where a redirect sends the client; empty for none.
     pub(super) location: String,
     /// The route's changes of its fields.
     pub(super) response: Vec<HeaderOps>,
+    /// Fields that stand over all others.
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
     /// Whether the client's connection is closed after it.
     pub(super) close: bool,
 }
@@ -39,34 +43,56 @@ impl Answer {
     const fn plain(status: u16, flag: Flag, body: &'static str, close: bool) -> Answer {
         Answer {
             status,
+            grpc: None,
             flag,
-            body: Cow::Borrowed(body),
+            body: Bytes::from_static(body.as_bytes()),
             location: String::new(),
             response: Vec::new(),
+            fields: Vec::new(),
             close,
         }
     }
 }
 
 /// Sends an answer; the client's connection stays as it is.
-pub(super) async fn send(session: &mut Session, answer: &Answer, server: &Server) -> Result<()> {
-    let mut response = ResponseHeader::build_no_case(answer.status, Some(4))?;
-    let bodiless = matches!(answer.status, 204 | 304);
+///
+/// Envoy: who speaks gRPC is told with 200 and gRPC's own status, and the body is its message.
+pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, server: &Server) -> Result<()> {
+    let speaks_grpc = grpc::speaks(&session.req_header().headers);
+    let status = if speaks_grpc { 200 } else { answer.status };
+    let mut response = ResponseHeader::build_no_case(status, Some(4))?;
+    let body = if speaks_grpc || matches!(status, 204 | 304) { Bytes::new() } else { answer.body.clone() };
     if !answer.location.is_empty() {
         response.insert_header("location", answer.location.as_str())?;
     }
-    if !answer.body.is_empty() && !bodiless {
+    if speaks_grpc {
+        response.insert_header("content-type", "application/grpc")?;
+        let status = answer.grpc.unwrap_or_else(|| grpc::status(answer.status));
+        response.insert_header("grpc-status", HeaderValue::from(u16::from(status)))?;
+        if !answer.body.is_empty() {
+            response.insert_header("grpc-message", grpc::message(&answer.body))?;
+        }
+    } else if !body.is_empty() {
         response.insert_header("content-type", "text/plain")?;
     }
-    if !bodiless {
-        response.insert_header("content-length", answer.body.len())?;
+    if !matches!(status, 204 | 304) {
+        response.insert_header("content-length", body.len())?;
     }
     server.put(&mut response)?;
-    transform::response(&answer.response, &mut response)?;
-    let ends = answer.body.is_empty() || bodiless || session.req_header().method == http::Method::HEAD;
+    transform::response(&answer.response, &mut response, |headers, value| {
+        view::of_response(session, ctx, status, headers, value)
+    })?;
+    if body.is_empty() && !speaks_grpc {
+        // Envoy takes it away where there is no content, also one that the route set.
+        response.remove_header("content-type");
+    }
+    for (name, value) in &answer.fields {
+        response.insert_header(name, value)?;
+    }
+    let ends = body.is_empty() || session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), ends).await?;
     if !ends {
-        session.write_response_body(Some(Bytes::copy_from_slice(answer.body.as_bytes())), true).await?;
+        session.write_response_body(Some(body), true).await?;
     }
     Ok(())
 }

@@ -57,6 +57,12 @@ pub(crate) struct Settings {
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
     pub(crate) upstream: Upstream,
+    /// Whether mirrors see `-shadow` behind the host, as from Istio before 1.28.
+    pub(crate) mirror_host_suffix: bool,
+    /// Copies of requests that may be under way at a time; more are dropped.
+    pub(crate) mirror_requests: usize,
+    /// The longest body that is copied; a longer one ends its copy.
+    pub(crate) mirror_body: Bytes,
     /// Ceilings of what is read.
     pub(crate) limits: Limits,
 }
@@ -80,6 +86,9 @@ impl Default for Settings {
             drain: Span(Duration::from_secs(30)),
             downstream: Downstream::default(),
             upstream: Upstream::default(),
+            mirror_host_suffix: false,
+            mirror_requests: 1024,
+            mirror_body: Bytes(1 << 20),
             limits: Limits::default(),
         }
     }
@@ -248,8 +257,19 @@ impl Settings {
                 DanglingSetting::Refuse => Dangling::Refuse,
                 DanglingSetting::Serve => Dangling::Serve,
             },
+            hostname: hostname(),
+            // Names and values that are not UTF-8 can not be named in a file.
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
         }
     }
+}
+
+/// The machine's name, as Linux tells it; empty where it does not.
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |name| name.trim().to_owned())
 }
 
 /// The key that was meant, from serde's own sentence: "unknown field `prots`, expected one of `ports`, …".

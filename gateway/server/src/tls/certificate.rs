@@ -1,7 +1,5 @@
 //! What a client's certificate says: its names, and the field that tells an upstream of it.
 
-use std::fmt::Write;
-
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -10,6 +8,8 @@ use x509_parser::der_parser::asn1_rs::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::proxy::Client;
 
 /// A certificate's names.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,20 +48,22 @@ pub(super) fn public_key_digest(der: &[u8]) -> Option<[u8; 32]> {
     Some(Sha256::digest(certificate.public_key().raw).into())
 }
 
-/// Envoy's `x-forwarded-client-cert` of a client: digest, certificate, subject, and each name.
-pub(super) fn forwarded(der: &[u8]) -> Option<HeaderValue> {
-    let mut text = "Hash=".to_owned();
-    for byte in Sha256::digest(der) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    let _ = write!(text, ";Cert=\"{}\"", url_encoded_pem(der));
-    if let Ok((_, certificate)) = X509Certificate::from_der(der) {
-        let _ = write!(text, ";Subject=\"{}\"", quoted(&subject(&certificate)));
-    }
-    let names = names(der);
+/// What a certificate says to whoever serves its client. Envoy's `x-forwarded-client-cert`: digest, certificate,
+/// subject, and each name.
+pub(super) fn client(der: &[u8]) -> Option<Client> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let (subject, pem, names) = (subject(&certificate), url_encoded_pem(der), names(der));
+    let fingerprint: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut text = format!("Hash={fingerprint};Cert=\"{pem}\";Subject=\"{}\"", quoted(&subject));
     text.extend(names.uris.iter().map(|uri| format!(";URI={}", plain(uri))));
     text.extend(names.dns.iter().map(|name| format!(";DNS={}", plain(name))));
-    HeaderValue::from_str(&text).ok()
+    Some(Client {
+        forwarded: HeaderValue::from_str(&text).ok()?,
+        subject: subject.into(),
+        uris: names.uris.join(",").into(),
+        pem: pem.into(),
+        fingerprint: fingerprint.into(),
+    })
 }
 
 /// RFC 2253: the last part first.

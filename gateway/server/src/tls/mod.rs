@@ -67,8 +67,19 @@ pub(crate) async fn accept(
     let facts = SslDigest::new(cipher, version, None, None, digest);
     let connection = proxy::Tls {
         server_name: session.server_name().map(Into::into),
-        client: certificate.and_then(|certificate| certificate::forwarded(certificate)),
+        version: envoy_version(version),
+        cipher,
+        client: certificate.and_then(|certificate| certificate::client(certificate)),
     };
     let protocol = if h2 { ALPN::H2 } else { ALPN::H1 };
     Ok((Box::new(Conn::inside(stream, facts, protocol)), Told { h2, connection }))
+}
+
+/// Envoy writes `TLSv1.3` where rustls writes `TLSv1_3`.
+fn envoy_version(version: &'static str) -> &'static str {
+    match version {
+        "TLSv1_2" => "TLSv1.2",
+        "TLSv1_3" => "TLSv1.3",
+        other => other,
+    }
 }

@@ -37,10 +37,11 @@ fn requests_that_go_nowhere_are_answered_and_flagged_as_istio_does() {
         bodies,
         [
             "no healthy upstream",
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
+             remote connection failure"
         ]
     );
-    for (flag, code, version) in [("NR", 404, "unknown"), ("UF", 503, "v1"), ("UH", 503, "unknown")] {
+    for (flag, code, version) in [("NR", 404, "unknown"), ("URX,UF", 503, "v1"), ("UH", 503, "unknown")] {
         let labels = [
             format!("response_flags=\"{flag}\""),
             format!("response_code=\"{code}\""),

@@ -128,6 +128,16 @@ impl Reviews {
         service_entry(&endpoints)
     }
 
+    /// A gateway for these versions, with rules before the seed's own.
+    pub(crate) fn gateway(&self, rules: &str, settings: &str) -> (Folder, Gateway) {
+        let folder = self.folder();
+        folder.write("seed-reviews.yaml", &ruled(rules));
+        let gateway = Gateway::spawn(folder.path(), settings);
+        let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
+        assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
+        (folder, gateway)
+    }
+
     /// A folder with the seed as shipped and this ServiceEntry.
     pub(crate) fn folder(&self) -> Folder {
         let folder = Folder::new();
@@ -159,4 +169,9 @@ pub(crate) fn weighted(v1: u32, v2: u32) -> String {
     let mut parts = SEED.split("weight: 50");
     let mut part = || parts.next().expect("the seed has two weights");
     format!("{}weight: {v1}{}weight: {v2}{}", part(), part(), part())
+}
+
+/// The seed with rules of http before its own.
+pub(crate) fn ruled(rules: &str) -> String {
+    SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1)
 }

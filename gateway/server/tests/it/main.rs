@@ -3,11 +3,17 @@
 mod answers;
 mod check;
 mod cli;
+mod cors;
+mod fault;
 mod gateway;
+mod mirror;
 mod ports;
 mod reload;
+mod retry;
 mod split;
 mod tcp;
+mod timeout;
 mod tls;
 mod upstream;
+mod variables;
 mod wrong_input;

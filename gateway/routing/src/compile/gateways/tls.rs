@@ -1,7 +1,6 @@
 //! ServerTLSSettings → how TLS is ended, or that it is not ended here.
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-
+use super::super::base64;
 use super::super::support::{fields, unsupported};
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
@@ -202,7 +201,7 @@ fn hexadecimal_digest(text: &str) -> Option<[u8; 32]> {
 }
 
 fn base64_digest(text: &str) -> Option<[u8; 32]> {
-    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+    base64::decode(text)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,155 @@
+//! How long a request may take in all, and who ends it when that is over.
+//!
+//! Pingora has no such time. Towards an answer's head, each read is given what is left, and what it ends with is a
+//! 504; once the head has gone out nothing can be said any more, so whatever serves the request is dropped: HTTP/1's
+//! connection, or HTTP/2's stream. The dropping is done from outside, by a future around Pingora's, which learns the
+//! time through a cell that is only filled while it polls: a task-local would be an allocation for each request, and
+//! a request's own memory can not be reached from there. What is dropped counts itself (`Ctx`).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::upstreams::peer::PeerOptions;
+use pingora_http::RequestHeader;
+use pingora_proxy::HttpProxy;
+use tokio::time::Sleep;
+use trysail_routing::snapshot::Handling;
+
+use super::{Gateway, grpc};
+
+/// So much later a request is dropped that has no answer yet: its 504 comes first.
+const GRACE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// When the request ends that is being polled.
+    static END: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// One request's time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Deadline {
+    limit: Option<Duration>,
+    end: Option<Instant>,
+}
+
+impl Deadline {
+    /// The time that a request has. Envoy: gRPC's own is honoured, as far as the route's timeout lets it.
+    pub(super) fn of(handling: Option<&Handling>, request: &RequestHeader) -> Self {
+        let route = handling.and_then(|handling| handling.timeout);
+        let limit = match (grpc::timeout(&request.headers).filter(|time| !time.is_zero()), route) {
+            (Some(own), Some(route)) => Some(own.min(route)),
+            (own, route) => own.or(route),
+        };
+        Deadline { limit, end: None }
+    }
+
+    /// Begins: the request has come whole. Nothing the second time.
+    pub(super) fn begin(&mut self) {
+        if let (Some(limit), None) = (self.limit, self.end) {
+            let end = Instant::now() + limit;
+            self.end = Some(end);
+            END.set(Some(end + GRACE));
+        }
+    }
+
+    /// The answer's head goes out: from now on it ends to the point.
+    pub(super) fn answered(&self) {
+        if let Some(end) = self.end {
+            END.set(Some(end));
+        }
+    }
+
+    /// The connection is the two sides' own from now on.
+    pub(super) fn forget(&mut self) {
+        *self = Deadline::default();
+        END.set(None);
+    }
+
+    /// Whether it is over. Timers of ours may be early by a little.
+    pub(super) fn is_over(&self) -> bool {
+        const EARLY: Duration = Duration::from_millis(2);
+        self.end.is_some_and(|end| Instant::now() + EARLY >= end)
+    }
+
+    /// What is left; `None` for ever.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now())).or(self.limit)
+    }
+
+    /// Limits one try, which may take `per_try` to its answer's head. The head of a WebSocket's answer can not be
+    /// waited for with a limit that does not hold for all that comes after it.
+    pub(super) fn cap(&self, options: &mut PeerOptions, per_try: Option<Duration>, upgrade: bool) {
+        let soonest = |times: [Option<Duration>; 2]| times.into_iter().flatten().min();
+        let time = soonest([self.left(), per_try]);
+        if time.is_some() {
+            options.total_connection_timeout = soonest([options.total_connection_timeout, time]);
+        }
+        if !upgrade {
+            options.read_timeout = soonest([options.read_timeout, time]);
+        }
+    }
+}
+
+/// The proxy, with a limit to each request that sets one.
+pub(crate) struct Timed(pub(crate) Arc<HttpProxy<Gateway>>);
+
+#[async_trait]
+impl HttpServerApp for Timed {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let inner = self.0.process_new_http(session, shutdown);
+        Limited { inner, end: None, timer: None }.await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.0.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.0.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.0.http_cleanup().await;
+    }
+}
+
+/// A request that is dropped when its time is over.
+struct Limited<'a> {
+    inner: Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>,
+    end: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Limited<'_> {
+    type Output = Option<ReusedHttpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        END.set(self.end);
+        let polled = self.inner.as_mut().poll(context);
+        let end = END.take();
+        if polled.is_ready() {
+            return polled;
+        }
+        if end != self.end {
+            self.end = end;
+            self.timer = end.map(|end| Box::pin(tokio::time::sleep_until(end.into())));
+        }
+        match self.timer.as_mut().map(|timer| timer.as_mut().poll(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+}

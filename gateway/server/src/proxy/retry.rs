@@ -1,0 +1,87 @@
+//! Failed tries, as Pingora tells of them, in the words of the policy that decides on another.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use trysail_routing::snapshot::Retry;
+use trysail_upstream::retry::{Failure, Tried, Verdict, verdict};
+
+use super::ctx::Ctx;
+
+/// How a try ended that had a connection; `None` where the client's side failed.
+pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
+    if matches!(error.esource, ErrorSource::Downstream | ErrorSource::Internal) {
+        return None;
+    }
+    match (&error.etype, error.retry) {
+        (ErrorType::HTTPStatus(_), _) => None,
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => Some(Failure::PerTry),
+        (_, RetryType::ReusedOnly) if reused => Some(Failure::Stale),
+        // Pingora marks what was not executed; an answer that is no HTTP it marks too, though it was.
+        (kind, RetryType::Decided(true)) if *kind != ErrorType::InvalidH2 => Some(Failure::Refused),
+        _ => Some(Failure::Reset),
+    }
+}
+
+/// How a try ended that had no connection. The time of one try counts from its beginning; where it ran out here, the
+/// error says so from now on.
+pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error: &mut Error) -> Failure {
+    let limit = peer.options.total_connection_timeout;
+    if error.etype == ErrorType::ConnectTimedout && limit.is_some() && limit == per_try {
+        error.etype = ErrorType::ReadTimedout;
+        return Failure::PerTry;
+    }
+    Failure::Connect
+}
+
+/// An answer that a policy may not want.
+pub(super) fn answer(response: &ResponseHeader) -> Failure {
+    Failure::Answer {
+        status: response.status.as_u16(),
+        grpc: grpc_status(&response.headers),
+        limited: response.headers.contains_key("x-envoy-ratelimited"),
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// Decides on a try that ended, and notes what was decided; whether the request is tried again.
+pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool {
+    let begun = session.response_written().is_some();
+    if ctx.deadline.is_over() {
+        return false;
+    }
+    let tried = Tried {
+        tries: ctx.tries,
+        stale: ctx.stale,
+        idempotent: session.req_header().method.is_idempotent(),
+        replayable: !begun && !session.as_ref().retry_buffer_truncated(),
+    };
+    let fallback;
+    let policy = match &ctx.handling {
+        Some(handling) => &handling.retry,
+        None => {
+            fallback = Retry::default();
+            &fallback
+        }
+    };
+    let verdict = verdict(policy, failure, tried, fastrand::u64(..));
+    ctx.exhausted = verdict == Verdict::Exhausted;
+    ctx.next = match verdict {
+        Verdict::Final | Verdict::Exhausted => None,
+        Verdict::Again(wait) => Some(wait),
+        Verdict::Resend => {
+            // The next try takes its place.
+            ctx.tries -= 1;
+            ctx.stale += 1;
+            Some(Duration::ZERO)
+        }
+    };
+    ctx.next.is_some()
+}

@@ -1,0 +1,94 @@
+//! A request's way to its target: listener, host, route, what the route does first, turn; or the answer it gets here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora_core::Result;
+use pingora_proxy::Session;
+use trysail_routing::decide::{Decision, decide};
+use trysail_routing::snapshot::{Action, ClusterId, Listener, Match, Redirect, Request, Route, Transform};
+
+use super::ctx::Ctx;
+use super::reply::Answer;
+use super::{Active, Connection, fault, view};
+
+/// Whose turn it was, and what is changed on the way there.
+pub(super) struct Turn {
+    pub(super) cluster: ClusterId,
+    pub(super) transform: Option<Arc<Transform>>,
+    pub(super) path: Option<String>,
+}
+
+/// Finds a request's way. An error of the outer kind means that the client has gone.
+pub(super) async fn of(session: &mut Session, ctx: &mut Ctx) -> Result<Result<Turn, Answer>> {
+    let (listener, route, block) =
+        match find(&ctx.active, ctx.connection.as_deref(), &view::request(session, ctx.scheme())) {
+            Ok(found) => found,
+            Err(answer) => return Ok(Err(answer)),
+        };
+    ctx.handling.clone_from(&route.handling);
+    if let Some(handling) = &route.handling {
+        if let Some(fault) = &handling.fault {
+            let injected = fault::inject(fault, session).await?;
+            ctx.delayed = injected.delayed;
+            if let Some(abort) = injected.abort {
+                return Ok(Err(Answer { response: route.answers.clone(), ..abort }));
+            }
+        }
+        let preflight =
+            handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
+        if let Some(fields) = preflight {
+            return Ok(Err(Answer { status: 200, fields, ..Answer::EMPTY }));
+        }
+    }
+    Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
+}
+
+type Found<'s> = (&'s Listener, &'s Route, Option<&'s Match>);
+
+fn find<'s>(
+    active: &'s Active,
+    connection: Option<&Connection>,
+    request: &Request<'_>,
+) -> Result<Found<'s>, Answer> {
+    let connection = connection.ok_or(Answer::PORT_GONE)?;
+    let listener = active.snapshot.listener(connection.listener).ok_or(Answer::PORT_GONE)?;
+    let hosts = listener.virtual_hosts(connection.server_name()).ok_or(Answer::PORT_GONE)?;
+    match decide(hosts, request, &mut ()) {
+        Decision::Route(route, block) => Ok((listener, route, block)),
+        Decision::ToHttps(_) => {
+            Err(Answer { status: 301, location: Redirect::to_https(request), ..Answer::EMPTY })
+        }
+        Decision::NoHost | Decision::NoRoute(_) => Err(Answer::NO_ROUTE),
+    }
+}
+
+fn take(
+    active: &Active,
+    listener: &Listener,
+    route: &Route,
+    block: Option<&Match>,
+    request: &Request<'_>,
+) -> Result<Turn, Answer> {
+    let answer = || Answer { response: route.answers.clone(), ..Answer::EMPTY };
+    let split = match &route.action {
+        Action::Forward(split) => split,
+        Action::Redirect(redirect) => {
+            let location = redirect.location(request, block, listener.key.port);
+            return Err(Answer { status: redirect.status, location, ..answer() });
+        }
+        Action::Respond(response) => {
+            let body = Bytes::copy_from_slice(&response.body);
+            return Err(Answer { status: response.status, body, ..answer() });
+        }
+    };
+    let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
+    let transform = target.transform.clone();
+    if active.snapshot.cluster(target.cluster).service.is_none() {
+        let response = transform.map_or_else(Vec::new, |transform| transform.response.clone());
+        return Err(Answer { response, ..Answer::NO_CLUSTER });
+    }
+    let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
+    let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
+    Ok(Turn { cluster: target.cluster, transform, path })
+}

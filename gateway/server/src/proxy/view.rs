@@ -1,0 +1,103 @@
+//! A request as the values of header fields see it, borrowed from Pingora's session and our memory of it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderValue, Version};
+use pingora_proxy::Session;
+use trysail_routing::snapshot::{Request, Tls, Value, View};
+
+use super::connection;
+use super::ctx::Ctx;
+
+/// The request as conditions see it; `scheme` is its connection's.
+pub(super) fn request<'s>(session: &'s Session, scheme: &'s str) -> Request<'s> {
+    let head = session.req_header();
+    Request {
+        // The target's authority where it has one (HTTP/2, absolute form), else `Host`.
+        authority: match head.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
+        },
+        method: head.method.as_str(),
+        scheme: head.uri.scheme_str().unwrap_or(scheme),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+    }
+}
+
+/// A value of a request's field; `headers` are the request's as they are by now.
+pub(super) fn of_request(
+    session: &Session,
+    ctx: &Ctx,
+    headers: &HeaderMap,
+    value: &Value,
+) -> Option<HeaderValue> {
+    fill(session, ctx, Some(headers), None, value)
+}
+
+/// A value of an answer's field; `headers` are the answer's as they are by now.
+pub(super) fn of_response(
+    session: &Session,
+    ctx: &Ctx,
+    status: u16,
+    headers: &HeaderMap,
+    value: &Value,
+) -> Option<HeaderValue> {
+    fill(session, ctx, None, Some((status, headers)), value)
+}
+
+fn fill(
+    session: &Session,
+    ctx: &Ctx,
+    changed: Option<&HeaderMap>,
+    answer: Option<(u16, &HeaderMap)>,
+    value: &Value,
+) -> Option<HeaderValue> {
+    let request = request(session, ctx.scheme());
+    let address = |address: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
+        address.and_then(|address| address.as_inet()).copied()
+    };
+    let cluster = ctx.cluster.map(|cluster| ctx.active.snapshot.cluster(cluster));
+    let endpoint = ctx.endpoint.and_then(|endpoint| cluster?.endpoints.get(endpoint));
+    let flags = ctx.flags().text();
+    let view = View {
+        peer: address(session.client_addr()),
+        local: address(session.server_addr()),
+        protocol: match session.req_header().version {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        tls: ctx.connection.as_ref().and_then(|connection| connection.tls.as_ref()).map(tls),
+        request: Request { headers: changed.unwrap_or(request.headers), ..request },
+        response: answer.map(|(_, headers)| headers),
+        status: answer.map(|(status, _)| status),
+        flags: &flags,
+        upstream: endpoint.map(|endpoint| endpoint.address),
+        cluster: cluster.map(|cluster| &cluster.key),
+        start: ctx.start.duration_since(UNIX_EPOCH).unwrap_or_default(),
+        received: session.body_bytes_read() as u64,
+        sent: session.body_bytes_sent() as u64,
+    };
+    value.of(&view)
+}
+
+/// What is known of the client's TLS.
+fn tls(tls: &connection::Tls) -> Tls<'_> {
+    let client = tls.client.as_ref();
+    Tls {
+        version: Some(tls.version),
+        cipher: Some(tls.cipher),
+        server_name: tls.server_name.as_deref(),
+        peer_subject: client.map(|client| &*client.subject),
+        peer_uri_san: client.map(|client| &*client.uris),
+        peer_cert: client.map(|client| &*client.pem),
+        peer_fingerprint: client.map(|client| &*client.fingerprint),
+    }
+}
+
+/// When a request came.
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}

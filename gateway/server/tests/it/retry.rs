@@ -1,0 +1,103 @@
+//! Requests that failed are tried again as the rule says.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use trysail_testkit::folder::Folder;
+use trysail_testkit::origin::{Answer, Origin};
+use trysail_testkit::wait::eventually;
+
+use crate::gateway::{Gateway, PATIENCE, Reviews, ruled, service_entry};
+
+const RULES: &str = "  - match: [{uri: {exact: /status}}]
+    retries: {attempts: 2, retryOn: '503', backoff: 1ms}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {exact: /never}}]
+    retries: {attempts: 0}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {exact: /per-try}}]
+    timeout: 10s
+    retries: {attempts: 1, perTryTimeout: 150ms, retryOn: 5xx, backoff: 1ms}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {exact: /default}}]
+    route: [{destination: {host: reviews, subset: v1}}]
+";
+
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+}
+
+#[test]
+fn the_statuses_that_are_named_are_tried_again_with_their_bodies() {
+    let reviews = Reviews::start(&["v1"]);
+    let v1 = &reviews.origins["v1"];
+    let (_folder, gateway) = reviews.gateway(RULES, "");
+    let body = "x".repeat(50_000);
+    let long = "x".repeat(200_000);
+    let grpc = Answer::version("v1").header("grpc-status", "14");
+    let unavailable = || Answer::version("v1").status(503);
+    let mut seen = 0;
+    for (answer, path, body, status, tries, flag) in [
+        (unavailable(), "/status", None, 503, 3, "URX"),
+        (unavailable(), "/status", Some(&body), 503, 3, "URX"),
+        // What is no longer there can not be sent again.
+        (unavailable(), "/status", Some(&long), 503, 1, "-"),
+        (unavailable(), "/never", None, 503, 1, "-"),
+        // Istio's default does not name it.
+        (unavailable(), "/default", None, 503, 1, "-"),
+        (Answer::version("v1"), "/status", None, 200, 1, "-"),
+        (grpc, "/default", None, 200, 3, "URX"),
+        (Answer::version("v1").delay(Duration::from_secs(2)), "/per-try", None, 504, 2, "URX,UT"),
+    ] {
+        v1.set_answer(answer);
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let bytes = body.map(|body| body.as_bytes());
+        let reply = gateway.client().request(method, "a", path, &[], bytes).expect("an answer");
+        assert_eq!(reply.status, status, "{path}");
+        eventually(PATIENCE, path, || v1.requests() == seen + tries);
+        seen += tries;
+        let received = v1.received();
+        let last = received.last().expect("a request");
+        assert_eq!(last.body.len(), body.map_or(0, String::len), "{path}");
+        assert!(last.head.contains(&format!("x-envoy-attempt-count: {tries}")), "{}", last.head);
+        let labels = [format!("response_flags=\"{flag}\""), format!("response_code=\"{status}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        eventually(PATIENCE, flag, || gateway.sum("istio_requests_total", &labels) >= 1.0);
+    }
+    assert_eq!(gateway.sum("istio_requests_total", &[]), 8.0, "each is counted once");
+}
+
+#[test]
+fn another_endpoint_takes_what_one_could_not() {
+    let origin = Origin::start(Answer::version("v1"));
+    let folder = Folder::new();
+    folder.write("seed.yaml", &ruled(RULES));
+    folder.write("endpoints.yaml", &service_entry(&[("v1", nobody()), ("v1", origin.addr())]));
+    let gateway = Gateway::start(folder.path());
+    // A connection that is refused was not a request, so a POST goes on too.
+    for n in 0..20 {
+        let method = if n % 2 == 0 { "GET" } else { "POST" };
+        let reply = gateway.client().request(method, "a", "/default", &[], None).expect("an answer");
+        assert_eq!(reply.status, 200, "{method} {n}");
+    }
+    assert_eq!(origin.requests(), 20);
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += u32::from(gateway.client().get("a", "/never", &[]).expect("an answer").status == 503);
+    }
+    assert!(refused > 0, "without retries the refusals are seen");
+}
+
+#[test]
+fn a_request_that_may_have_been_executed_is_not_sent_twice() {
+    let reviews = Reviews::start(&["v1"]);
+    let v1 = &reviews.origins["v1"];
+    let (_folder, gateway) = reviews.gateway(RULES, "");
+    for (method, tries) in [("POST", 1), ("GET", 1)] {
+        let before = v1.requests();
+        v1.set_answer(Answer::version("v1").cut_after(0));
+        let reply = gateway.client().request(method, "a", "/default", &[], None).expect("an answer");
+        assert_eq!(reply.status, 503, "{method}");
+        assert_eq!(v1.requests() - before, tries, "{method}: a fresh connection that breaks is a failure");
+    }
+}
