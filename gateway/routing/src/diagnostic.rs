@@ -25,16 +25,24 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A field that Istio will take away, or has replaced by another.
+    DEPRECATED = "IST0002" "Deprecated";
     /// A gateway, host or subset that is named but not there.
     REFERENCED_RESOURCE_NOT_FOUND = "IST0101" "ReferencedResourceNotFound";
     /// The object breaks its schema or Istio's validation.
     SCHEMA_VALIDATION = "IST0106" "SchemaValidationError";
     /// A destination without a port, of a service that has several.
     DESTINATION_PORT_REQUIRED = "IST0112" "VirtualServiceDestinationPortSelectorRequired";
+    /// TLS towards a host without authorities of its own to trust.
+    NO_CA_FOR_HOST = "IST0128" "NoServerCertificateVerificationDestinationLevel";
+    /// TLS towards a host's port without authorities of its own to trust.
+    NO_CA_FOR_PORT = "IST0129" "NoServerCertificateVerificationPortLevel";
     /// A rule behind one that takes every request.
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
+    /// What Istio's validation takes, and warns of.
+    SCHEMA_WARNING = "IST0133" "SchemaWarning";
     /// A subset whose labels no endpoint of its host carries.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.

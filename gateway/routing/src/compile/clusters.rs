@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::registry::{Entry, Registry, selects};
-use super::rules::{Rule, Rules};
+use super::policy::{self, Composed};
+use super::registry::{Entry, Labels, Member, Registry, selects};
+use super::rules::Rules;
 use super::uses::Uses;
 use super::{Dangling, Surroundings};
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
 use crate::origin::{At, Origin};
-use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint};
+use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint, Locality, Policy};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::Destination;
 
@@ -19,6 +20,7 @@ use crate::wire::virtual_service::Destination;
 pub(super) struct Clusters<'s> {
     registry: &'s Registry,
     rules: &'s Rules,
+    surroundings: &'s Surroundings,
     dangling: Severity,
     made: Vec<Arc<Cluster>>,
     ids: BTreeMap<(ClusterKey, Arc<str>), ClusterId>,
@@ -29,7 +31,7 @@ pub(super) struct Clusters<'s> {
 }
 
 impl<'s> Clusters<'s> {
-    pub(super) fn new(registry: &'s Registry, rules: &'s Rules, surroundings: &Surroundings) -> Self {
+    pub(super) fn new(registry: &'s Registry, rules: &'s Rules, surroundings: &'s Surroundings) -> Self {
         let dangling = match surroundings.dangling {
             Dangling::Refuse => Severity::Error,
             Dangling::Serve => Severity::Warning,
@@ -37,6 +39,7 @@ impl<'s> Clusters<'s> {
         Clusters {
             registry,
             rules,
+            surroundings,
             dangling,
             made: Vec::new(),
             ids: BTreeMap::new(),
@@ -67,14 +70,14 @@ impl<'s> Clusters<'s> {
 
         let Some(entry) = self.registry.find(&complete, namespace) else {
             self.unknown_host(destination, &complete, namespace, sink);
-            return self.insert(key(missing_port), None, Vec::new());
+            return self.insert(key(missing_port), None, Made::default());
         };
         let rule = self.rules.find(&complete, &entry.service.namespace);
         self.uses.note_all(&entry.titles);
         if let Some(rule) = rule {
             self.uses.note_all(&rule.titles);
         }
-        refuse_mesh(destination, entry, rule, sink);
+        refuse_none(destination, entry, sink);
         let number = match (wanted_port, entry.ports.as_slice()) {
             (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,
             (None, [port]) => port.number,
@@ -92,14 +95,26 @@ impl<'s> Clusters<'s> {
                 };
                 let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
                 sink.add(self.dangling, code, at, message).hints.push(hint);
-                return self.insert(key(missing_port), None, Vec::new());
+                return self.insert(key(missing_port), None, Made::default());
             }
         };
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
-            let endpoints =
-                endpoints(entry, number, |member| found.is_none_or(|subset| selects(&subset.labels, member)));
-            if let (Some(subset), Some(found), true) = (subset, found, endpoints.is_empty()) {
+            let composed = policy::compose(
+                rule.and_then(|rule| rule.policy.as_ref()),
+                found.and_then(|subset| subset.policy.as_ref()),
+                number,
+            );
+            for (origin, what) in &composed.needs_mesh {
+                refuse(destination, origin, what, sink);
+            }
+            let selected: Vec<&Member> = entry
+                .members
+                .iter()
+                .filter(|member| found.is_none_or(|subset| selects(&subset.labels, &member.labels)))
+                .collect();
+            let endpoints = endpoints(entry, number, &selected, &composed, self.surroundings);
+            if let (Some(subset), Some(found), true) = (subset, found, selected.is_empty()) {
                 let labels: Vec<String> =
                     found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
@@ -107,7 +122,7 @@ impl<'s> Clusters<'s> {
                     .hints
                     .push(format!("requests for subset {} are answered 503 until one does", subset_name));
             }
-            return self.insert(key(number), Some(entry), endpoints);
+            return self.insert(key(number), Some(entry), Made { endpoints, policy: composed.policy });
         };
         let message = format!("host {complete:?} has no subset {:?}", subset.value);
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, subset.pos, message);
@@ -119,16 +134,17 @@ impl<'s> Clusters<'s> {
                 format!("DestinationRule {} ({}) defines {names}", rule.name, rule.origin)
             }
         });
-        self.insert(key(number), None, Vec::new())
+        self.insert(key(number), None, Made::default())
     }
 
     /// One cluster for each key; a service may be another one in another namespace.
-    fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, endpoints: Vec<Endpoint>) -> ClusterId {
+    fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, of: Made) -> ClusterId {
         let service = entry.map(|entry| entry.service.clone());
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let made = &mut self.made;
         *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            made.push(Arc::new(Cluster { key, service, endpoints }));
+            let Made { endpoints, policy } = of;
+            made.push(Arc::new(Cluster { key, service, endpoints, policy }));
             ClusterId::new(made.len() - 1)
         })
     }
@@ -181,26 +197,49 @@ impl<'s> Clusters<'s> {
     }
 }
 
+/// What a cluster is made of beside its name.
+#[derive(Default)]
+struct Made {
+    endpoints: Vec<Endpoint>,
+    policy: Arc<Policy>,
+}
+
 /// What our own routes would need a mesh for is an error, and never passed over.
-fn refuse_mesh(destination: &At<Destination>, entry: &Entry, rule: Option<&Rule>, sink: &mut Sink<'_>) {
-    let mut refuse = |origin: &Origin, what: &str| {
-        let host = &destination.value.host;
-        sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
-            .hints
-            .push(format!("it says so at {origin}"));
-    };
+fn refuse(destination: &At<Destination>, origin: &Origin, what: &str, sink: &mut Sink<'_>) {
+    let host = &destination.value.host;
+    sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
+        .hints
+        .push(format!("it says so at {origin}"));
+}
+
+fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>) {
     if let Some(origin) = &entry.needs_mesh {
-        refuse(origin, "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints");
-    }
-    if let Some(origin) = rule.and_then(|rule| rule.needs_mesh.as_ref()) {
-        refuse(origin, "wants mutual TLS by a mesh (ISTIO_MUTUAL), which a gateway alone can't speak");
+        let what = "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints";
+        refuse(destination, origin, what, sink);
     }
 }
 
-/// The endpoints of a service's port, sorted, each address once.
-fn endpoints(entry: &Entry, port: u16, selected: impl Fn(&super::registry::Labels) -> bool) -> Vec<Endpoint> {
-    let members = entry.members.iter().filter(|member| selected(&member.labels));
-    let placed = members.filter_map(|member| Some((entry.address(member, port)?, member.workload.clone())));
-    let by_address: BTreeMap<_, _> = placed.collect();
-    by_address.into_iter().map(|(address, workload)| Endpoint { address, workload }).collect()
+/// The endpoints of a service's port, sorted, each address once, those without traffic left out.
+fn endpoints(
+    entry: &Entry,
+    port: u16,
+    members: &[&Member],
+    policy: &Composed,
+    here: &Surroundings,
+) -> Vec<Endpoint> {
+    let by_address: BTreeMap<_, _> =
+        members.iter().filter_map(|member| Some((entry.address(member, port)?, *member))).collect();
+    let places: Vec<(&Locality, &Labels)> =
+        by_address.values().map(|member| (&*member.locality, &*member.labels)).collect();
+    let placements = policy.place(here, &places);
+    let placed = by_address.into_iter().zip(placements).filter_map(|((address, member), placement)| {
+        Some(Endpoint {
+            address,
+            weight: member.weight,
+            locality: member.locality.clone(),
+            placement: placement?,
+            workload: member.workload.clone(),
+        })
+    });
+    placed.collect()
 }

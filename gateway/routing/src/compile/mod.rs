@@ -14,6 +14,7 @@ mod gateways;
 mod hosts;
 mod matches;
 mod objects;
+mod policy;
 mod registry;
 mod routes;
 mod rules;
@@ -26,7 +27,7 @@ mod uses;
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostics;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Locality, Snapshot};
 use crate::wire::{self, ConfigSet};
 
 /// What the configuration is compiled for: this process, as Istio's selectors see it.
@@ -38,6 +39,8 @@ pub struct Surroundings {
     pub labels: BTreeMap<String, String>,
     /// Istio's root namespace, whose DestinationRules are everyone's default.
     pub root_namespace: String,
+    /// Where the gateway runs; empty where that is not known.
+    pub locality: Locality,
     /// What a route to nothing means.
     pub dangling: Dangling,
 }
@@ -48,6 +51,7 @@ impl Default for Surroundings {
             namespace: "default".into(),
             labels: BTreeMap::from([("istio".into(), "ingressgateway".into())]),
             root_namespace: "istio-system".into(),
+            locality: Locality::default(),
             dangling: Dangling::Refuse,
         }
     }

@@ -9,7 +9,7 @@ use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::origin::{At, Origin};
-use crate::snapshot::{Service, Workload};
+use crate::snapshot::{Locality, Service, Workload};
 use crate::wire::Document;
 use crate::wire::registry::{Resolution, ServiceEntry, ServicePort, WorkloadEntry};
 use crate::wire::sink::Sink;
@@ -51,6 +51,9 @@ pub(super) struct Member {
     targets: BTreeMap<u16, u16>,
     pub(super) labels: Arc<Labels>,
     pub(super) workload: Arc<Workload>,
+    /// Its share, over 0.
+    pub(super) weight: u32,
+    pub(super) locality: Arc<Locality>,
 }
 
 /// A WorkloadEntry that selectors may choose; without a member where it could not be read.
@@ -288,14 +291,11 @@ fn read_member(
     host: &str,
     sink: &mut Sink<'_>,
 ) -> Option<Member> {
-    let WorkloadEntry { address, ports, labels: _, network, locality: _, weight, service_account: _ } = entry;
+    let WorkloadEntry { address, ports, labels: _, network, locality, weight, service_account: _ } = entry;
     unsupported(Severity::Error, fields![network], sink);
-    if let Some(weight) = weight.as_ref().filter(|weight| weight.value > 1 || weight.value < 0) {
-        let message = format!(
-            "an endpoint weight of {} is not supported yet: all endpoints weigh the same",
-            weight.value
-        );
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, weight.pos, message);
+    let share = weight.as_ref().map_or(Some(0), |weight| u32::try_from(weight.value).ok());
+    if let (Some(weight), None) = (weight, share) {
+        sink.schema(weight.pos, format!("weight {} is not within 0 to {}", weight.value, u32::MAX));
     }
     let Some(address) = address else {
         sink.schema(entry_pos(entry), "an endpoint needs an address".into());
@@ -320,6 +320,9 @@ fn read_member(
         targets: BTreeMap::new(),
         workload: Arc::new(workload(&labels, own_name, namespace, host)),
         labels: Arc::new(labels),
+        // Istio: 0 is as good as absent.
+        weight: share.unwrap_or_default().max(1),
+        locality: Arc::new(Locality::parse(locality.as_ref().map_or("", |locality| locality.as_str()))),
     })
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::locality::Locality;
+use super::policy::Policy;
+
 /// A cluster's place in its snapshot's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(u32);
@@ -39,7 +42,7 @@ impl fmt::Display for ClusterKey {
 }
 
 /// One cluster.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Cluster {
     /// What it is.
     pub key: ClusterKey,
@@ -48,6 +51,8 @@ pub struct Cluster {
     pub service: Option<Arc<Service>>,
     /// Its endpoints, sorted by address, none twice.
     pub endpoints: Vec<Endpoint>,
+    /// How it is talked to.
+    pub policy: Arc<Policy>,
 }
 
 /// A service, as metrics name it.
@@ -64,8 +69,31 @@ pub struct Service {
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
+    /// Its share among the endpoints of its group; over 0.
+    pub weight: u32,
+    /// Where it runs.
+    pub locality: Arc<Locality>,
+    /// Whether it stands behind others, and shares with which.
+    pub placement: Placement,
     /// Who answers there, as metrics name it.
     pub workload: Arc<Workload>,
+}
+
+/// Where an endpoint stands among its cluster's, as its locality and the policy's locality settings have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Placement {
+    /// 0 is asked first; a cluster's priorities have no gaps.
+    pub priority: u32,
+    /// The group inside the priority that shares `group_weight`.
+    pub group: u32,
+    /// The group's share among the groups of its priority; over 0, and the same for all of one group.
+    pub group_weight: u32,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Placement { priority: 0, group: 0, group_weight: 1 }
+    }
 }
 
 /// A workload, as metrics name it. Empty means not known.

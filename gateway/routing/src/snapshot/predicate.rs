@@ -116,7 +116,7 @@ fn field(headers: &HeaderMap, name: &HeaderName, test: &ValueTest) -> Option<boo
 }
 
 /// The first value of a parameter; `?a` and `?a=` both give the empty text.
-pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+pub fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
     query?.split('&').find_map(|pair| match pair.split_once('=') {
         Some((key, value)) if key == name => Some(value),
         None if pair == name => Some(""),

@@ -14,6 +14,7 @@ use trysail_routing::compile::{Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
+use trysail_routing::snapshot::Locality;
 
 pub(crate) use units::{Bytes, PortPair, Span};
 
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) root_namespace: String,
     /// The gateway's labels, which Gateways select.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where the gateway runs, as `region/zone/subzone`; empty where that is of no importance.
+    pub(crate) locality: String,
     /// The address that listeners bind where their Gateway names none.
     pub(crate) bind: IpAddr,
     /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
@@ -60,6 +63,7 @@ impl Default for Settings {
             namespace: "default".to_owned(),
             root_namespace: "istio-system".to_owned(),
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            locality: String::new(),
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ports: BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -211,6 +215,7 @@ impl Settings {
             namespace: self.namespace.clone(),
             labels: self.labels.clone(),
             root_namespace: self.root_namespace.clone(),
+            locality: Locality::parse(&self.locality),
             dangling: match self.dangling {
                 DanglingSetting::Refuse => Dangling::Refuse,
                 DanglingSetting::Serve => Dangling::Serve,

@@ -1,0 +1,247 @@
+//! trafficPolicy → policy: each level read and validated alone, then composed for a host's subset and port.
+//!
+//! Levels override each other block by block and never inside a block, as Istio has it: a subset's
+//! `connectionPool.http` takes the host's `connectionPool.tcp` away (`MergeSubsetTrafficPolicy`).
+
+mod balancer;
+mod ceilings;
+mod check;
+mod locality;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Surroundings;
+use super::registry::Labels;
+use super::support::{Written, fields, unsupported};
+use crate::diagnostic::{Code, Severity};
+use crate::origin::{At, Origin};
+use crate::snapshot::policy::{ConnectionPool, OutlierDetection, Protocol, RetryBudget};
+use crate::snapshot::{Locality, Placement, Policy};
+use crate::wire::Document;
+use crate::wire::destination_rule as wire;
+use crate::wire::sink::Sink;
+use balancer::LoadBalancing;
+use locality::Spread;
+use tls::Tls;
+
+/// A `trafficPolicy` of a host or a subset.
+pub(super) struct Level {
+    blocks: Blocks,
+    retry_budget: Option<RetryBudget>,
+    /// `portLevelSettings`, by the service's port; the first for a port counts.
+    ports: BTreeMap<u16, Blocks>,
+}
+
+/// The four blocks that a port may have of its own.
+#[derive(Clone, Default)]
+struct Blocks {
+    balancer: Option<LoadBalancing>,
+    connection_pool: Option<(ConnectionPool, Protocol)>,
+    outlier: Option<OutlierDetection>,
+    tls: Option<Tls>,
+}
+
+/// Whose policy a level is. Istio's analysis looks at a host's TLS only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LevelOf {
+    Host,
+    Subset,
+}
+
+/// How a host's subset and port is talked to.
+pub(super) struct Composed {
+    pub(super) policy: Arc<Policy>,
+    /// What it asks for that only a mesh can do, each with its place.
+    pub(super) needs_mesh: Vec<(Origin, &'static str)>,
+    spread: Spread,
+}
+
+/// Reads one `trafficPolicy`.
+pub(super) fn read(
+    document: &Document,
+    written: &At<Box<wire::TrafficPolicy>>,
+    of: LevelOf,
+    sink: &mut Sink<'_>,
+) -> Level {
+    let wire::TrafficPolicy {
+        load_balancer,
+        connection_pool,
+        outlier_detection,
+        tls,
+        port_level_settings,
+        tunnel,
+        proxy_protocol,
+        retry_budget,
+    } = &*written.value;
+    let fields: &[&dyn Written] = &[
+        load_balancer,
+        connection_pool,
+        outlier_detection,
+        tls,
+        port_level_settings,
+        tunnel,
+        proxy_protocol,
+        retry_budget,
+    ];
+    if fields.iter().all(|field| field.key().is_none()) {
+        sink.schema(written.pos, "a trafficPolicy needs at least one field".into());
+    }
+    check::one_of(&[("tunnel", tunnel.key()), ("proxyProtocol", proxy_protocol.key())], sink);
+    unsupported(Severity::Error, fields![tunnel, proxy_protocol = "proxyProtocol"], sink);
+    if let Some(tunnel) = tunnel {
+        check_tunnel(&tunnel.value, sink);
+    }
+    let warn = |code| (of == LevelOf::Host).then_some(code);
+    let written = (load_balancer, connection_pool, outlier_detection, tls);
+    let blocks = read_blocks(document, written, warn(Code::NO_CA_FOR_HOST), sink);
+    let mut ports = BTreeMap::new();
+    for port in port_level_settings {
+        let pos = port.pos;
+        let wire::PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls } = &port.value;
+        if port.is_none() {
+            sink.schema(pos, "an item of portLevelSettings needs a port".into());
+        }
+        let fields: &[&dyn Written] = &[load_balancer, connection_pool, outlier_detection, tls];
+        if fields.iter().all(|field| field.key().is_none()) {
+            sink.schema(pos, "an item of portLevelSettings needs at least one field beside its port".into());
+        }
+        let written = (load_balancer, connection_pool, outlier_detection, tls);
+        let blocks = read_blocks(document, written, warn(Code::NO_CA_FOR_PORT), sink);
+        if let Some(number) = port.as_ref().and_then(|port| port.number.as_ref()) {
+            ports.entry(number.value).or_insert(blocks);
+        }
+    }
+    if retry_budget.is_some() {
+        not_executed_yet(&None, &None, &None, retry_budget, sink);
+    }
+    let retry_budget = retry_budget.as_ref().map(|budget| ceilings::retry_budget(&budget.value, sink));
+    Level { blocks, retry_budget, ports }
+}
+
+type May<T> = Option<At<Box<T>>>;
+type WrittenBlocks<'w> = (
+    &'w May<wire::LoadBalancer>,
+    &'w May<wire::ConnectionPool>,
+    &'w May<wire::OutlierDetection>,
+    &'w May<wire::ClientTls>,
+);
+
+/// Reads the blocks of a level or of one of its ports; `warn` is the code for TLS without authorities.
+fn read_blocks(
+    document: &Document,
+    (load_balancer, connection_pool, outlier_detection, tls): WrittenBlocks<'_>,
+    warn: Option<Code>,
+    sink: &mut Sink<'_>,
+) -> Blocks {
+    let read = tls.as_ref().map(|written| (written, tls::read(document, written, sink)));
+    if let (Some((written, read)), Some(code)) = (&read, warn) {
+        tls::warn_of_no_authorities(written, read, code, sink);
+    }
+    not_executed_yet(connection_pool, outlier_detection, tls, &None, sink);
+    Blocks {
+        balancer: load_balancer
+            .as_ref()
+            .map(|written| balancer::read(document, written, outlier_detection.is_some(), sink)),
+        connection_pool: connection_pool.as_ref().map(|written| ceilings::connection_pool(written, sink)),
+        outlier: outlier_detection.as_ref().map(|written| ceilings::outlier(&written.value, sink)),
+        tls: read.map(|(_, read)| read),
+    }
+}
+
+/// What of a policy is read and kept, and executed by a later change. A line here goes when its block works.
+fn not_executed_yet(
+    connection_pool: &May<wire::ConnectionPool>,
+    outlier_detection: &May<wire::OutlierDetection>,
+    tls: &May<wire::ClientTls>,
+    retry_budget: &Option<At<wire::RetryBudget>>,
+    sink: &mut Sink<'_>,
+) {
+    unsupported(
+        Severity::Warning,
+        fields![
+            connection_pool = "connectionPool",
+            outlier_detection = "outlierDetection",
+            retry_budget = "retryBudget",
+        ],
+        sink,
+    );
+    use wire::ClientTlsMode::{Mutual, Simple};
+    let mode = tls.as_ref().and_then(|tls| tls.mode.as_ref());
+    if mode.is_some_and(|mode| matches!(mode.value, Simple | Mutual)) {
+        unsupported(Severity::Error, fields![tls], sink);
+    }
+}
+
+/// Istio `validateTunnelSettings`.
+fn check_tunnel(written: &wire::Tunnel, sink: &mut Sink<'_>) {
+    let wire::Tunnel { protocol, target_host, target_port: _ } = written;
+    if let Some(protocol) = protocol.as_ref().filter(|p| !["", "CONNECT", "POST"].contains(&p.as_str())) {
+        sink.schema(protocol.pos, format!("a tunnel is by CONNECT or POST, not by {:?}", protocol.value));
+    }
+    let host = crate::host::HostPattern::parse(target_host);
+    if !matches!(host, Ok(crate::host::HostPattern::Exact(_))) {
+        sink.schema(target_host.pos, format!("{:?} is not a host or an address", target_host.value));
+    }
+}
+
+/// Composes a host's policy and a subset's for a port of the service.
+pub(super) fn compose(host: Option<&Level>, subset: Option<&Level>, port: u16) -> Composed {
+    // A port's entry stands alone: it takes nothing from the level it is written in.
+    let mut blocks = host.map_or_else(Blocks::default, |level| level.at(port).clone());
+    let mut retry_budget = match host {
+        Some(level) if !level.ports.contains_key(&port) => level.retry_budget,
+        _ => None,
+    };
+    if let Some(subset) = subset {
+        retry_budget = subset.retry_budget.or(retry_budget);
+        match subset.ports.get(&port) {
+            // Also what it does not say goes back to its default.
+            Some(own) => blocks = own.clone(),
+            None => blocks.override_by(&subset.blocks),
+        }
+    }
+    let Blocks { balancer, connection_pool, outlier, tls } = blocks;
+    let LoadBalancing { balancer, spread, needs_mesh: passthrough } = balancer.unwrap_or_default();
+    let (connection_pool, protocol) = connection_pool.unwrap_or_default();
+    let (tls, mutual) = tls.map_or((None, None), |tls| (tls.tls, tls.needs_mesh));
+    let what = [
+        (passthrough, "wants the endpoint that the client chose (PASSTHROUGH), which only a sidecar knows"),
+        (mutual, "wants mutual TLS by a mesh (ISTIO_MUTUAL), which a gateway alone can't speak"),
+    ];
+    Composed {
+        policy: Arc::new(Policy { balancer, connection_pool, outlier, tls, protocol, retry_budget }),
+        needs_mesh: what.into_iter().filter_map(|(origin, what)| Some((origin?, what))).collect(),
+        spread,
+    }
+}
+
+impl Level {
+    fn at(&self, port: u16) -> &Blocks {
+        self.ports.get(&port).unwrap_or(&self.blocks)
+    }
+}
+
+impl Blocks {
+    fn override_by(&mut self, other: &Blocks) {
+        let Blocks { balancer, connection_pool, outlier, tls } = other.clone();
+        self.balancer = balancer.or_else(|| self.balancer.take());
+        self.connection_pool = connection_pool.or_else(|| self.connection_pool.take());
+        self.outlier = outlier.or_else(|| self.outlier.take());
+        self.tls = tls.or_else(|| self.tls.take());
+    }
+}
+
+impl Composed {
+    /// Where each of a cluster's endpoints stands; `None` for one that gets no traffic.
+    pub(super) fn place(
+        &self,
+        here: &Surroundings,
+        members: &[(&Locality, &Labels)],
+    ) -> Vec<Option<Placement>> {
+        self.spread.place(self.policy.outlier.is_some(), here, members)
+    }
+}
