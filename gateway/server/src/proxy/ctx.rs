@@ -1,11 +1,13 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
-use trysail_upstream::balance::least_request;
+use trysail_upstream::balance::{PickInput, pick};
 
 use super::active::Active;
+use super::hash::Hashed;
 use crate::metrics::Flag;
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
@@ -16,6 +18,10 @@ pub(crate) struct Ctx {
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
     pub(crate) endpoint: Option<usize>,
+    /// Those that were tried before it.
+    tried: Vec<usize>,
+    /// What its endpoint is chosen by, where that is a hash, and the cookie that keeps it.
+    pub(super) hashed: Hashed,
     /// What is changed on the way there and back; `None` for nothing.
     pub(crate) transform: Option<Arc<Transform>>,
     /// The path that the target is told, where it is another.
@@ -37,6 +43,8 @@ impl Ctx {
             active,
             cluster: None,
             endpoint: None,
+            tried: Vec::new(),
+            hashed: Hashed::default(),
             transform: None,
             path: None,
             tries: 0,
@@ -51,14 +59,21 @@ impl Ctx {
         self.transform.as_ref().map_or(&[], |transform| &transform.response)
     }
 
-    /// Chooses an endpoint of the cluster and counts the request on it; `false` where there is none.
+    /// Chooses an endpoint of the cluster, one that was tried already only in need, and counts the request on it; `false` where
+    /// there is none.
     pub(crate) fn choose_endpoint(&mut self) -> bool {
         let Some(cluster) = self.cluster else { return false };
-        let endpoints = &self.active.upstreams.cluster(cluster).endpoints;
+        self.tried.extend(self.endpoint);
         self.working = None;
-        self.endpoint = least_request(endpoints, fastrand::u64(..));
-        self.working = self.endpoint.map(|endpoint| endpoints[endpoint].begin());
-        self.endpoint.is_some()
+        let cluster = self.active.upstreams.cluster(cluster);
+        // The clock is looked at only while somebody warms up.
+        let now = cluster.warm_at().map(|warm_at| (warm_at, Instant::now()));
+        let now = now.filter(|(warm_at, now)| now < warm_at).map(|(_, now)| now);
+        let input = PickInput { key: self.hashed.key, roll: fastrand::u64(..), tried: &self.tried, now };
+        self.endpoint = pick(cluster, input);
+        let state = self.endpoint.and_then(|endpoint| cluster.endpoints.get(endpoint));
+        self.working = state.map(|endpoint| endpoint.begin());
+        self.working.is_some()
     }
 }
 

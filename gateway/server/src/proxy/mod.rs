@@ -9,6 +9,7 @@
 
 pub(crate) mod active;
 mod ctx;
+mod hash;
 mod headers;
 mod outcome;
 mod peer;
@@ -56,6 +57,7 @@ impl ProxyHttp for Gateway {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
+                ctx.hashed = hash::of(session, &ctx.active.snapshot.cluster(turn.cluster).policy);
                 if ctx.choose_endpoint() {
                     return Ok(false);
                 }
@@ -104,6 +106,11 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         self.server.put(response)?;
+        if !response.status.is_informational()
+            && let Some(cookie) = ctx.hashed.cookie.take()
+        {
+            response.append_header("set-cookie", cookie)?;
+        }
         transform::response(ctx.response_ops(), response)
     }
 
