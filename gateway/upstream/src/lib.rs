@@ -4,8 +4,10 @@
 //! ids index everything here, so a request finds its state without looking anything up.
 
 pub mod balance;
+mod endpoint;
 mod state;
 mod ticket;
 
-pub use state::{Active, ClusterState, EndpointState, Upstreams};
+pub use endpoint::{Active, EndpointState};
+pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

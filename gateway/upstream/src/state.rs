@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use trysail_routing::snapshot::policy::{Balancer, Warmup};
 use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, RouteKey, Snapshot, Split, SplitId};
 
-use crate::balance::Balance;
+use crate::balance::{Balance, PickInput};
+use crate::endpoint::EndpointState;
 use crate::ticket::Ticket;
 
 /// The state beside one snapshot, indexed by its ids.
@@ -31,55 +31,20 @@ pub struct ClusterState {
     /// The endpoints' states, in the order of the snapshot's endpoints.
     pub endpoints: Vec<Arc<EndpointState>>,
     /// How one of them is chosen.
-    pub(crate) balance: Arc<Balance>,
+    balance: Arc<Balance>,
     /// When the last of them will have warmed up; `None` where none has to.
-    pub(crate) warm_at: Option<Instant>,
+    warm_at: Option<Instant>,
 }
 
 impl ClusterState {
+    /// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none.
+    pub fn pick(&self, input: PickInput<'_>) -> Option<usize> {
+        self.balance.pick(&self.endpoints, input)
+    }
+
     /// Until when an endpoint of it is warming up, so that choosing one needs the time; `None` for never.
     pub fn warm_at(&self) -> Option<Instant> {
         self.warm_at
-    }
-}
-
-/// The state of one endpoint of one cluster.
-#[derive(Debug, Default)]
-pub struct EndpointState {
-    active: AtomicU32,
-    joined: Option<Instant>,
-}
-
-impl EndpointState {
-    /// An endpoint that joined its cluster at a time.
-    pub(crate) fn joined_at(now: Instant) -> Self {
-        EndpointState { joined: Some(now), ..EndpointState::default() }
-    }
-
-    /// When it joined its cluster; `None` where it was there when the cluster was first seen.
-    pub fn joined(&self) -> Option<Instant> {
-        self.joined
-    }
-
-    /// How many requests it is working on.
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Counts one request on it until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> Active {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        Active(self.clone())
-    }
-}
-
-/// One request on one endpoint. Dropping it is the only way to end it, so nothing can leak a count.
-#[derive(Debug)]
-pub struct Active(Arc<EndpointState>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

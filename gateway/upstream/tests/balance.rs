@@ -10,7 +10,7 @@ use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::{Limits, Reader};
 use trysail_upstream::Upstreams;
-use trysail_upstream::balance::{PickInput, pick};
+use trysail_upstream::balance::PickInput;
 
 /// A service with so many endpoints, and a rule that sends all to it by this `loadBalancer`.
 fn snapshot(balancer: &str, endpoints: usize) -> Snapshot {
@@ -37,7 +37,7 @@ fn snapshot(balancer: &str, endpoints: usize) -> Snapshot {
 fn take(upstreams: &Upstreams, snapshot: &Snapshot, key: Option<u64>) -> usize {
     let cluster = upstreams.cluster(snapshot.splits[0].targets[0].cluster);
     let input = PickInput { key, roll: 7, tried: &[], now: cluster.warm_at() };
-    pick(cluster, input).expect("there are endpoints")
+    cluster.pick(input).expect("there are endpoints")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
-use trysail_upstream::balance::{PickInput, pick};
+use trysail_upstream::balance::PickInput;
 
 use super::active::Active;
 use super::hash::Hashed;
@@ -70,7 +70,7 @@ impl Ctx {
         let now = cluster.warm_at().map(|warm_at| (warm_at, Instant::now()));
         let now = now.filter(|(warm_at, now)| now < warm_at).map(|(_, now)| now);
         let input = PickInput { key: self.hashed.key, roll: fastrand::u64(..), tried: &self.tried, now };
-        self.endpoint = pick(cluster, input);
+        self.endpoint = cluster.pick(input);
         let state = self.endpoint.and_then(|endpoint| cluster.endpoints.get(endpoint));
         self.working = state.map(|endpoint| endpoint.begin());
         self.working.is_some()

@@ -9,7 +9,7 @@ use super::least_request::least_request;
 use super::lot::{again, below, by_weight, part};
 use super::round_robin::RoundRobin;
 use super::warmup::factor;
-use crate::state::EndpointState;
+use crate::endpoint::EndpointState;
 
 /// Endpoints of one priority that share by their own weights. Never empty.
 #[derive(Debug)]

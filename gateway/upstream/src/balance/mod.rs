@@ -22,12 +22,13 @@ mod xxh64;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use trysail_routing::snapshot::policy::{Balancer, ConsistentHash, HashTable};
 use trysail_routing::snapshot::{Cluster, Placement};
 
-use crate::state::ClusterState;
+use crate::endpoint::EndpointState;
 use group::{Group, View};
 use lot::again;
 use maglev::Maglev;
@@ -42,18 +43,8 @@ pub struct PickInput<'i> {
     pub roll: u64,
     /// Endpoints that were tried already: they come last.
     pub tried: &'i [usize],
-    /// The time; needed only before [`ClusterState::warm_at`].
+    /// The time; needed only before [`crate::ClusterState::warm_at`].
     pub now: Option<Instant>,
-}
-
-/// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none.
-pub fn pick(cluster: &ClusterState, input: PickInput<'_>) -> Option<usize> {
-    let balance = &*cluster.balance;
-    let fresh = balance.pick(cluster, input, |endpoint| !input.tried.contains(&endpoint));
-    if fresh.is_some() || input.tried.is_empty() {
-        return fresh;
-    }
-    balance.pick(cluster, PickInput { tried: &[], ..input }, |_| true)
 }
 
 /// A cluster's endpoints as its balancer sees them, with whose turn it is. Kept as long as its shape.
@@ -117,9 +108,19 @@ impl Balance {
         self.shape == Shape::of(cluster)
     }
 
-    fn pick(
+    /// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none. `endpoints` are the
+    /// cluster's, in the snapshot's order.
+    pub fn pick(&self, endpoints: &[Arc<EndpointState>], input: PickInput<'_>) -> Option<usize> {
+        let fresh = self.choose(endpoints, input, |endpoint| !input.tried.contains(&endpoint));
+        if fresh.is_some() || input.tried.is_empty() {
+            return fresh;
+        }
+        self.choose(endpoints, PickInput { tried: &[], ..input }, |_| true)
+    }
+
+    fn choose(
         &self,
-        cluster: &ClusterState,
+        endpoints: &[Arc<EndpointState>],
         input: PickInput<'_>,
         open: impl Fn(usize) -> bool + Copy,
     ) -> Option<usize> {
@@ -128,7 +129,7 @@ impl Balance {
             _ => priority::choose(&self.loads, input.key.unwrap_or_else(|| again(input.roll, 1))),
         };
         let view = View {
-            endpoints: &cluster.endpoints,
+            endpoints,
             balancer: &self.shape.balancer,
             lot: input.roll,
             now: input.now,

@@ -11,7 +11,7 @@ use trysail_routing::snapshot::{Cluster, ClusterKey, Endpoint, Locality, Placeme
 
 use super::lot::again;
 use super::*;
-use crate::state::EndpointState;
+use crate::endpoint::EndpointState;
 
 const RING: Balancer =
     Balancer::Hash(ConsistentHash { key: Some(HashKey::SourceIp), table: HashTable::Ring { minimum: 1024 } });
@@ -37,13 +37,23 @@ fn cluster(balancer: Balancer, endpoints: &[(u16, u32, Placement)]) -> Cluster {
     }
 }
 
-fn state(cluster: &Cluster) -> ClusterState {
+/// A balance with the state of its endpoints.
+struct State {
+    endpoints: Vec<Arc<EndpointState>>,
+    balance: Balance,
+}
+
+fn state(cluster: &Cluster) -> State {
     let endpoints = cluster.endpoints.iter().map(|_| Arc::default()).collect();
-    ClusterState { endpoints, balance: Arc::new(Balance::build(cluster, 0)), warm_at: None }
+    State { endpoints, balance: Balance::build(cluster, 0) }
+}
+
+fn pick(state: &State, input: PickInput<'_>) -> Option<usize> {
+    state.balance.pick(&state.endpoints, input)
 }
 
 /// A cluster of endpoints with these weights, all in one place.
-fn weighing(balancer: Balancer, weights: &[u32]) -> ClusterState {
+fn weighing(balancer: Balancer, weights: &[u32]) -> State {
     let endpoints: Vec<_> =
         (1..).zip(weights).map(|(number, &weight)| (number, weight, Placement::default())).collect();
     state(&cluster(balancer, &endpoints))
@@ -54,7 +64,7 @@ fn by_roll(roll: u64) -> PickInput<'static> {
 }
 
 /// Which part of many picks each endpoint got.
-fn parts(state: &ClusterState, input: impl Fn(u64) -> PickInput<'static>) -> Vec<f64> {
+fn parts(state: &State, input: impl Fn(u64) -> PickInput<'static>) -> Vec<f64> {
     const PICKS: u64 = 40_000;
     let mut counts = vec![0_u32; state.endpoints.len()];
     (0..PICKS).for_each(|turn| counts[pick(state, input(turn)).unwrap()] += 1);
@@ -152,7 +162,7 @@ fn moved(balancer: &Balancer) -> (f64, f64) {
     const KEYS: u64 = 20_000;
     let ten = weighing(balancer.clone(), &[1; 10]);
     let nine = weighing(balancer.clone(), &[1; 9]);
-    let of = |state: &ClusterState, key| pick(state, PickInput { key: Some(again(3, key)), ..by_roll(key) });
+    let of = |state: &State, key| pick(state, PickInput { key: Some(again(3, key)), ..by_roll(key) });
     let (mut gone, mut moved) = (0_u32, 0_u32);
     for key in 0..KEYS {
         match (of(&ten, key), of(&nine, key)) {
