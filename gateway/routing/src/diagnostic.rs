@@ -41,7 +41,7 @@ codes! {
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
-    /// What Istio's validation takes, and warns of.
+    /// Valid, and probably not what was meant.
     SCHEMA_WARNING = "IST0133" "SchemaWarning";
     /// A subset whose labels no endpoint of its host carries.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
