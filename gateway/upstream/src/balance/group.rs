@@ -37,7 +37,7 @@ pub(super) struct View<'v> {
 impl Group {
     /// A group of endpoints; `seed` is where turns begin.
     pub(super) fn build(weight: u32, members: Vec<(u32, u32)>, balancer: &Balancer, seed: u64) -> Self {
-        let even = members.windows(2).all(|two| two[0].1 == two[1].1);
+        let even = members.iter().zip(members.iter().skip(1)).all(|(one, next)| one.1 == next.1);
         let turns = matches!(balancer, Balancer::RoundRobin(_)).then(|| RoundRobin::build(&members, seed));
         Group { weight, members: members.into(), even, turns }
     }

@@ -137,11 +137,10 @@ fn check_localities(localities: &[(&str, Pos)], sink: &mut Sink<'_>) {
             sink.schema(pos, format!("locality {locality:?} has a \"*\" that is not at its end"));
             continue;
         }
-        let all = before.contains_key("*");
-        let zones = before.entry(parts[0]);
-        let known = matches!(zones, std::collections::btree_map::Entry::Occupied(_));
-        let zones = zones.or_default();
-        let free = match parts[1..] {
+        let Some((region, inside)) = parts.split_first() else { continue };
+        let (all, known) = (before.contains_key("*"), before.contains_key(region));
+        let zones = before.entry(region).or_default();
+        let free = match *inside {
             [] => !known && zones.entry("*").or_default().insert("*"),
             [zone] => {
                 !zones.contains_key("*")
