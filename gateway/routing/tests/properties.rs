@@ -8,6 +8,8 @@ use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::wire::{ConfigSet, Limits, Reader};
 
 const SEED: &str = include_str!("../../../conf/examples/reviews/seed-reviews.yaml");
+/// Every field of a traffic policy, with values of every kind.
+const POLICIES: &str = include_str!("../../testdata/cases/policies_that_are_wrong/config.yaml");
 const ENDPOINTS: &str = include_str!("../../../conf/examples/reviews/endpoints.yaml");
 
 fn read(texts: &[(&str, &str)]) -> ConfigSet {
@@ -105,6 +107,63 @@ proptest! {
         survives(&format!("{}{put}{}", &SEED[..from], &SEED[to..]))?;
     }
 
+    #[test]
+    fn policies_survive_any_value(word in 0..400_usize, put in odd_value()) {
+        let words: Vec<&str> = POLICIES.split_inclusive([' ', ',', '}', ']']).collect();
+        let word = word % words.len();
+        let text = words.iter().enumerate().map(|(index, text)| match index == word {
+            true => format!("{put}{}", text.get(text.len() - 1..).unwrap_or_default()),
+            false => (*text).to_owned(),
+        });
+        survives(&text.collect::<String>())?;
+    }
+}
+
+/// Values that are near what some field takes, or far from what any does.
+fn odd_value() -> impl Strategy<Value = String> {
+    const VALUES: &[&str] = &[
+        "0",
+        "1",
+        "-1",
+        "2",
+        "99999999999",
+        ".nan",
+        ".inf",
+        "-.inf",
+        "1e308",
+        "0.1",
+        "true",
+        "null",
+        "''",
+        "'*'",
+        "'/'",
+        "us/",
+        "us/a/*",
+        "*-a",
+        "10s",
+        "0s",
+        "1ns",
+        "99999999h",
+        "[]",
+        "{}",
+        "[null]",
+        "[{}]",
+        "{a: b}",
+        "é",
+        "'\n'",
+        "\"\\u0000\"",
+        "SIMPLE",
+        "MUTUAL",
+        "ISTIO_MUTUAL",
+        "PASSTHROUGH",
+        "RANDOM",
+        "simple",
+        "maglev: {tableSize: 5}",
+        "~",
+        ".",
+        "*",
+    ];
+    prop::sample::select(VALUES).prop_map(str::to_owned)
 }
 
 proptest! {

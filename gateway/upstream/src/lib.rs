@@ -4,9 +4,11 @@
 //! ids index everything here, so a request finds its state without looking anything up.
 
 pub mod balance;
+mod endpoint;
 pub mod retry;
 mod state;
 mod ticket;
 
-pub use state::{Active, ClusterState, EndpointState, Upstreams};
+pub use endpoint::{Active, EndpointState};
+pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

@@ -5,13 +5,16 @@
 //! weights begins a new ledger. Carrying over is a look-up for each endpoint at reload, and none at a request.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
+use trysail_routing::snapshot::policy::{Balancer, Warmup};
 use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, RouteKey, Snapshot, Split, SplitId};
 
+use crate::balance::{Balance, PickInput};
+use crate::endpoint::EndpointState;
 use crate::ticket::Ticket;
 
 /// The state beside one snapshot, indexed by its ids.
@@ -27,34 +30,21 @@ pub struct Upstreams {
 pub struct ClusterState {
     /// The endpoints' states, in the order of the snapshot's endpoints.
     pub endpoints: Vec<Arc<EndpointState>>,
+    /// How one of them is chosen.
+    balance: Arc<Balance>,
+    /// When the last of them will have warmed up; `None` where none has to.
+    warm_at: Option<Instant>,
 }
 
-/// The state of one endpoint of one cluster.
-#[derive(Debug, Default)]
-pub struct EndpointState {
-    active: AtomicU32,
-}
-
-impl EndpointState {
-    /// How many requests it is working on.
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+impl ClusterState {
+    /// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none.
+    pub fn pick(&self, input: PickInput<'_>) -> Option<usize> {
+        self.balance.pick(&self.endpoints, input)
     }
 
-    /// Counts one request on it until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> Active {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        Active(self.clone())
-    }
-}
-
-/// One request on one endpoint. Dropping it is the only way to end it, so nothing can leak a count.
-#[derive(Debug)]
-pub struct Active(Arc<EndpointState>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    /// Until when an endpoint of it is warming up, so that choosing one needs the time; `None` for never.
+    pub fn warm_at(&self) -> Option<Instant> {
+        self.warm_at
     }
 }
 
@@ -62,17 +52,19 @@ impl Drop for Active {
 #[derive(Debug, Default)]
 struct Keys {
     endpoints: Map<(ClusterKey, SocketAddr), Arc<EndpointState>>,
+    balances: Map<ClusterKey, Arc<Balance>>,
     tickets: Map<(RouteKey, Vec<u32>), Arc<Ticket>>,
 }
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 impl Upstreams {
-    /// The state for `snapshot`: what `before` has by the same key, shared with it; the rest new. `seed` tells
-    /// where in their tables new splits begin.
-    pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64) -> Upstreams {
+    /// The state for `snapshot` at `now`: what `before` has by the same key, shared with it; the rest new. `seed`
+    /// tells where in their tables new splits begin.
+    pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64, now: Instant) -> Upstreams {
         let mut keys = Keys::default();
-        let clusters = snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys)).collect();
+        let clusters =
+            snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys, seed, now)).collect();
         let tickets = snapshot.splits.iter().map(|split| keys.ticket(split, &before.keys, seed)).collect();
         Upstreams { clusters, tickets, keys }
     }
@@ -89,13 +81,32 @@ impl Upstreams {
 }
 
 impl Keys {
-    fn cluster(&mut self, cluster: &Cluster, before: &Keys) -> ClusterState {
+    fn cluster(&mut self, cluster: &Cluster, before: &Keys, seed: u64, now: Instant) -> ClusterState {
+        // Endpoints that are there when their cluster is first seen are as warm as each other: after a restart
+        // nobody warms up.
+        let known = before.balances.get(&cluster.key);
+        let new = || {
+            Arc::new(if known.is_some() { EndpointState::joined_at(now) } else { EndpointState::default() })
+        };
         let state = |endpoint: &trysail_routing::snapshot::Endpoint| {
             let key = (cluster.key.clone(), endpoint.address);
-            let kept = before.endpoints.get(&key).cloned().unwrap_or_default();
+            let kept = before.endpoints.get(&key).cloned().unwrap_or_else(new);
             self.endpoints.entry(key).or_insert(kept).clone()
         };
-        ClusterState { endpoints: cluster.endpoints.iter().map(state).collect() }
+        let endpoints: Vec<Arc<EndpointState>> = cluster.endpoints.iter().map(state).collect();
+        let balance = match known.filter(|balance| balance.is_for(cluster)) {
+            Some(kept) => kept.clone(),
+            None => Arc::new(Balance::build(cluster, start(seed, &cluster.key))),
+        };
+        self.balances.insert(cluster.key.clone(), balance.clone());
+        let window = match &cluster.policy.balancer {
+            Balancer::LeastRequest(Some(Warmup { window, .. }))
+            | Balancer::RoundRobin(Some(Warmup { window, .. })) => Some(*window),
+            _ => None,
+        };
+        let last = endpoints.iter().filter_map(|endpoint| endpoint.joined()).max();
+        let warm_at = last.zip(window).and_then(|(last, window)| last.checked_add(window));
+        ClusterState { endpoints, balance, warm_at: warm_at.filter(|&warm_at| warm_at > now) }
     }
 
     fn ticket(&mut self, split: &Split, before: &Keys, seed: u64) -> Arc<Ticket> {
@@ -105,6 +116,11 @@ impl Keys {
         self.tickets.insert(key, ticket.clone());
         ticket
     }
+}
+
+/// A cluster's own number, different in each process.
+fn start(seed: u64, key: &ClusterKey) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((seed, key)) >> 1
 }
 
 /// A route's own number, different in each process.

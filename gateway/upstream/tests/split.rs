@@ -1,6 +1,9 @@
 //! The split through compile, reconcile and tickets: exact at every prefix, over threads and over reloads.
 
+#![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use trysail_routing::compile::{Compiler, Surroundings};
@@ -100,7 +103,7 @@ proptest! {
             let mut files = files(&weights, if reload % 2 == 0 { "" } else { above });
             files.rotate_left(reload % 4);
             let snapshot = compile(&mut compiler, &files);
-            upstreams = Upstreams::reconcile(&upstreams, &snapshot, seed);
+            upstreams = Upstreams::reconcile(&upstreams, &snapshot, seed, Instant::now());
             for _ in 0..7 {
                 prop_assert!(ledger.take(&snapshot, &upstreams), "reload {reload}: {:?} of {weights:?}", ledger.counts);
             }
@@ -115,7 +118,7 @@ fn other_weights_begin_a_new_ledger_that_is_exact_from_its_first_turn() {
     let mut upstreams = Upstreams::default();
     for weights in [[50, 50], [90, 10], [50, 50], [0, 1], [1, 999]] {
         let snapshot = compile(&mut compiler, &files(&weights, ""));
-        upstreams = Upstreams::reconcile(&upstreams, &snapshot, 7);
+        upstreams = Upstreams::reconcile(&upstreams, &snapshot, 7, Instant::now());
         let mut ledger = Ledger::new(&weights);
         assert!((0..150).all(|_| ledger.take(&snapshot, &upstreams)), "{weights:?}: {:?}", ledger.counts);
     }
@@ -126,7 +129,7 @@ fn threads_share_one_ledger() {
     for threads in [2, 4] {
         let weights = [90, 7, 3];
         let snapshot = compile(&mut Compiler::new(3), &files(&weights, ""));
-        let upstreams = Upstreams::reconcile(&Upstreams::default(), &snapshot, 3);
+        let upstreams = Upstreams::reconcile(&Upstreams::default(), &snapshot, 3, Instant::now());
         let split = snapshot.splits.last().expect("a rule");
         let counts = std::thread::scope(|scope| {
             let take = || {
@@ -147,8 +150,12 @@ fn threads_share_one_ledger() {
 #[test]
 fn an_endpoint_keeps_its_state_as_long_as_it_is_there() {
     let mut compiler = Compiler::new(1);
-    let mut upstreams =
-        Upstreams::reconcile(&Upstreams::default(), &compile(&mut compiler, &files(&[1, 1], "")), 1);
+    let mut upstreams = Upstreams::reconcile(
+        &Upstreams::default(),
+        &compile(&mut compiler, &files(&[1, 1], "")),
+        1,
+        Instant::now(),
+    );
     let active = |upstreams: &Upstreams, snapshot: &Snapshot| {
         let cluster = snapshot.splits[0].targets[0].cluster;
         upstreams.cluster(cluster).endpoints.iter().map(|endpoint| endpoint.active()).sum::<u32>()
@@ -157,14 +164,14 @@ fn an_endpoint_keeps_its_state_as_long_as_it_is_there() {
     let guard = upstreams.cluster(snapshot.splits[0].targets[0].cluster).endpoints[0].begin();
     for weight in 2..100 {
         let snapshot = compile(&mut compiler, &files(&[weight, 1], ""));
-        upstreams = Upstreams::reconcile(&upstreams, &snapshot, 1);
+        upstreams = Upstreams::reconcile(&upstreams, &snapshot, 1, Instant::now());
         assert_eq!(active(&upstreams, &snapshot), 1, "after an edit to {weight}");
     }
     // Gone for one revision, it is another endpoint when it comes back.
     let mut without = files(&[1, 1], "");
     without[3].1 = without[3].1.replace("10.0.0.1,", "10.0.0.99,").into();
     let snapshot = compile(&mut compiler, &without);
-    upstreams = Upstreams::reconcile(&upstreams, &snapshot, 1);
+    upstreams = Upstreams::reconcile(&upstreams, &snapshot, 1, Instant::now());
     assert_eq!(active(&upstreams, &snapshot), 0);
     drop(guard);
 }

@@ -217,7 +217,7 @@ impl Reloader {
         self.metrics.configuration.reloaded(Reload::Applied);
         self.active.store(Arc::new(Active {
             revision: set.revision.clone(),
-            upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed),
+            upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now()),
             peers: Peers::build(&snapshot, &trusts, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
             tls,

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -72,6 +73,12 @@ impl Conn {
     /// Says that HTTP/2 is spoken in the clear, so that nobody looks for its preface again.
     pub(super) fn speaks_h2(&mut self) {
         self.protocol = Some(ALPN::H2);
+    }
+
+    /// The client's address.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        let digest = self.get_socket_digest()?;
+        Some(digest.peer_addr()?.as_inet()?.ip())
     }
 
     /// What was read ahead.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use trysail_routing::snapshot::Split;
 
 use super::conn::Conn;
-use crate::proxy::{Active, Stop};
+use crate::proxy::{Active, hash, stop};
 
 /// Passes connections on.
 pub(crate) struct Relay {
@@ -30,8 +30,10 @@ impl Relay {
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
     pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
         let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
-        let Some(stop) = Stop::choose(active, target.cluster) else { return };
-        let peer = active.peers.stream(target.cluster, stop.endpoint, name);
+        let policy = &active.snapshot.cluster(target.cluster).policy;
+        let key = hash::of_client(conn.client(), policy);
+        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
+        let peer = active.peers.stream(target.cluster, endpoint, name);
         let Ok(mut upstream) = self.connector.new_stream(&peer).await else { return };
         let moved = AtomicU64::new(0);
         let mut client = Watched { inner: &mut conn, moved: &moved };

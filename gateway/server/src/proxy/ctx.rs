@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
-use trysail_upstream::balance::least_request;
 
 use super::active::Active;
 use super::connection::Connection;
 use super::deadline::Deadline;
+use super::hash::Hashed;
 use super::mirror::Tee;
+use super::stop;
 use super::view;
 use crate::metrics::{Flag, Flags};
 
@@ -28,6 +29,8 @@ pub(crate) struct Ctx {
     pub(crate) endpoint: Option<usize>,
     /// What its route does beside choosing a target; `None` for what routes do that say nothing.
     pub(crate) handling: Option<Arc<Handling>>,
+    /// What its endpoint is chosen by, where that is a hash, and the cookie that keeps it.
+    pub(super) hashed: Hashed,
     /// What is changed on the way there and back; `None` for nothing.
     pub(crate) transform: Option<Arc<Transform>>,
     /// The path that the target is told, where it is another.
@@ -68,6 +71,7 @@ impl Ctx {
             cluster: None,
             endpoint: None,
             handling: None,
+            hashed: Hashed::default(),
             transform: None,
             path: None,
             deadline: Deadline::default(),
@@ -111,35 +115,23 @@ impl Ctx {
         Flags { delayed: self.delayed, exhausted: self.exhausted, cause: self.flag }
     }
 
-    /// Chooses an endpoint of the cluster and counts the request on it; `false` where there is none.
+    /// Chooses an endpoint of the cluster, one that was tried already only in need, and counts the request on it;
+    /// `false` where there is none.
     pub(crate) fn choose_endpoint(&mut self) -> bool {
         self.working = None;
-        let chosen = self.cluster.and_then(|cluster| pick(&self.active, cluster));
+        let picky = self.handling.as_ref().is_none_or(|handling| handling.retry.other_endpoints);
+        let tried = if picky { self.tried.as_slice() } else { &[] };
+        let chosen =
+            self.cluster.and_then(|cluster| stop::choose(&self.active, cluster, self.hashed.key, tried));
         (self.endpoint, self.working) = chosen.unzip();
         self.endpoint.is_some()
     }
 
-    /// Chooses one for another try. Envoy: up to five draws more for one that was not tried, then whatever comes.
+    /// Chooses one for another try.
     pub(crate) fn choose_another_endpoint(&mut self) -> bool {
-        const DRAWS: u32 = 6;
         self.tried.extend(self.endpoint);
-        let picky = self.handling.as_ref().is_none_or(|handling| handling.retry.other_endpoints);
-        for _ in 0..DRAWS {
-            let found = self.choose_endpoint();
-            let new = self.endpoint.is_some_and(|endpoint| !self.tried.contains(&endpoint));
-            if !found || !picky || new {
-                return found;
-            }
-        }
-        true
+        self.choose_endpoint()
     }
-}
-
-/// An endpoint of a cluster, by its balancer, and one request counted on it; `None` where there is none.
-pub(super) fn pick(active: &Active, cluster: ClusterId) -> Option<(usize, trysail_upstream::Active)> {
-    let endpoints = &active.upstreams.cluster(cluster).endpoints;
-    let endpoint = least_request(endpoints, fastrand::u64(..))?;
-    Some((endpoint, endpoints.get(endpoint)?.begin()))
 }
 
 /// A request is counted once, here, so that one whose future was dropped is counted too: by the client's leaving,

@@ -14,13 +14,14 @@ mod ctx;
 pub(crate) mod deadline;
 mod fault;
 mod grpc;
+pub(crate) mod hash;
 mod headers;
 pub(crate) mod mirror;
 mod outcome;
 mod peer;
 mod reply;
 mod retry;
-mod stop;
+pub(crate) mod stop;
 mod transform;
 mod turn;
 mod view;
@@ -45,7 +46,6 @@ use mirror::Mirrors;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
-pub(crate) use stop::Stop;
 
 use crate::metrics::Flag;
 
@@ -74,6 +74,7 @@ impl ProxyHttp for Gateway {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
+                ctx.hashed = hash::of(session, &ctx.active.snapshot.cluster(turn.cluster).policy);
                 if ctx.choose_endpoint() {
                     ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
                     if session.as_mut().is_body_empty() || session.is_upgrade_req() {
@@ -211,6 +212,11 @@ impl ProxyHttp for Gateway {
         }
         self.server.put(response)?;
         let status = response.status.as_u16();
+        if !response.status.is_informational()
+            && let Some(cookie) = ctx.hashed.cookie.take()
+        {
+            response.append_header("set-cookie", cookie)?;
+        }
         transform::response(ctx.response_ops(), response, |headers, value| {
             view::of_response(session, ctx, status, headers, value)
         })?;

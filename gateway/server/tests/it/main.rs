@@ -1,6 +1,7 @@
 //! End to end: the binary as a process, real sockets on both sides, ports picked by the kernel.
 
 mod answers;
+mod balance;
 mod check;
 mod cli;
 mod cors;

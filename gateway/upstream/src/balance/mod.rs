@@ -1,5 +1,216 @@
 //! Which endpoint of a cluster gets the next request.
+//!
+//! ```text
+//! cluster ─▶ priority ─▶ group ─▶ endpoint        by lot, in turn, by how busy they are
+//!                 └────▶ ring or table ─▶ endpoint    where the request has a key
+//! ```
+//! Everything that depends on configuration alone (cycles, rings, tables) is built when a snapshot is swapped in,
+//! and kept over reloads that leave it alone; choosing allocates nothing. Chance and time come in as arguments.
 
+mod group;
+pub mod key;
 mod least_request;
+mod lot;
+mod maglev;
+pub mod priority;
+mod ring;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+mod warmup;
+mod xxh64;
 
-pub use least_request::least_request;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use trysail_routing::snapshot::policy::{Balancer, ConsistentHash, HashTable};
+use trysail_routing::snapshot::{Cluster, Placement};
+
+use crate::endpoint::EndpointState;
+use group::{Group, View};
+use lot::again;
+use maglev::Maglev;
+use ring::Ring;
+
+/// What an endpoint is chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct PickInput<'i> {
+    /// The request's key, where the cluster's balancer wants one and the request has it.
+    pub key: Option<u64>,
+    /// 64 random bits.
+    pub roll: u64,
+    /// Endpoints that were tried already: they come last.
+    pub tried: &'i [usize],
+    /// The time; needed only before [`crate::ClusterState::warm_at`].
+    pub now: Option<Instant>,
+}
+
+/// A cluster's endpoints as its balancer sees them, with whose turn it is. Kept as long as its shape.
+#[derive(Debug)]
+pub struct Balance {
+    shape: Shape,
+    priorities: Box<[Priority]>,
+    /// Percent of the traffic, for each priority.
+    loads: Box<[u32]>,
+}
+
+/// What a balance is made from; the same shape is the same balance.
+#[derive(Clone, Debug, PartialEq)]
+struct Shape {
+    balancer: Balancer,
+    endpoints: Vec<(SocketAddr, u32, Placement)>,
+}
+
+/// The endpoints that are asked together. Never empty.
+#[derive(Debug)]
+struct Priority {
+    groups: Box<[Group]>,
+    table: Option<Table>,
+}
+
+#[derive(Debug)]
+enum Table {
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+/// An endpoint with its share of its priority: all shares are 1 together.
+struct Weighed {
+    index: u32,
+    address: SocketAddr,
+    share: f64,
+}
+
+impl Balance {
+    /// The balance of a cluster; `seed` is where turns begin.
+    pub(crate) fn build(cluster: &Cluster, seed: u64) -> Self {
+        let shape = Shape::of(cluster);
+        let mut by_priority: BTreeMap<u32, BTreeMap<u32, Vec<u32>>> = BTreeMap::new();
+        for (index, (_, _, placement)) in (0..).zip(&shape.endpoints) {
+            by_priority
+                .entry(placement.priority)
+                .or_default()
+                .entry(placement.group)
+                .or_default()
+                .push(index);
+        }
+        let priorities: Box<[Priority]> =
+            by_priority.into_values().map(|groups| Priority::build(&shape, groups, seed)).collect();
+        let totals: Vec<(u32, u32)> =
+            priorities.iter().map(|priority| (priority.len(), priority.len())).collect();
+        Balance { loads: priority::loads(&totals).into(), shape, priorities }
+    }
+
+    /// Whether it is what would be built for a cluster.
+    pub(crate) fn is_for(&self, cluster: &Cluster) -> bool {
+        self.shape == Shape::of(cluster)
+    }
+
+    /// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none. `endpoints` are the
+    /// cluster's, in the snapshot's order.
+    pub fn pick(&self, endpoints: &[Arc<EndpointState>], input: PickInput<'_>) -> Option<usize> {
+        let fresh = self.choose(endpoints, input, |endpoint| !input.tried.contains(&endpoint));
+        if fresh.is_some() || input.tried.is_empty() {
+            return fresh;
+        }
+        self.choose(endpoints, PickInput { tried: &[], ..input }, |_| true)
+    }
+
+    fn choose(
+        &self,
+        endpoints: &[Arc<EndpointState>],
+        input: PickInput<'_>,
+        open: impl Fn(usize) -> bool + Copy,
+    ) -> Option<usize> {
+        let first = match self.loads.len() {
+            0 | 1 => 0,
+            _ => priority::choose(&self.loads, input.key.unwrap_or_else(|| again(input.roll, 1))),
+        };
+        let view = View {
+            endpoints,
+            balancer: &self.shape.balancer,
+            lot: input.roll,
+            now: input.now,
+            all_open: input.tried.is_empty(),
+        };
+        let later = (0..self.priorities.len()).filter(|&priority| priority != first);
+        let mut order = std::iter::once(first).chain(later).filter_map(|index| self.priorities.get(index));
+        order.find_map(|priority| priority.pick(&view, input.key, open))
+    }
+}
+
+impl Shape {
+    fn of(cluster: &Cluster) -> Self {
+        Shape {
+            balancer: cluster.policy.balancer.clone(),
+            endpoints: cluster.endpoints.iter().map(|e| (e.address, e.weight.max(1), e.placement)).collect(),
+        }
+    }
+}
+
+impl Priority {
+    fn build(shape: &Shape, groups: BTreeMap<u32, Vec<u32>>, seed: u64) -> Self {
+        let of = |index: &u32| shape.endpoints.get(*index as usize);
+        let groups: Vec<(u32, Vec<(u32, u32)>)> = groups
+            .into_values()
+            .map(|members| {
+                let weight =
+                    members.first().and_then(of).map_or(1, |(_, _, place)| place.group_weight.max(1));
+                let weighed = members.iter().filter_map(|index| Some((*index, of(index)?.1)));
+                (weight, weighed.collect())
+            })
+            .collect();
+        let table = match &shape.balancer {
+            Balancer::Hash(ConsistentHash { key: Some(_), table }) => {
+                let endpoints = weighed(shape, &groups);
+                Some(match *table {
+                    HashTable::Ring { minimum } => Table::Ring(Ring::build(&endpoints, minimum)),
+                    HashTable::Maglev { size } => Table::Maglev(Maglev::build(&endpoints, size)),
+                })
+            }
+            _ => None,
+        };
+        let build = |(weight, members)| Group::build(weight, members, &shape.balancer, seed);
+        Priority { groups: groups.into_iter().map(build).collect(), table }
+    }
+
+    fn len(&self) -> u32 {
+        self.groups.iter().map(|group| group.len() as u32).sum()
+    }
+
+    fn pick(&self, view: &View<'_>, key: Option<u64>, open: impl Fn(usize) -> bool + Copy) -> Option<usize> {
+        if let (Some(key), Some(table)) = (key, &self.table) {
+            // A table goes round once before it says that there is nobody.
+            let any = view.all_open || self.groups.iter().any(|group| group.has_open(open));
+            return match table {
+                _ if !any => None,
+                Table::Ring(ring) => ring.find(key, open),
+                Table::Maglev(maglev) => maglev.find(key, open),
+            };
+        }
+        if let [group] = &*self.groups {
+            return group.choose(view, open);
+        }
+        let open_groups = self.groups.iter().enumerate().filter(|(_, group)| group.has_open(open));
+        let weighed = open_groups.map(|(index, group)| (index, f64::from(group.weight)));
+        let group = lot::by_weight(weighed, again(view.lot, 2))?;
+        self.groups.get(group)?.choose(view, open)
+    }
+}
+
+/// Endpoints with their shares of a priority: their group's share, by their weights.
+fn weighed(shape: &Shape, groups: &[(u32, Vec<(u32, u32)>)]) -> Vec<Weighed> {
+    let all: f64 = groups.iter().map(|(weight, _)| f64::from(*weight)).sum();
+    let mut endpoints = Vec::new();
+    for (weight, members) in groups {
+        let sum: f64 = members.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        for &(index, own) in members {
+            let Some(&(address, ..)) = shape.endpoints.get(index as usize) else { continue };
+            let share = f64::from(*weight) / all * f64::from(own) / sum;
+            endpoints.push(Weighed { index, address, share });
+        }
+    }
+    endpoints
+}

@@ -2,13 +2,13 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::Reading;
 use super::check::{deprecated, duration, number, one_of, share, warn, within};
 use super::locality::{self, Spread};
 use crate::compile::support::{Written, fields, unsupported};
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin};
 use crate::snapshot::policy::{self, Balancer, HashCookie, HashKey, HashTable};
-use crate::wire::Document;
 use crate::wire::destination_rule::{
     BackendUtilization, ConsistentHash, CookieAttribute, HttpCookie, LoadBalancer, Maglev, RingHash,
     SimpleLoadBalancer, Warmup, ZoneAwareSetting,
@@ -32,7 +32,7 @@ const MAGLEV_END: u32 = 5_000_011;
 
 /// Reads a `loadBalancer` block. `failover_works` is whether there is outlier detection beside it.
 pub(super) fn read(
-    document: &Document,
+    reading: Reading<'_>,
     written: &At<Box<LoadBalancer>>,
     failover_works: bool,
     sink: &mut Sink<'_>,
@@ -84,7 +84,7 @@ pub(super) fn read(
         deprecated("\"warmupDurationSecs\"", "warmup: {duration: …}", old.pos.back(1), sink);
     }
     let spread = match locality_lb_setting {
-        Some(setting) => locality::read(setting, failover_works, sink),
+        Some(setting) => locality::read(setting, reading.here, failover_works, sink),
         None => Spread::default(),
     };
     use SimpleLoadBalancer::{LeastConn, LeastRequest, Passthrough, Random, RoundRobin, Unspecified};
@@ -101,7 +101,7 @@ pub(super) fn read(
             RoundRobin => Balancer::RoundRobin(slow_start),
             Random => Balancer::Random,
             Passthrough => {
-                needs_mesh = Some(document.origin(simple.pos));
+                needs_mesh = Some(reading.document.origin(simple.pos));
                 Balancer::default()
             }
         },

@@ -37,7 +37,12 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
 
 /// Reads and validates the setting (Istio `ValidateLocalityLbSetting`).
-pub(super) fn read(written: &At<LocalitySetting>, failover_works: bool, sink: &mut Sink<'_>) -> Spread {
+pub(super) fn read(
+    written: &At<LocalitySetting>,
+    here: &Surroundings,
+    failover_works: bool,
+    sink: &mut Sink<'_>,
+) -> Spread {
     let LocalitySetting { enabled, distribute, failover, failover_priority } = &written.value;
     if let ([_, ..], Some(pos)) = (distribute.as_slice(), failover.key()) {
         sink.schema(pos, "\"distribute\" and \"failover\" exclude each other".into());
@@ -76,6 +81,13 @@ pub(super) fn read(written: &At<LocalitySetting>, failover_works: bool, sink: &m
     let needs_outlier = failover.key().or(failover_priority.key());
     if let (Some(pos), false) = (needs_outlier, failover_works) {
         warn("fail-over needs outlierDetection beside it, and is off without", pos, sink);
+    }
+    if let (Some(pos), true) = (distribute.key().or(failover.key()), here.locality.is_empty()) {
+        warn(
+            "it is not known where this gateway runs, so no locality is its own: see the setting \"locality\"",
+            pos,
+            sink,
+        );
     }
     Spread {
         enabled: enabled.as_ref().is_none_or(|enabled| enabled.value),
@@ -125,11 +137,10 @@ fn check_localities(localities: &[(&str, Pos)], sink: &mut Sink<'_>) {
             sink.schema(pos, format!("locality {locality:?} has a \"*\" that is not at its end"));
             continue;
         }
-        let all = before.contains_key("*");
-        let zones = before.entry(parts[0]);
-        let known = matches!(zones, std::collections::btree_map::Entry::Occupied(_));
-        let zones = zones.or_default();
-        let free = match parts[1..] {
+        let Some((region, inside)) = parts.split_first() else { continue };
+        let (all, known) = (before.contains_key("*"), before.contains_key(region));
+        let zones = before.entry(region).or_default();
+        let free = match *inside {
             [] => !known && zones.entry("*").or_default().insert("*"),
             [zone] => {
                 !zones.contains_key("*")

@@ -52,6 +52,15 @@ pub(super) enum LevelOf {
     Subset,
 }
 
+/// What a policy is read for.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'r> {
+    /// Where it is written.
+    pub(super) document: &'r Document,
+    /// The gateway.
+    pub(super) here: &'r Surroundings,
+}
+
 /// How a host's subset and port is talked to.
 pub(super) struct Composed {
     pub(super) policy: Arc<Policy>,
@@ -62,7 +71,7 @@ pub(super) struct Composed {
 
 /// Reads one `trafficPolicy`.
 pub(super) fn read(
-    document: &Document,
+    reading: Reading<'_>,
     written: &At<Box<wire::TrafficPolicy>>,
     of: LevelOf,
     sink: &mut Sink<'_>,
@@ -97,7 +106,7 @@ pub(super) fn read(
     }
     let warn = |code| (of == LevelOf::Host).then_some(code);
     let written = (load_balancer, connection_pool, outlier_detection, tls);
-    let blocks = read_blocks(document, written, warn(Code::NO_CA_FOR_HOST), sink);
+    let blocks = read_blocks(reading, written, warn(Code::NO_CA_FOR_HOST), sink);
     let mut ports = BTreeMap::new();
     for port in port_level_settings {
         let pos = port.pos;
@@ -110,7 +119,7 @@ pub(super) fn read(
             sink.schema(pos, "an item of portLevelSettings needs at least one field beside its port".into());
         }
         let written = (load_balancer, connection_pool, outlier_detection, tls);
-        let blocks = read_blocks(document, written, warn(Code::NO_CA_FOR_PORT), sink);
+        let blocks = read_blocks(reading, written, warn(Code::NO_CA_FOR_PORT), sink);
         if let Some(number) = port.as_ref().and_then(|port| port.number.as_ref()) {
             ports.entry(number.value).or_insert(blocks);
         }
@@ -132,12 +141,12 @@ type WrittenBlocks<'w> = (
 
 /// Reads the blocks of a level or of one of its ports; `warn` is the code for TLS without authorities.
 fn read_blocks(
-    document: &Document,
+    reading: Reading<'_>,
     (load_balancer, connection_pool, outlier_detection, tls): WrittenBlocks<'_>,
     warn: Option<Code>,
     sink: &mut Sink<'_>,
 ) -> Blocks {
-    let read = tls.as_ref().map(|written| (written, tls::read(document, written, sink)));
+    let read = tls.as_ref().map(|written| (written, tls::read(reading.document, written, sink)));
     if let (Some((written, read)), Some(code)) = (&read, warn) {
         tls::warn_of_no_authorities(written, read, code, sink);
     }
@@ -145,7 +154,7 @@ fn read_blocks(
     Blocks {
         balancer: load_balancer
             .as_ref()
-            .map(|written| balancer::read(document, written, outlier_detection.is_some(), sink)),
+            .map(|written| balancer::read(reading, written, outlier_detection.is_some(), sink)),
         connection_pool: connection_pool.as_ref().map(|written| ceilings::connection_pool(written, sink)),
         outlier: outlier_detection.as_ref().map(|written| ceilings::outlier(&written.value, sink)),
         tls: read.map(|(_, read)| read),

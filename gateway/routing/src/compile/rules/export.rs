@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::names::is_label;
 use crate::origin::At;
 use crate::wire::sink::Sink;
 
@@ -40,7 +41,7 @@ impl Export {
                 if written.len() > 1 {
                     sink.schema(scope.pos, "\"*\" is everyone, so nothing else can stand beside it".into());
                 }
-            } else if !super::is_label(&name) {
+            } else if !is_label(&name) {
                 sink.schema(scope.pos, format!("{:?} is not a namespace", scope.value));
             }
             if !namespaces.insert(name) {

@@ -1,13 +1,14 @@
 //! DestinationRules → subsets and policies, and which rule is for a host.
 
 mod export;
+mod names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Surroundings;
 use super::objects::{Objects, Of};
-use super::policy::{self, Level, LevelOf};
+use super::policy::{self, Level, LevelOf, Reading};
 use super::registry::{Labels, Registry, labels, selects};
 use super::support::Written;
 use crate::diagnostic::{Code, Diagnostics, Severity};
@@ -18,6 +19,7 @@ use crate::wire::ObjectName;
 use crate::wire::destination_rule::{DestinationRule, Subset, WorkloadLabels};
 use crate::wire::sink::Sink;
 use export::Export;
+use names::{check_labels, is_label, is_wildcard_domain};
 
 /// Every DestinationRule, by namespace.
 pub(super) struct Rules {
@@ -68,7 +70,7 @@ impl Rules {
             root: surroundings.root_namespace.as_str().into(),
         };
         for &rule in &objects.destination_rules {
-            rules.add(rule, registry, out);
+            rules.add(rule, registry, surroundings, out);
         }
         rules
     }
@@ -116,20 +118,26 @@ impl Rules {
         for_all
     }
 
-    fn add(&mut self, (document, rule): Of<'_, DestinationRule>, registry: &Registry, out: &mut Diagnostics) {
+    fn add(
+        &mut self,
+        (document, rule): Of<'_, DestinationRule>,
+        registry: &Registry,
+        here: &Surroundings,
+        out: &mut Diagnostics,
+    ) {
         let title = document.object.title();
         let sink = &mut document.sink(&title, out);
         let DestinationRule { host, traffic_policy, subsets, export_to, workload_selector } = rule;
         let name = &document.object.name;
+        let reading = Reading { document, here };
         let workloads = workload_selector.as_ref().map(|selector| read_workloads(selector, sink));
         let export = Export::read(export_to, &name.namespace, workloads.is_some(), sink);
-        let policy =
-            traffic_policy.as_ref().map(|policy| policy::read(document, policy, LevelOf::Host, sink));
+        let policy = traffic_policy.as_ref().map(|policy| policy::read(reading, policy, LevelOf::Host, sink));
         let mut read: Vec<RuleSubset> = Vec::new();
         for subset in subsets {
             let Subset { name, labels: wanted, traffic_policy } = &subset.value;
             let policy =
-                traffic_policy.as_ref().map(|policy| policy::read(document, policy, LevelOf::Subset, sink));
+                traffic_policy.as_ref().map(|policy| policy::read(reading, policy, LevelOf::Subset, sink));
             if !is_label(name) {
                 sink.schema(name.pos, format!("{:?} is not a subset's name", name.value))
                     .hints
@@ -238,48 +246,4 @@ fn report_unknown(
     sink.add(Severity::Warning, Code::UNKNOWN_DESTINATION_RULE_HOST, host.pos, message)
         .hints
         .extend(nearest(complete, registry.hosts()).map(|near| format!("the nearest is {near:?}")));
-}
-
-/// Istio `IsDNS1123Label`, which takes capitals: letters, digits and `-` inside, 63 at most.
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// Istio `ValidateWildcardDomain`: a name of labels whose first may be `*` or begin with `*-`. An address is none.
-fn is_wildcard_domain(host: &str) -> bool {
-    let mut labels = host.split('.');
-    let first = labels.next().unwrap_or_default();
-    let rest: Vec<&str> = labels.collect();
-    let rest = rest.strip_suffix(&[""]).unwrap_or(&rest);
-    let last = rest.last();
-    let leads = first == "*" || is_label(first.strip_prefix("*-").unwrap_or(first));
-    let named = last.is_none_or(|last| last.parse::<i64>().is_err());
-    host.len() <= 255 && leads && named && rest.iter().all(|label| is_label(label))
-}
-
-/// Istio `labels.Instance.Validate`: keys are `prefix/name` or `name`, values are names or empty.
-fn check_labels(written: &[(At<String>, At<String>)], sink: &mut Sink<'_>) {
-    let word = |text: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().last())
-    };
-    for (key, value) in written {
-        let (prefix, name) = match key.split_once('/') {
-            Some((prefix, name)) => (Some(prefix), name),
-            None => (None, key.as_str()),
-        };
-        let sound = |prefix: &str| prefix.len() <= 253 && prefix.split('.').all(is_label);
-        if !word(name) || !prefix.is_none_or(sound) {
-            sink.schema(key.pos, format!("{:?} is not a label's name", key.value));
-        }
-        if !value.is_empty() && !word(value) {
-            sink.schema(value.pos, format!("{:?} is not a label's value", value.value));
-        }
-    }
 }

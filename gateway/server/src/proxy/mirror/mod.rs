@@ -18,8 +18,8 @@ use pingora_proxy::Session;
 use tokio::sync::{Semaphore, mpsc};
 use trysail_routing::snapshot::{Chance, ClusterId, Handling};
 
-use super::ctx::{Ctx, pick};
-use super::{Active, headers};
+use super::ctx::Ctx;
+use super::{Active, headers, stop};
 use crate::metrics::Mirrored;
 use client::{Copy, Piece};
 
@@ -81,7 +81,7 @@ impl Mirrors {
         head: RequestHeader,
     ) -> Option<mpsc::Sender<Piece>> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
-        let (endpoint, working) = pick(active, cluster)?;
+        let (endpoint, working) = stop::choose(active, cluster, None, &[])?;
         let time = handling.timeout.unwrap_or(PATIENCE);
         let authority = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
         let h2 = head.version == http::Version::HTTP_2;
