@@ -76,7 +76,8 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
         response.insert_header("content-type", "text/plain")?;
     }
     let http2 = session.req_header().version == Version::HTTP_2;
-    if !matches!(status, 204 | 304) && !(speaks_grpc && http2) {
+    let unmeasured = matches!(status, 204 | 304) || (speaks_grpc && http2);
+    if !unmeasured {
         response.insert_header("content-length", body.len())?;
     }
     server.put(&mut response)?;
