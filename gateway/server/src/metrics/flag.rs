@@ -77,3 +77,22 @@ impl Flags {
         if set.is_empty() { "-".to_owned() } else { set.join(",") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_stand_in_the_order_in_which_they_were_set() {
+        for (delayed, exhausted, cause, text) in [
+            (false, false, Flag::None, "-"),
+            (false, false, Flag::NoRoute, "NR"),
+            (true, false, Flag::None, "DI"),
+            (true, false, Flag::FaultInjected, "DI,FI"),
+            (false, true, Flag::None, "URX"),
+            (true, true, Flag::UpstreamTimeout, "DI,URX,UT"),
+        ] {
+            assert_eq!(Flags { delayed, exhausted, cause }.text(), text);
+        }
+    }
+}

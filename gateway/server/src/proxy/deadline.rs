@@ -55,9 +55,9 @@ impl Deadline {
     /// Begins: the request has come whole. Nothing the second time.
     pub(super) fn begin(&mut self) {
         if let (Some(limit), None) = (self.limit, self.end) {
-            let end = Instant::now() + limit;
-            self.end = Some(end);
-            END.set(Some(end + GRACE));
+            // A time beyond all times is none.
+            self.end = Instant::now().checked_add(limit);
+            END.set(self.end.and_then(|end| end.checked_add(GRACE)));
         }
     }
 

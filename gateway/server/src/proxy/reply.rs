@@ -1,7 +1,7 @@
 //! Answers that the gateway gives itself.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Version};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -75,7 +75,9 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
     } else if !body.is_empty() {
         response.insert_header("content-type", "text/plain")?;
     }
-    if !matches!(status, 204 | 304) {
+    let http2 = session.req_header().version == Version::HTTP_2;
+    let unmeasured = matches!(status, 204 | 304) || (speaks_grpc && http2);
+    if !unmeasured {
         response.insert_header("content-length", body.len())?;
     }
     server.put(&mut response)?;
@@ -92,7 +94,8 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
     let ends = body.is_empty() || session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), ends).await?;
     if !ends {
-        session.write_response_body(Some(body), true).await?;
+        return session.write_response_body(Some(body), true).await;
     }
-    Ok(())
+    // Pingora does not hand an end to HTTP/2 with the head, and after an error it drops what has not ended.
+    if http2 { session.as_mut().finish_body().await } else { Ok(()) }
 }

@@ -78,10 +78,35 @@ pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool 
         Verdict::Again(wait) => Some(wait),
         Verdict::Resend => {
             // The next try takes its place.
-            ctx.tries -= 1;
+            ctx.tries = ctx.tries.saturating_sub(1);
             ctx.stale += 1;
             Some(Duration::ZERO)
         }
     };
     ctx.next.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_the_failures_that_they_mean() {
+        let (up, down) = (ErrorSource::Upstream, ErrorSource::Downstream);
+        let (no, yes) = (RetryType::Decided(false), RetryType::Decided(true));
+        for (source, kind, mark, reused, meant) in [
+            (up.clone(), ErrorType::ConnectionClosed, RetryType::ReusedOnly, true, Some(Failure::Stale)),
+            (up.clone(), ErrorType::ConnectionClosed, RetryType::ReusedOnly, false, Some(Failure::Reset)),
+            (up.clone(), ErrorType::ReadTimedout, no, true, Some(Failure::PerTry)),
+            (up.clone(), ErrorType::H2Error, yes, true, Some(Failure::Refused)),
+            (up.clone(), ErrorType::InvalidH2, yes, true, Some(Failure::Reset)),
+            (up, ErrorType::HTTPStatus(503), no, true, None),
+            (down.clone(), ErrorType::ReadTimedout, no, true, None),
+            (down, ErrorType::ConnectionClosed, no, true, None),
+        ] {
+            let mut error = Error::new(kind);
+            (error.esource, error.retry) = (source, mark);
+            assert_eq!(failure(&error, reused), meant, "{error}");
+        }
+    }
 }

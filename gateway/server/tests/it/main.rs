@@ -7,6 +7,7 @@ mod cli;
 mod cors;
 mod fault;
 mod gateway;
+mod http2;
 mod mirror;
 mod ports;
 mod reload;

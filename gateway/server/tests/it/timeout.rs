@@ -52,7 +52,7 @@ fn an_answer_that_is_late_is_a_504() {
 }
 
 /// An upstream that answers each connection with `answer`, and then echoes what it gets.
-fn talker(answer: &'static str) -> SocketAddr {
+pub(crate) fn talker(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     thread::spawn(move || {
@@ -76,7 +76,7 @@ fn talker(answer: &'static str) -> SocketAddr {
     address
 }
 
-fn behind(address: SocketAddr) -> (Folder, Gateway) {
+pub(crate) fn behind(address: SocketAddr) -> (Folder, Gateway) {
     let folder = Folder::new();
     folder.write("seed.yaml", &ruled(RULES));
     folder.write("endpoints.yaml", &service_entry(&[("v1", address)]));
