@@ -7,6 +7,7 @@ use super::Surroundings;
 use super::clusters::Clusters;
 use super::delegates::{self, Delegates};
 use super::gateways::{GatewayServer, Servers};
+use super::matches::{self, Block};
 use super::objects::{Objects, Of};
 use super::reach::Reach;
 use super::routes::{self, Rule};
@@ -219,12 +220,24 @@ fn compile<'s>(
                 surroundings,
                 &mut sink,
             );
-            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
-                let message =
-                    format!("this rule can never match: {} already takes every request", last.name());
-                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
-            } else if let Some(compiled) = &compiled {
-                reach.look(&rule.route, compiled, &mut sink);
+            let name = routes::name_of(rule.document, rule.index, rule.route.name.as_ref());
+            match &compiled {
+                Some(compiled) if !hosts.is_empty() => {
+                    reach.look(&name, &rule.route, compiled.blocks(), &mut sink)
+                }
+                // Compiled for its blocks alone; what is wrong with them has been said.
+                // A delegate's are looked at where they stand.
+                _ if hosts.is_empty() => {}
+                _ => {
+                    let mut said = Diagnostics::default();
+                    let quiet = &mut Sink { out: &mut said, ..sink };
+                    let namespace = &rule.document.object.name.namespace;
+                    let blocks = rule.route.matches.iter();
+                    let blocks =
+                        blocks.filter_map(|block| matches::compile(block, namespace, surroundings, quiet));
+                    let blocks: Vec<Block> = blocks.collect();
+                    reach.look(&name, &rule.route, &blocks, &mut sink);
+                }
             }
             rules.extend(compiled);
         }
