@@ -56,10 +56,16 @@ impl Reach {
         {
             self.all = Some(name.clone());
         }
-        if idle.len() == blocks.len()
-            && let Some((_, first)) = idle.iter().find(|(_, other)| other != name)
-        {
-            let message = format!("this rule can never match: {first} already takes all that it takes");
+        if !idle.is_empty() && idle.len() == blocks.len() {
+            let mut takers: Vec<&str> = Vec::new();
+            for (_, taker) in idle.iter().filter(|(_, taker)| taker != name) {
+                if !takers.contains(&&**taker) {
+                    takers.push(taker);
+                }
+            }
+            let take = if takers.len() == 1 { "takes" } else { "take" };
+            let message =
+                format!("this rule can never match: {} already {take} all that it takes", takers.join(", "));
             sink.add(Severity::Warning, Code::UNREACHABLE_RULE, written.pos, message);
             return;
         }

@@ -230,7 +230,7 @@ fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<At<HttpRoute>, St
         // What answers by itself has nothing to rewrite.
         rewrite: if answers { None } else { rewrite.or_else(|| root.rewrite.clone()) },
         headers: headers.or_else(|| root.headers.clone()),
-        timeout: timeout.or_else(|| root.timeout.clone()),
+        timeout: timeout.or(root.timeout),
         retries: retries.or_else(|| root.retries.clone()),
         fault: fault.or_else(|| root.fault.clone()),
         mirror: mirror.or_else(|| root.mirror.clone()),

@@ -14,7 +14,7 @@ pub(super) fn duration(written: &At<Duration>, sink: &mut Sink<'_>) {
     let millisecond = Duration::from_millis(1);
     if written.value < millisecond {
         sink.schema(written.pos, format!("{:?} is under 1ms", written.value));
-    } else if written.subsec_nanos() % 1_000_000 != 0 {
+    } else if !written.subsec_nanos().is_multiple_of(1_000_000) {
         sink.schema(written.pos, format!("{:?} is finer than milliseconds", written.value));
     }
 }
