@@ -4,7 +4,6 @@
 //! validation; what we cannot execute, and what refers to objects that are not there, does not count.
 
 #![expect(clippy::disallowed_methods, reason = "the cases lie in files")]
-#![expect(clippy::print_stdout, reason = "what is pending is told")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
