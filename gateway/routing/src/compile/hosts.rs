@@ -249,19 +249,28 @@ fn compile<'s>(
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {
     let mut patterns: Vec<HostPattern> = Vec::new();
+    let mut as_written: Vec<HostPattern> = Vec::new();
     for host in hosts {
-        match HostPattern::parse(&host::complete(host, namespace)) {
+        let pattern = match HostPattern::parse(&host::complete(host, namespace)) {
             Err(message) => {
                 sink.schema(host.pos, message);
+                continue;
             }
-            Ok(pattern) => {
-                if let Some(other) = patterns.iter().find(|other| other.intersection(&pattern).is_some()) {
-                    let message = format!("the hosts {other} and {pattern} of one VirtualService overlap");
-                    sink.schema(host.pos, message);
-                }
-                patterns.push(pattern);
-            }
+            Ok(pattern) => pattern,
+        };
+        let own = HostPattern::parse(host).unwrap_or_else(|_| pattern.clone());
+        let overlaps = |all: &[HostPattern], one: &HostPattern| {
+            all.iter().find(|other| other.intersection(one).is_some()).map(ToString::to_string)
+        };
+        if let Some(other) = overlaps(&as_written, &own) {
+            sink.schema(host.pos, format!("the hosts {other} and {own} of one VirtualService overlap"));
+        } else if let Some(other) = overlaps(&patterns, &pattern) {
+            // Istio compares what is written, not what it means.
+            let message = format!("the hosts {other} and {pattern} of one VirtualService overlap");
+            sink.add(Severity::Warning, Code::SCHEMA_WARNING, host.pos, message);
         }
+        as_written.push(own);
+        patterns.push(pattern);
     }
     patterns
 }

@@ -4,7 +4,7 @@
 //! said to be idle if every condition of an earlier one follows from its own, so what is said is true; what is
 //! not said may still be idle (patterns are only compared as written).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::matches::Block;
@@ -17,7 +17,7 @@ use crate::wire::virtual_service::HttpRoute;
 /// The blocks met so far of one VirtualService, by the prefix of the path that they ask for.
 #[derive(Default)]
 pub(super) struct Reach {
-    blocks: HashMap<String, Vec<(Arc<str>, Block)>>,
+    blocks: BTreeMap<String, Vec<(Arc<str>, Block)>>,
     /// The first rule that takes every request, through whichever server.
     all: Option<Arc<str>>,
 }
