@@ -19,6 +19,8 @@ struct Verdict {
     /// What the case is called.
     name: String,
     valid: bool,
+    /// Whether Istio warns, where its test says so.
+    warns: Option<bool>,
     /// The object's text.
     object: String,
 }
@@ -48,6 +50,7 @@ fn webhook() -> Vec<Verdict> {
                 id: head.lines().next().expect("a line").to_owned(),
                 name: field("name:").unwrap_or_default().trim().to_owned(),
                 valid: field("valid:").map(str::trim) == Some("true"),
+                warns: field("warning:").map(|said| said.trim() == "true"),
                 object: object.join("\n"),
             });
         }
@@ -68,6 +71,7 @@ fn crd() -> Vec<Verdict> {
                     id: format!("{file}#{index}"),
                     name: document.lines().find(|line| line.starts_with("_err:")).unwrap_or_default().into(),
                     valid: !file.ends_with("-invalid"),
+                    warns: None,
                     object: object.join("\n"),
                 });
             }
@@ -86,6 +90,12 @@ fn findings(text: &str) -> Vec<Diagnostic> {
 fn rejects(findings: &[Diagnostic]) -> bool {
     let counts = [Code::SCHEMA_VALIDATION, Code::SYNTAX];
     findings.iter().any(|finding| finding.severity == Severity::Error && counts.contains(&finding.code))
+}
+
+/// Whether anything is said that Istio would warn of, of this severity or a worse one.
+fn said(findings: &[Diagnostic], least: Severity) -> bool {
+    let counts = [Code::SCHEMA_WARNING, Code::DEPRECATED, Code::UNREACHABLE_RULE, Code::INEFFECTIVE_MATCH];
+    findings.iter().any(|finding| finding.severity >= least && counts.contains(&finding.code))
 }
 
 /// What we judge otherwise than Istio, and why.
@@ -186,6 +196,12 @@ fn every_object_is_judged_as_istio_judges_it() {
         if PENDING.contains(&case.id.as_str()) {
             println!("pending: {} {}{}", case.id, case.name, if agrees { ", and agrees now" } else { "" });
             continue;
+        }
+        let ours = ["kind: VirtualService", "kind: Gateway"].iter().any(|kind| case.object.contains(kind));
+        if let Some(warns) = case.warns.filter(|_| ours)
+            && said(&found, if warns { Severity::Note } else { Severity::Warning }) != warns
+        {
+            faults.push(format!("{} {}: does Istio warn? {warns}", case.id, case.name));
         }
         let otherwise = OTHERWISE.iter().any(|(id, _)| *id == case.id);
         if agrees == otherwise {

@@ -6,6 +6,7 @@ use super::Surroundings;
 use super::clusters::Clusters;
 use super::delegates::{self, Delegates};
 use super::gateways::{GatewayServer, Servers};
+use super::matches::{self, Block};
 use super::objects::{Objects, Of};
 use super::reach::Reach;
 use super::routes::{self, Rule};
@@ -148,12 +149,24 @@ fn compile<'s>(
                 surroundings,
                 &mut sink,
             );
-            if let Some(last) = rules.iter().find(|rule| rule.takes_all_everywhere()) {
-                let message =
-                    format!("this rule can never match: {} already takes every request", last.name());
-                sink.add(Severity::Warning, Code::UNREACHABLE_RULE, rule.route.pos, message);
-            } else if let Some(compiled) = &compiled {
-                reach.look(&rule.route, compiled, &mut sink);
+            let name = routes::name_of(rule.document, rule.index, rule.route.name.as_ref());
+            match &compiled {
+                Some(compiled) if !hosts.is_empty() => {
+                    reach.look(&name, &rule.route, compiled.blocks(), &mut sink)
+                }
+                // Compiled for its blocks alone; what is wrong with them has been said.
+                // A delegate's are looked at where they stand.
+                _ if hosts.is_empty() => {}
+                _ => {
+                    let mut said = Diagnostics::default();
+                    let quiet = &mut Sink { out: &mut said, ..sink };
+                    let namespace = &rule.document.object.name.namespace;
+                    let blocks = rule.route.matches.iter();
+                    let blocks =
+                        blocks.filter_map(|block| matches::compile(block, namespace, surroundings, quiet));
+                    let blocks: Vec<Block> = blocks.collect();
+                    reach.look(&name, &rule.route, &blocks, &mut sink);
+                }
             }
             rules.extend(compiled);
         }
@@ -167,19 +180,28 @@ fn compile<'s>(
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {
     let mut patterns: Vec<HostPattern> = Vec::new();
+    let mut as_written: Vec<HostPattern> = Vec::new();
     for host in hosts {
-        match HostPattern::parse(&host::complete(host, namespace)) {
+        let pattern = match HostPattern::parse(&host::complete(host, namespace)) {
             Err(message) => {
                 sink.schema(host.pos, message);
+                continue;
             }
-            Ok(pattern) => {
-                if let Some(other) = patterns.iter().find(|other| other.intersection(&pattern).is_some()) {
-                    let message = format!("the hosts {other} and {pattern} of one VirtualService overlap");
-                    sink.schema(host.pos, message);
-                }
-                patterns.push(pattern);
-            }
+            Ok(pattern) => pattern,
+        };
+        let own = HostPattern::parse(host).unwrap_or_else(|_| pattern.clone());
+        let overlaps = |all: &[HostPattern], one: &HostPattern| {
+            all.iter().find(|other| other.intersection(one).is_some()).map(ToString::to_string)
+        };
+        if let Some(other) = overlaps(&as_written, &own) {
+            sink.schema(host.pos, format!("the hosts {other} and {own} of one VirtualService overlap"));
+        } else if let Some(other) = overlaps(&patterns, &pattern) {
+            // Istio compares what is written, not what it means.
+            let message = format!("the hosts {other} and {pattern} of one VirtualService overlap");
+            sink.add(Severity::Warning, Code::SCHEMA_WARNING, host.pos, message);
         }
+        as_written.push(own);
+        patterns.push(pattern);
     }
     patterns
 }

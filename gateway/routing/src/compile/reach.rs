@@ -4,11 +4,10 @@
 //! said to be idle if every condition of an earlier one follows from its own, so what is said is true; what is
 //! not said may still be idle (patterns are only compared as written).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::matches::Block;
-use super::routes::Rule;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
 use crate::snapshot::{Match, Test, ValueTest};
@@ -18,7 +17,9 @@ use crate::wire::virtual_service::HttpRoute;
 /// The blocks met so far of one VirtualService, by the prefix of the path that they ask for.
 #[derive(Default)]
 pub(super) struct Reach {
-    blocks: HashMap<String, Vec<(Arc<str>, Block)>>,
+    blocks: BTreeMap<String, Vec<(Arc<str>, Block)>>,
+    /// The first rule that takes every request, through whichever server.
+    all: Option<Arc<str>>,
 }
 
 /// Of blocks with one prefix at most this many are compared, so that a VirtualService of many rules costs no more
@@ -26,36 +27,62 @@ pub(super) struct Reach {
 const COMPARED: usize = 64;
 
 impl Reach {
-    /// Says which blocks of a rule are idle, and notes the others.
-    pub(super) fn look(&mut self, written: &At<HttpRoute>, rule: &Rule, sink: &mut Sink<'_>) {
+    /// Says which blocks of a rule are idle, and notes the others. `blocks` are the compiled ones of `written`; those
+    /// that could not be compiled are missing, and then nothing is said.
+    pub(super) fn look(
+        &mut self,
+        name: &Arc<str>,
+        written: &At<HttpRoute>,
+        blocks: &[Block],
+        sink: &mut Sink<'_>,
+    ) {
+        if blocks.len() != written.matches.len() {
+            return;
+        }
+        if let Some(all) = &self.all {
+            let message = format!("this rule can never match: {all} already takes every request");
+            sink.add(Severity::Warning, Code::UNREACHABLE_RULE, written.pos, message);
+            return;
+        }
         let mut idle: Vec<(usize, Arc<str>)> = Vec::new();
-        for (index, block) in rule.blocks().iter().enumerate() {
+        for (index, block) in blocks.iter().enumerate() {
             match self.taker(block) {
                 Some(name) => idle.push((index, name)),
-                None => self.note(rule.name(), block),
+                None => self.note(name, block),
             }
         }
-        if idle.len() == rule.blocks().len()
-            && let Some((_, first)) = idle.iter().find(|(_, name)| **name != *rule.name())
+        if blocks.is_empty()
+            || blocks.iter().any(|block| block.applies_everywhere() && block.conditions.takes_all())
         {
-            let message = format!("this rule can never match: {first} already takes all that it takes");
+            self.all = Some(name.clone());
+        }
+        if !idle.is_empty() && idle.len() == blocks.len() {
+            let mut takers: Vec<&str> = Vec::new();
+            for (_, taker) in idle.iter().filter(|(_, taker)| taker != name) {
+                if !takers.contains(&&**taker) {
+                    takers.push(taker);
+                }
+            }
+            let take = if takers.len() == 1 { "takes" } else { "take" };
+            let message =
+                format!("this rule can never match: {} already {take} all that it takes", takers.join(", "));
             sink.add(Severity::Warning, Code::UNREACHABLE_RULE, written.pos, message);
             return;
         }
         // Blocks that were put together with a root's are nobody's to mend.
         let idle = if sink.root.is_none() { idle } else { Vec::new() };
-        for (index, name) in idle {
+        for (index, other) in idle {
             let Some(block) = written.matches.get(index) else { continue };
-            let by = if *name == *rule.name() { "an earlier one of the same rule" } else { &*name };
+            let by = if other == *name { "an earlier one of the same rule" } else { &*other };
             let message = format!("match[{index}] has no effect: {by} already takes all that it takes");
             sink.add(Severity::Note, Code::INEFFECTIVE_MATCH, block.pos, message);
         }
     }
 
-    fn note(&mut self, name: &str, block: &Block) {
+    fn note(&mut self, name: &Arc<str>, block: &Block) {
         let blocks = self.blocks.entry(prefix(&block.conditions).to_ascii_lowercase()).or_default();
         if blocks.len() < COMPARED {
-            blocks.push((name.into(), block.clone()));
+            blocks.push((name.clone(), block.clone()));
         }
     }
 

@@ -21,20 +21,9 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// The route's name.
-    pub(super) fn name(&self) -> &str {
-        &self.route.name
-    }
-
     /// Its blocks, in written order.
     pub(super) fn blocks(&self) -> &[Block] {
         &self.blocks
-    }
-
-    /// Whether it takes every request of its hosts, through whichever server.
-    pub(super) fn takes_all_everywhere(&self) -> bool {
-        self.route.matches.is_empty()
-            || self.blocks.iter().any(|block| block.applies_everywhere() && block.conditions.takes_all())
     }
 
     /// The route as requests that come in through a server see it: with the blocks that apply there; `None` where
@@ -46,6 +35,14 @@ impl Rule {
         let applying = self.blocks.iter().filter(|block| block.applies(server));
         let matches: Vec<Arc<Match>> = applying.map(|block| block.conditions.clone()).collect();
         (!matches.is_empty()).then(|| Arc::new(Route { matches, ..Route::clone(&self.route) }))
+    }
+}
+
+/// How people name a rule: `default/reviews http[0]`, or with its own name in place of `http[0]`.
+pub(super) fn name_of(document: &Document, index: usize, name: Option<&At<String>>) -> Arc<str> {
+    match name {
+        Some(name) => format!("{} {}", document.object.name, name.value).into(),
+        None => format!("{} http[{index}]", document.object.name).into(),
     }
 }
 
@@ -87,10 +84,7 @@ pub(super) fn compile(
     let sound = blocks.len() == written_matches.len();
     let conditions: Vec<Arc<Match>> = blocks.iter().map(|block| block.conditions.clone()).collect();
     let around = Around { surroundings, route: name.as_ref().map_or("", |name| name.as_str()) };
-    let name: Arc<str> = match name {
-        Some(name) => format!("{} {}", document.object.name, name.value).into(),
-        None => format!("{} http[{index}]", document.object.name).into(),
-    };
+    let name = name_of(document, index, name.as_ref());
     let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), &around, sink);
     if let (Some(rewrite), true) = (rewrite, redirect.is_some() || direct_response.is_some()) {
         sink.schema(rewrite.pos.back(1), "\"rewrite\" has no place in a rule that has no route".into());

@@ -188,7 +188,15 @@ impl Pattern {
                     regex::Error::CompiledTooBig(limit) => {
                         format!("the pattern needs more than {limit} bytes when built")
                     }
-                    error => error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+                    error => {
+                        let text = error.to_string();
+                        text.lines()
+                            .last()
+                            .unwrap_or_default()
+                            .trim_start_matches("error: ")
+                            .trim()
+                            .to_owned()
+                    }
                 })
         };
         build(written)?;

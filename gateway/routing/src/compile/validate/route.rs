@@ -80,7 +80,10 @@ pub(super) fn check(route: &At<HttpRoute>, role: Role, sink: &mut Sink<'_>) {
 
 fn check_response(response: &DirectResponse, sink: &mut Sink<'_>) {
     let DirectResponse { status: _, body } = response;
-    let Some(Body { string, bytes: _ }) = body.as_ref().map(|body| &body.value) else { return };
+    let Some(Body { string, bytes }) = body.as_ref().map(|body| &body.value) else { return };
+    if let (Some(_), Some(key)) = (string, bytes.key()) {
+        sink.schema(key, "string and bytes exclude each other".into());
+    }
     if let Some(text) = string.as_ref().filter(|text| (LARGE_BODY + 1..=1 << 20).contains(&text.len())) {
         warn(text.pos, format!("a body of {} bytes is large for a configuration", text.len()), sink);
     }
