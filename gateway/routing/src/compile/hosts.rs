@@ -73,8 +73,7 @@ pub(super) fn bind<'s>(
     let listener = |(key, (server, hosts)): (ListenerKey, Table<'_>)| {
         let mut table = HostTable::default();
         for (pattern, shares) in hosts {
-            let routes = in_order(&shares);
-            table.insert(&pattern.clone(), Arc::new(VirtualHost { pattern, routes }));
+            table.insert(&pattern.clone(), Arc::new(VirtualHost::new(pattern, in_order(&shares))));
         }
         Listener { key, hosts: table, origin: server.origin.clone() }
     };

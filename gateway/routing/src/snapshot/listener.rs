@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::host_table::HostTable;
-use super::route::Route;
-use crate::host::HostPattern;
+use super::virtual_host::VirtualHost;
 use crate::origin::Origin;
 
 /// What a listener is, over all revisions: it stays open while this stays.
@@ -36,13 +35,4 @@ pub struct Listener {
     pub hosts: HostTable<Arc<VirtualHost>>,
     /// Where the first Gateway that asks for it does so.
     pub origin: Origin,
-}
-
-/// One host pattern with its routes.
-#[derive(Debug)]
-pub struct VirtualHost {
-    /// The hosts it is for.
-    pub pattern: HostPattern,
-    /// Its routes, in the order in which they are tried.
-    pub routes: Vec<Arc<Route>>,
 }

@@ -7,25 +7,28 @@
 mod answer;
 mod cluster;
 mod host_table;
+mod index;
 mod listener;
 mod predicate;
 mod request;
 mod route;
 pub mod schedule;
 mod transform;
+mod virtual_host;
 
 use std::sync::Arc;
 
 pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Service, Workload};
 pub use host_table::HostTable;
-pub use listener::{Listener, ListenerKey, VirtualHost};
+pub use listener::{Listener, ListenerKey};
 pub(crate) use predicate::parameter;
 pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use request::Request;
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
+pub use virtual_host::VirtualHost;
 
 /// One revision, ready to serve.
 #[derive(Debug, Default)]
