@@ -168,14 +168,20 @@ fn compile<'s>(
     } else {
         report_hosts_outside(document, hosts, &patterns, &served, sink);
     }
-    let mut rules = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    // The place of the first rule that takes everything: kept, as looking for it at each rule is quadratic.
+    let mut last: Option<usize> = None;
     for (index, route) in http.iter().enumerate() {
         let clusters = ours.then_some(&mut *clusters);
-        if let Some(last) = rules.iter().find(|rule: &&Rule| rule.takes_all_everywhere()) {
+        if let Some(last) = last.and_then(|last| rules.get(last)) {
             let message = format!("this rule can never match: {} already takes every request", last.name());
             sink.add(Severity::Warning, Code::UNREACHABLE_RULE, route.pos, message);
         }
-        rules.extend(routes::compile(document, index, route, clusters, splits, surroundings, sink));
+        let rule = routes::compile(document, index, route, clusters, splits, surroundings, sink);
+        if last.is_none() && rule.as_ref().is_some_and(Rule::takes_all_everywhere) {
+            last = Some(rules.len());
+        }
+        rules.extend(rule);
     }
     ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })
 }
