@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use trysail_routing::compile::{Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::path::{Normalization, canonical};
+use trysail_routing::snapshot::Cluster;
 use trysail_routing::wire::{ConfigSet, Limits, Reader};
 
 const SEED: &str = include_str!("../../../conf/examples/reviews/seed-reviews.yaml");
@@ -122,7 +123,9 @@ proptest! {
         let (one, other) = (compile(&one).snapshot, compile(&other).snapshot);
         let told = |snapshot: &trysail_routing::snapshot::Snapshot| {
             let splits: Vec<_> = snapshot.splits.iter().map(|split| (split.key, split.name.clone(), split.schedule.clone())).collect();
-            format!("{splits:?} {:?}", snapshot.clusters)
+            let cluster = |cluster: &Arc<Cluster>| format!("{} {:?} {:?}", cluster.key, cluster.service, cluster.endpoints);
+            let clusters: Vec<String> = snapshot.clusters.iter().map(cluster).collect();
+            format!("{splits:?} {clusters:?}")
         };
         prop_assert_eq!(told(&one), told(&other));
     }

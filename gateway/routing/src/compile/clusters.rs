@@ -67,7 +67,7 @@ impl<'s> Clusters<'s> {
 
         let Some(entry) = self.registry.find(&complete, namespace) else {
             self.unknown_host(destination, &complete, namespace, sink);
-            return self.insert(key(missing_port), None, Vec::new());
+            return self.insert(key(missing_port), None, None, Vec::new());
         };
         let rule = self.rules.find(&complete, &entry.service.namespace);
         self.uses.note_all(&entry.titles);
@@ -92,7 +92,7 @@ impl<'s> Clusters<'s> {
                 };
                 let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
                 sink.add(self.dangling, code, at, message).hints.push(hint);
-                return self.insert(key(missing_port), None, Vec::new());
+                return self.insert(key(missing_port), None, None, Vec::new());
             }
         };
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
@@ -107,7 +107,8 @@ impl<'s> Clusters<'s> {
                     .hints
                     .push(format!("requests for subset {} are answered 503 until one does", subset_name));
             }
-            return self.insert(key(number), Some(entry), endpoints);
+            let origin = found.map_or(&entry.origin, |subset| &subset.origin);
+            return self.insert(key(number), Some(entry), Some(origin), endpoints);
         };
         let message = format!("host {complete:?} has no subset {:?}", subset.value);
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, subset.pos, message);
@@ -119,16 +120,22 @@ impl<'s> Clusters<'s> {
                 format!("DestinationRule {} ({}) defines {names}", rule.name, rule.origin)
             }
         });
-        self.insert(key(number), None, Vec::new())
+        self.insert(key(number), None, None, Vec::new())
     }
 
     /// One cluster for each key; a service may be another one in another namespace.
-    fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, endpoints: Vec<Endpoint>) -> ClusterId {
+    fn insert(
+        &mut self,
+        key: ClusterKey,
+        entry: Option<&Entry>,
+        origin: Option<&Origin>,
+        endpoints: Vec<Endpoint>,
+    ) -> ClusterId {
         let service = entry.map(|entry| entry.service.clone());
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let made = &mut self.made;
         *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            made.push(Arc::new(Cluster { key, service, endpoints }));
+            made.push(Arc::new(Cluster { key, service, endpoints, origin: origin.cloned() }));
             ClusterId::new(made.len() - 1)
         })
     }

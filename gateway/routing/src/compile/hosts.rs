@@ -13,7 +13,7 @@ use super::support::{check_export_to, fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
-use crate::origin::At;
+use crate::origin::{At, Origin};
 use crate::snapshot::{HostTable, Listener, ListenerKey, Match, Route, VirtualHost};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
@@ -24,13 +24,28 @@ struct Bound<'s> {
     document: &'s Document,
     gateways: Vec<ObjectName>,
     hosts: Vec<HostPattern>,
+    /// The same as written.
+    written: &'s [At<String>],
     rules: Vec<Rule>,
+}
+
+impl Bound<'_> {
+    /// Where it says that it is for the hosts of a pattern.
+    fn host_origin(&self, pattern: &HostPattern) -> Origin {
+        let namespace = &self.document.object.name.namespace;
+        let says = |host: &&At<String>| {
+            HostPattern::parse(&host::complete(host, namespace)).is_ok_and(|own| own.covers(pattern))
+        };
+        let host = self.written.iter().find(says);
+        self.document.origin(host.map_or(self.document.object.pos, |host| host.pos))
+    }
 }
 
 /// What one VirtualService gives to one host through one Gateway.
 struct Share<'s> {
     service: &'s ObjectName,
     gateway: &'s ObjectName,
+    origin: Origin,
     routes: Vec<Arc<Route>>,
 }
 
@@ -57,6 +72,7 @@ pub(super) fn bind<'s>(
         let (_, hosts) = tables.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
         for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
             for pattern in shared_hosts(server, service.document, &service.hosts) {
+                let origin = service.host_origin(&pattern);
                 let shares = hosts.entry(pattern).or_default();
                 let name = &service.document.object.name;
                 // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
@@ -64,6 +80,7 @@ pub(super) fn bind<'s>(
                     shares.push(Share {
                         service: name,
                         gateway: server.gateway,
+                        origin,
                         routes: routes_under(service, server),
                     });
                 }
@@ -73,7 +90,8 @@ pub(super) fn bind<'s>(
     let listener = |(key, (server, hosts)): (ListenerKey, Table<'_>)| {
         let mut table = HostTable::default();
         for (pattern, shares) in hosts {
-            table.insert(&pattern.clone(), Arc::new(VirtualHost::new(pattern, in_order(&shares))));
+            let first = shares.first().map_or(&server.origin, |share| &share.origin).clone();
+            table.insert(&pattern.clone(), Arc::new(VirtualHost::new(pattern, first, in_order(&shares))));
         }
         Listener { key, hosts: table, origin: server.origin.clone() }
     };
@@ -183,7 +201,7 @@ fn compile<'s>(
         }
         rules.extend(rule);
     }
-    ours.then_some(Bound { document, gateways: named, hosts: patterns, rules })
+    ours.then_some(Bound { document, gateways: named, hosts: patterns, written: hosts, rules })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {

@@ -41,6 +41,8 @@ pub(super) struct Rule {
 pub(super) struct RuleSubset {
     pub(super) name: Arc<str>,
     pub(super) labels: Labels,
+    /// Where it is defined.
+    pub(super) origin: Origin,
 }
 
 impl Rules {
@@ -114,7 +116,8 @@ impl Rules {
                 sink.schema(name.pos, format!("subset {:?} is there twice", name.value));
                 continue;
             }
-            read.push(RuleSubset { name: name.as_str().into(), labels: labels(wanted.iter()) });
+            let origin = document.origin(name.pos);
+            read.push(RuleSubset { name: name.as_str().into(), labels: labels(wanted.iter()), origin });
         }
         self.join(Rule {
             pattern,

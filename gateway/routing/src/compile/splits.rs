@@ -65,7 +65,7 @@ impl<'s> Splits<'s> {
             let HttpDestination { destination, weight: _, headers } = &destination.value;
             let own = transforms::level(headers.as_ref(), sink);
             let transform = rule.changes.towards(&own, destinations.len() == 1);
-            (clusters.resolve(destination, namespace, sink), transform)
+            (clusters.resolve(destination, namespace, sink), transform, rule.document.origin(destination.pos))
         };
         let targets: Vec<_> = destinations.iter().map(resolve).collect();
         let weights = weights?;
@@ -73,7 +73,7 @@ impl<'s> Splits<'s> {
         if schedule.is_scaled() {
             report_scaled(destinations, schedule.effective(), sink);
         }
-        let target = |((cluster, transform), &weight)| Target { cluster, weight, transform };
+        let target = |((cluster, transform, origin), &weight)| Target { cluster, weight, transform, origin };
         let split = Arc::new(Split {
             id: SplitId::new(self.made.len()),
             key: self.own_key(key(rule.document, &rule.route.value, rule.blocks)),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::origin::Origin;
+
 /// A cluster's place in its snapshot's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(u32);
@@ -48,6 +50,8 @@ pub struct Cluster {
     pub service: Option<Arc<Service>>,
     /// Its endpoints, sorted by address, none twice.
     pub endpoints: Vec<Endpoint>,
+    /// Where its subset is defined, or, of a whole host, its service; `None` where there is none.
+    pub origin: Option<Origin>,
 }
 
 /// A service, as metrics name it.

@@ -7,12 +7,15 @@ use super::predicate::{Condition, Match};
 use super::request::Request;
 use super::route::Route;
 use crate::host::HostPattern;
+use crate::origin::Origin;
 
 /// One host pattern with its routes.
 #[derive(Debug)]
 pub struct VirtualHost {
     /// The hosts it is for.
     pub pattern: HostPattern,
+    /// Where the first VirtualService that is for it says so.
+    pub origin: Origin,
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<Arc<Route>>,
     /// Which of them a request can fulfil at all; `None` where they are few.
@@ -24,9 +27,9 @@ pub(super) type Taken<'s> = (&'s Arc<Route>, Option<&'s Match>);
 
 impl VirtualHost {
     /// A virtual host of routes in the order in which they are tried.
-    pub fn new(pattern: HostPattern, routes: Vec<Arc<Route>>) -> Self {
+    pub fn new(pattern: HostPattern, origin: Origin, routes: Vec<Arc<Route>>) -> Self {
         let index = RouteIndex::build(&routes).map(Box::new);
-        VirtualHost { pattern, routes, index }
+        VirtualHost { pattern, origin, routes, index }
     }
 
     /// The first route, in order, that takes a request. Asks only the blocks that the index can not rule out.
