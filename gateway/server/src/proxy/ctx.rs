@@ -6,6 +6,7 @@ use trysail_routing::snapshot::{ClusterId, HeaderOps, Transform};
 use trysail_upstream::balance::least_request;
 
 use super::active::Active;
+use super::explained::Explained;
 use crate::metrics::Flag;
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
@@ -26,6 +27,8 @@ pub(crate) struct Ctx {
     pub(crate) status: u16,
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
+    /// What the answer tells of the decision, where a caller that may ask did.
+    pub(super) explained: Option<Box<Explained>>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -42,6 +45,7 @@ impl Ctx {
             tries: 0,
             status: 0,
             flag: Flag::None,
+            explained: None,
             working: None,
         }
     }

@@ -9,10 +9,12 @@
 
 pub(crate) mod active;
 mod ctx;
+mod explained;
 mod headers;
 mod outcome;
 mod peer;
 mod reply;
+mod target;
 mod transform;
 
 use std::sync::Arc;
@@ -24,10 +26,13 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use trysail_routing::decide::{Decision, Request, decide};
+use trysail_routing::path::Normalization;
 use trysail_routing::snapshot::{Action, ClusterId, Transform};
 
+use crate::settings::Cidr;
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use ctx::Ctx;
+use explained::Explained;
 pub(crate) use headers::Server;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
@@ -38,6 +43,10 @@ pub(crate) struct Gateway {
     pub(crate) server: Server,
     /// Set once the process ends.
     pub(crate) draining: Arc<AtomicBool>,
+    /// How paths are made canonical.
+    pub(crate) normalization: Normalization,
+    /// Whose requests are told in the answer where they went.
+    pub(crate) explain_from: Vec<Cidr>,
 }
 
 #[async_trait]
@@ -52,7 +61,12 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let answer = match turn(&ctx.active, session) {
+        if explained::asked(session, &self.explain_from) {
+            ctx.explained = Some(Box::default());
+        }
+        let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        let turn = canonical.and_then(|()| turn(&ctx.active, session, ctx.explained.as_deref_mut()));
+        let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
@@ -62,6 +76,7 @@ impl ProxyHttp for Gateway {
                 Answer { response: ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }
             }
         };
+        answer.response.extend(explained::fields(ctx));
         ctx.flag = answer.flag;
         if answer.close || self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
@@ -104,7 +119,8 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         self.server.put(response)?;
-        transform::response(ctx.response_ops(), response)
+        transform::response(ctx.response_ops(), response)?;
+        transform::response(explained::fields(ctx).as_slice(), response)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
@@ -113,12 +129,9 @@ impl ProxyHttp for Gateway {
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
-            let answer = Answer {
-                status: outcome.status,
-                body: outcome.body().into(),
-                response: ctx.response_ops().to_vec(),
-                ..Answer::EMPTY
-            };
+            let response = ctx.response_ops().iter().cloned().chain(explained::fields(ctx)).collect();
+            let answer =
+                Answer { status: outcome.status, body: outcome.body().into(), response, ..Answer::EMPTY };
             let _ = reply::send(session, &answer, &self.server).await;
         }
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
@@ -142,7 +155,7 @@ struct Turn {
 }
 
 /// Listener, host, route, turn: where a request goes, or the answer it gets here.
-fn turn(active: &Active, session: &Session) -> Result<Turn, Answer> {
+fn turn(active: &Active, session: &Session, explained: Option<&mut Explained>) -> Result<Turn, Answer> {
     let local = session.server_addr().and_then(|address| address.as_inet());
     let listener = local.and_then(|local| active.listener(*local)).ok_or(Answer::PORT_GONE)?;
     let head = session.req_header();
@@ -157,6 +170,9 @@ fn turn(active: &Active, session: &Session) -> Result<Turn, Answer> {
     let Decision::Route(route, block) = decide(listener, &request, &mut ()) else {
         return Err(Answer::NO_ROUTE);
     };
+    if let Some(explained) = explained {
+        explained.took(route);
+    }
     let split = match &route.action {
         Action::Forward(split) => split,
         Action::Redirect(redirect) => {
