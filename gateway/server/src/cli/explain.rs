@@ -23,7 +23,7 @@ use crate::settings::Settings;
 )]
 pub(super) struct Explain {
     /// PATH… METHOD URL: directories or files (`-` is standard input), then a request's method and URL. With --live:
-    /// \[ADDRESS\] METHOD URL.
+    /// METHOD URL, or ADDRESS METHOD URL.
     #[arg(value_name = "WORDS", required = true, num_args = 2..)]
     words: Vec<String>,
     /// Ask a running process on its admin port (127.0.0.1:15000 unless an address is given): also whose turn it is,

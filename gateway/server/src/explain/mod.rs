@@ -92,7 +92,7 @@ struct Target {
     percent: f64,
     /// Where the destination is written.
     place: String,
-    /// Where its subset is defined.
+    /// Where its subset, or else its service, is defined; nowhere where it does not exist.
     defined: Option<String>,
     endpoints: Vec<Endpoint>,
     /// What the target is asked for.

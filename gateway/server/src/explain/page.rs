@@ -56,7 +56,7 @@ struct Page(String);
 
 impl Page {
     fn line(&mut self, name: &str, what: &str, place: &str) {
-        let line = format!("{name:<10} {what:<60} {place}");
+        let line = format!("{name:<10} {what:<68} {place}");
         let _ = writeln!(self.0, "{}", line.trim_end());
     }
 
@@ -77,12 +77,11 @@ impl Page {
     }
 
     fn target(&mut self, target: &Target) {
-        self.line(&target.name, &format!("{:.1} %, to {}", target.percent, target.cluster), &target.place);
-        if let Some(defined) = &target.defined {
-            self.line("  cluster", "is defined at", defined);
-        }
+        self.line(&format!("to {}", target.name), &format!("{:.1} %", target.percent), &target.place);
+        self.line("  cluster", &target.cluster, target.defined.as_deref().unwrap_or_default());
         let endpoints: Vec<String> = target.endpoints.iter().map(endpoint).collect();
         let endpoints = match endpoints.len() {
+            0 if target.defined.is_none() => "none, as it does not exist: 503, flag NC".to_owned(),
             0 => "none: 503, flag UH".to_owned(),
             1 => endpoints.join(", "),
             several => format!("{} (least requests, of {several})", endpoints.join(", ")),

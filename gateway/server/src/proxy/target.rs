@@ -3,7 +3,7 @@
 //! What is matched is then what is forwarded, logged and explained: there is but one path. The rules are in
 //! `trysail_routing::path`.
 
-use http::Uri;
+use http::{Uri, Version};
 use pingora_core::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora_http::RequestHeader;
 use trysail_routing::path::{Normalization, Refusal, Target, canonical};
@@ -29,10 +29,9 @@ pub(super) fn make_canonical(head: &mut RequestHeader, how: Normalization) -> Re
     if let Some(target) = changed {
         put(head, &target).ok_or(Answer::MALFORMED)?;
     }
-    match super::authority(head) {
-        "" => Err(Answer::MALFORMED),
-        _ => Ok(()),
-    }
+    // HTTP/1.0 has no host to be said; it is for the hosts that a `*` serves.
+    let needs_host = head.version != Version::HTTP_10;
+    if needs_host && super::authority(head).is_empty() { Err(Answer::MALFORMED) } else { Ok(()) }
 }
 
 /// The target that takes the place of the one that was sent; `None` where it may stay.

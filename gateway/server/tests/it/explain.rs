@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use trysail_testkit::client::Reply;
 use trysail_testkit::folder::Folder;
 
-use crate::gateway::{Gateway, PATIENCE, Reviews, SEED};
+use crate::gateway::{Gateway, PATIENCE, Reviews, SEED, service_entry};
 
 fn explain(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trysail")).arg("explain").args(arguments).output().expect("trysail runs")
@@ -26,10 +26,11 @@ fn every_rule_is_told_with_its_place_offline() {
         ));
     }
     folder.write("seed.yaml", &SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1));
+    folder.write("endpoints.yaml", &service_entry(&[("v1", ([127, 0, 0, 1], 9081).into())]));
     let config = folder.path().to_str().expect("UTF-8").to_owned();
     let output = explain(&["-H", "end-user: jason", &config, "GET", "http://shop.test/x/../reviews/0"]);
     let page = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "there are no endpoints to be had\n{page}");
+    assert_eq!(output.status.code(), Some(0), "{page}{}", text(&output.stderr));
     for (line, place) in [
         ("port       80", "seed.yaml:10"),
         ("path       canonical is /reviews/0", ""),
@@ -38,6 +39,11 @@ fn every_rule_is_told_with_its_place_offline() {
         ("rule 20 ✗  default/reviews http[19]: end-user \"jason\" is not \"user-19\"", "seed.yaml:64"),
         ("rule 21 ✓  default/reviews http[20]: path starts with \"/reviews\"", "seed.yaml:68"),
         ("split      v1 50 of 100 (50.0 %), v2 50 of 100 (50.0 %)", ""),
+        ("to v1      50.0 %", "seed.yaml:71"),
+        ("  cluster  outbound|9080|v1|reviews.default.svc.cluster.local", "seed.yaml:86"),
+        ("  endpoint 127.0.0.1:9081", ""),
+        ("  endpoint none: 503, flag UH", ""),
+        ("  sends    GET /reviews/0, Host: shop.test", ""),
     ] {
         let found = page.lines().find(|is| is.starts_with(line));
         assert!(found.is_some_and(|found| found.contains(place)), "{line} {place}\n{page}");

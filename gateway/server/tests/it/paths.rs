@@ -61,7 +61,7 @@ fn requests_without_a_host_or_a_path_are_answered() {
     for (head, status) in [
         ("OPTIONS * HTTP/1.1\r\nhost: shop.test\r\n\r\n", 404),
         ("GET /reviews/0 HTTP/1.1\r\nhost:\r\n\r\n", 400),
-        ("GET /reviews/0 HTTP/1.0\r\n\r\n", 400),
+        ("GET /reviews/0 HTTP/1.1\r\n\r\n", 400),
     ] {
         let reply = gateway.client().send_raw(head.as_bytes()).expect("an answer");
         assert_eq!(reply.status, status, "{head}");
