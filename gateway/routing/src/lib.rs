@@ -6,7 +6,7 @@
 //! ```
 //! Pure: no clock, file, socket, thread, environment, log or chance. Whatever it needs comes in as an
 //! argument. Floors, arrows pointing down only: `compile` and `decide` over `wire` and `snapshot` over the
-//! words (`host`, `origin`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile` knows both.
+//! words (`host`, `origin`, `path`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile` knows both.
 
 pub mod compile;
 pub mod decide;
@@ -14,6 +14,7 @@ pub mod diagnostic;
 mod host;
 mod nearest;
 pub mod origin;
+pub mod path;
 pub mod snapshot;
 pub mod wire;
 

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use trysail_routing::compile::{Compiled, Compiler, Surroundings};
 use trysail_routing::decide::{Decision, Request, decide, describe, explain};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
+use trysail_routing::path::{Normalization, Refusal, canonical};
 use trysail_routing::snapshot::{
     Action, ClusterId, Handling, Listener, ListenerProtocol, Redirect, Snapshot, Split, TlsServer,
     VirtualHosts,
@@ -68,13 +69,19 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a field's name");
         headers.append(name, HeaderValue::from_str(value).expect("a field's value"));
     }
-    let (path, query) = match row.path.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (row.path.as_str(), None),
+    let target = match canonical(row.path.as_bytes(), Normalization::Base) {
+        Ok(target) => target,
+        Err(Refusal::NotAbsolute) => return "404 not absolute".to_owned(),
+        Err(Refusal::ZeroByte) => return "400 zero byte".to_owned(),
     };
-    let scheme = if row.https { "https" } else { "http" };
-    let request =
-        Request { authority: &row.host, method: &row.method, scheme, path, query, headers: &headers };
+    let request = Request {
+        authority: &row.host,
+        method: &row.method,
+        scheme: if row.https { "https" } else { "http" },
+        path: &target.path,
+        query: target.query.and_then(|query| std::str::from_utf8(query).ok()),
+        headers: &headers,
+    };
     let Some(listener) = snapshot.listeners.iter().find(|listener| listener.key.port == row.port) else {
         return "404 no port".to_owned();
     };

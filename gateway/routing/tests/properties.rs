@@ -5,6 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use trysail_routing::compile::{Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::Diagnostics;
+use trysail_routing::path::{Normalization, canonical};
+use trysail_routing::snapshot::Cluster;
 use trysail_routing::wire::{ConfigSet, Limits, Reader};
 
 const SEED: &str = include_str!("../../../conf/examples/reviews/seed-reviews.yaml");
@@ -180,8 +182,44 @@ proptest! {
         let (one, other) = (compile(&one).snapshot, compile(&other).snapshot);
         let told = |snapshot: &trysail_routing::snapshot::Snapshot| {
             let splits: Vec<_> = snapshot.splits.iter().map(|split| (split.key, split.name.clone(), split.schedule.clone())).collect();
-            format!("{splits:?} {:?}", snapshot.clusters)
+            let cluster = |cluster: &Arc<Cluster>| format!("{} {:?} {:?}", cluster.key, cluster.service, cluster.endpoints);
+            let clusters: Vec<String> = snapshot.clusters.iter().map(cluster).collect();
+            format!("{splits:?} {clusters:?}")
         };
         prop_assert_eq!(told(&one), told(&other));
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_canonical_path_stays_as_it_is(
+        parts in prop::collection::vec(prop::sample::select(PARTS), 0..12),
+        bytes in prop::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let target = [b"/", parts.concat().as_bytes(), &bytes].concat();
+        for how in [
+            Normalization::None,
+            Normalization::Base,
+            Normalization::MergeSlashes,
+            Normalization::DecodeAndMergeSlashes,
+        ] {
+            let Ok(once) = canonical(&target, how) else { continue };
+            prop_assert!(once.path.starts_with('/') && !once.path.contains(['?', '#']), "{:?}", once);
+            let twice = canonical(once.path.as_bytes(), how).map(|target| target.path);
+            prop_assert_eq!(twice.as_ref(), Ok(&once.path), "{:?}", how);
+            if how != Normalization::None {
+                let segments = || once.path.split('/').skip(1);
+                prop_assert!(segments().all(|segment| segment != "." && segment != ".."), "{:?}", once);
+                prop_assert!(once.path.is_ascii() && !once.path.contains('\\'), "{:?}", once);
+            }
+        }
+    }
+}
+
+/// What paths are made of, where it matters.
+const PARTS: &[&str] = &[
+    "/", "\\", ".", "..", "%", "%2e", "%2E", "%2f", "%5C", "%25", "2", "f", "e", "%30", "%32", "%46", "a",
+    "%00", "é",
+];

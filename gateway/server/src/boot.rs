@@ -19,7 +19,7 @@ use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
-use crate::admin::{HealthPort, MetricsPort};
+use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
 use crate::metrics::{Metrics, Mirrored, Source};
@@ -72,6 +72,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
+    let admin_port = own_port("admin", settings.admin)?;
     let set = match directories.read() {
         Reading::Set(set) => set,
         Reading::Unreadable(findings) => return Err(findings),
@@ -92,9 +93,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let _ = follower.waker().send(Wake::Changed);
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
+    info!("admin on {}", admin_port.address);
+    let admin = AdminPort { active: active.clone(), normalization: settings.normalization() };
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
         listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
+        listener::open(admin_port, admin, 1, runtime.handle()),
     ];
     info!("ready after {} ms", began.elapsed().as_millis());
     Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
@@ -209,6 +213,8 @@ fn ports(
             settings.mirror_host_suffix,
         )),
         draining: connections.draining(),
+        normalization: settings.normalization(),
+        explain_from: settings.explain_from.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();

@@ -17,6 +17,7 @@ mod boot;
 mod cli;
 mod control;
 mod demo;
+mod explain;
 mod listener;
 mod logging;
 mod metrics;

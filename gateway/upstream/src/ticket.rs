@@ -27,6 +27,12 @@ impl Ticket {
         split.schedule.target(self.start.wrapping_add(turn))
     }
 
+    /// Whose the next turns are, without taking one.
+    pub fn next<'s>(&self, split: &'s Split) -> impl Iterator<Item = usize> + 's {
+        let first = self.start.wrapping_add(self.taken());
+        (0..).map(move |turn| split.schedule.target(first.wrapping_add(turn)))
+    }
+
     /// How many turns were taken: requests, not retries.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)

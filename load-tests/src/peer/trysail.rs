@@ -27,7 +27,10 @@ impl Peer for Trysail {
         fs::write(config.join("reviews.yaml"), objects(scenario, site.origins))?;
         fs::write(
             &settings,
-            format!("threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\n", site.threads),
+            format!(
+                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n",
+                site.threads
+            ),
         )?;
         Ok(Launch {
             program: site.binaries.join("trysail"),

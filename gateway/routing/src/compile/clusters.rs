@@ -118,7 +118,12 @@ impl<'s> Clusters<'s> {
                     .hints
                     .push(format!("requests for subset {} are answered 503 until one does", subset_name));
             }
-            return self.insert(key(number), Some(entry), Made { endpoints, policy: composed.policy });
+            let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
+            return self.insert(
+                key(number),
+                Some(entry),
+                Made { endpoints, policy: composed.policy, origin },
+            );
         };
         let message = format!("host {complete:?} has no subset {:?}", subset.value);
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, subset.pos, message);
@@ -139,8 +144,8 @@ impl<'s> Clusters<'s> {
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let made = &mut self.made;
         *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            let Made { endpoints, policy } = of;
-            made.push(Arc::new(Cluster { key, service, endpoints, policy }));
+            let Made { endpoints, policy, origin } = of;
+            made.push(Arc::new(Cluster { key, service, endpoints, policy, origin }));
             ClusterId::new(made.len() - 1)
         })
     }
@@ -198,6 +203,8 @@ impl<'s> Clusters<'s> {
 struct Made {
     endpoints: Vec<Endpoint>,
     policy: Arc<Policy>,
+    /// Where it is defined.
+    origin: Option<Origin>,
 }
 
 /// What our own routes would need a mesh for is an error, and never passed over.

@@ -17,7 +17,7 @@ use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
-use crate::origin::At;
+use crate::origin::{At, Origin};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
 use crate::wire::{Document, ObjectName};
@@ -30,12 +30,26 @@ pub(super) struct Bound<'s> {
     nearness: u8,
     pub(super) gateways: Vec<ObjectName>,
     pub(super) hosts: Vec<HostPattern>,
+    /// The same as written.
+    written: &'s [At<String>],
     /// Its `http` rules.
     pub(super) rules: Vec<Rule>,
     /// Its `tls` rules.
     pub(super) tls: Vec<StreamRule>,
     /// Its `tcp` rules.
     pub(super) tcp: Vec<StreamRule>,
+}
+
+impl Bound<'_> {
+    /// Where it says that it is for the hosts of a pattern.
+    pub(super) fn host_origin(&self, pattern: &HostPattern) -> Origin {
+        let namespace = &self.document.object.name.namespace;
+        let says = |host: &&At<String>| {
+            HostPattern::parse(&host::complete(host, namespace)).is_ok_and(|own| own.covers(pattern))
+        };
+        let host = self.written.iter().find(says);
+        self.document.origin(host.map_or(self.document.object.pos, |host| host.pos))
+    }
 }
 
 /// What one VirtualService asks of all of them.
@@ -175,7 +189,16 @@ fn compile<'s>(
     let nearness = if public { 2 } else { u8::from(**namespace != *surroundings.namespace) };
     let mut streams = Streams { document, clusters: ours.then_some(clusters), splits, sink };
     let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
-    ours.then_some(Bound { document, nearness, gateways: named, hosts: patterns, rules, tls, tcp })
+    ours.then_some(Bound {
+        document,
+        nearness,
+        gateways: named,
+        hosts: patterns,
+        written: hosts,
+        rules,
+        tls,
+        tcp,
+    })
 }
 
 fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec<HostPattern> {

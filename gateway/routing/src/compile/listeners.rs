@@ -7,6 +7,7 @@ use super::gateways::{GatewayServer, Servers, Serves};
 use super::hosts::{Bound, shared_hosts};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
+use crate::origin::Origin;
 use crate::snapshot::{
     HostTable, Listener, ListenerKey, ListenerProtocol, Match, Route, ServerTls, Split, TlsId, TlsServer,
     VirtualHost, VirtualHosts,
@@ -24,9 +25,10 @@ struct Share<'s> {
 #[derive(Default)]
 struct Hosts<'s>(BTreeMap<HostPattern, Host<'s>>);
 
-#[derive(Default)]
 struct Host<'s> {
     https_redirect: bool,
+    /// Where it is first asked for.
+    origin: Origin,
     shares: Vec<Share<'s>>,
 }
 
@@ -161,11 +163,18 @@ impl<'s> Draft<'s> {
     }
 }
 
+impl Host<'_> {
+    fn new(origin: Origin) -> Self {
+        Host { https_redirect: false, origin, shares: Vec::new() }
+    }
+}
+
 impl<'s> Hosts<'s> {
     /// Istio: a host that is listed without a namespace is sent to `https` also where no VirtualService is for it.
     fn redirect(&mut self, server: &GatewayServer<'_>) {
         for host in server.hosts.iter().filter(|host| host.namespace.is_none()) {
-            self.0.entry(host.pattern.clone()).or_default().https_redirect = true;
+            let origin = || server.document.origin(server.port);
+            self.0.entry(host.pattern.clone()).or_insert_with(|| Host::new(origin())).https_redirect = true;
         }
     }
 
@@ -173,7 +182,8 @@ impl<'s> Hosts<'s> {
         let redirects = matches!(server.serves, Serves::Http { https_redirect: true });
         for service in bound.iter().filter(|service| !service.rules.is_empty()) {
             for pattern in shared_hosts(server, service.document, &service.hosts) {
-                let host = self.0.entry(pattern).or_default();
+                let origin = service.host_origin(&pattern);
+                let host = self.0.entry(pattern).or_insert_with(|| Host::new(origin));
                 host.https_redirect |= redirects;
                 let name = &service.document.object.name;
                 // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
@@ -187,9 +197,12 @@ impl<'s> Hosts<'s> {
 
     fn finish(self) -> VirtualHosts {
         let mut table = HostTable::default();
-        for (pattern, Host { https_redirect, shares }) in self.0 {
+        for (pattern, Host { https_redirect, origin, shares }) in self.0 {
             let routes = in_order(&shares);
-            table.insert(&pattern.clone(), Arc::new(VirtualHost { pattern, https_redirect, routes }));
+            table.insert(
+                &pattern.clone(),
+                Arc::new(VirtualHost::new(pattern, https_redirect, origin, routes)),
+            );
         }
         table
     }

@@ -69,7 +69,7 @@ impl<'s> Splits<'s> {
         let resolve = |(destination, own): (&At<HttpDestination>, _)| {
             let HttpDestination { destination, weight: _, headers: _ } = &destination.value;
             let transform = rule.changes.towards(own, destinations.len() == 1);
-            (clusters.resolve(destination, namespace, sink), transform)
+            (clusters.resolve(destination, namespace, sink), transform, rule.document.origin(destination.pos))
         };
         let targets: Vec<_> = destinations.iter().zip(&own).map(resolve).collect();
         let key = key(rule.document, &rule.route.value, rule.blocks);
@@ -95,7 +95,7 @@ impl<'s> Splits<'s> {
         let name = &document.object.name;
         let resolve = |one: &At<RouteDestination>| {
             let RouteDestination { destination, weight: _ } = &one.value;
-            (clusters.resolve(destination, &name.namespace, sink), None)
+            (clusters.resolve(destination, &name.namespace, sink), None, document.origin(destination.pos))
         };
         let targets: Vec<_> = destinations.iter().map(resolve).collect();
         let key = digest(|put| {
@@ -110,7 +110,7 @@ impl<'s> Splits<'s> {
         key: RouteKey,
         name: Arc<str>,
         origin: Origin,
-        targets: Vec<(ClusterId, Option<Arc<Transform>>)>,
+        targets: Vec<(ClusterId, Option<Arc<Transform>>, Origin)>,
         weights: Weights,
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
@@ -119,7 +119,7 @@ impl<'s> Splits<'s> {
         if schedule.is_scaled() {
             report_scaled(pos, schedule.effective(), sink);
         }
-        let target = |((cluster, transform), &weight)| Target { cluster, weight, transform };
+        let target = |((cluster, transform, origin), &weight)| Target { cluster, weight, transform, origin };
         let split = Arc::new(Split {
             id: SplitId::new(self.made.len()),
             key: self.own_key(key),

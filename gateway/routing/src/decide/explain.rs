@@ -11,8 +11,8 @@ use crate::snapshot::{Condition, Match, Route, Test, ValueTest, VirtualHost, Vir
 pub struct Explanation<'s> {
     /// The decision.
     pub decision: Decision<'s>,
-    /// The pattern of the virtual host that was found.
-    pub host: Option<String>,
+    /// The virtual host that was found.
+    pub host: Option<&'s VirtualHost>,
     /// Every block of conditions that was asked, in order.
     pub considered: Vec<Considered>,
 }
@@ -20,6 +20,8 @@ pub struct Explanation<'s> {
 /// One route's block of conditions, and what became of it.
 #[derive(Debug)]
 pub struct Considered {
+    /// The rule's number on its host, from 1; each of its blocks has it.
+    pub rule: usize,
     /// The route's name.
     pub route: Arc<str>,
     /// The deciding place: the condition that failed, or the first of those that held.
@@ -32,22 +34,20 @@ pub struct Considered {
 
 /// Explains one request: the same walk as [`decide`], with a recorder.
 pub fn explain<'s>(hosts: &'s VirtualHosts, request: &Request<'_>) -> Explanation<'s> {
-    let mut recorder = Recorder { request, host: None, considered: Vec::new() };
+    let mut recorder = Recorder { request, considered: Vec::new(), rules: (0, None) };
     let decision = decide(hosts, request, &mut recorder);
-    Explanation { decision, host: recorder.host, considered: recorder.considered }
+    let host = hosts.find(request.authority).map(|host| &**host);
+    Explanation { decision, host, considered: recorder.considered }
 }
 
 struct Recorder<'r> {
     request: &'r Request<'r>,
-    host: Option<String>,
     considered: Vec<Considered>,
+    /// How many rules were asked, and the last of them.
+    rules: (usize, Option<Arc<Route>>),
 }
 
 impl Observe for Recorder<'_> {
-    fn host(&mut self, host: Option<&Arc<VirtualHost>>) {
-        self.host = host.map(|host| host.pattern.to_string());
-    }
-
     fn route(&mut self, route: &Arc<Route>, block: Option<&Match>, failed: Option<&Condition>) {
         let (origin, why) = match (failed, block.map_or(&[][..], |block| &block.conditions)) {
             (Some(condition), _) => (&condition.origin, refusal(&condition.test, self.request)),
@@ -57,8 +57,11 @@ impl Observe for Recorder<'_> {
                 (&first.origin, held.join(", "))
             }
         };
-        let (route, origin) = (route.name.clone(), origin.clone());
-        self.considered.push(Considered { route, origin, took: failed.is_none(), why });
+        if !self.rules.1.as_ref().is_some_and(|last| Arc::ptr_eq(last, route)) {
+            self.rules = (self.rules.0 + 1, Some(route.clone()));
+        }
+        let (rule, route, origin) = (self.rules.0, route.name.clone(), origin.clone());
+        self.considered.push(Considered { rule, route, origin, took: failed.is_none(), why });
     }
 }
 

@@ -27,10 +27,13 @@ pub enum Decision<'s> {
 }
 
 /// Decides one request for one of a listener's virtual hosts, while `observe` looks on.
-pub fn decide<'s>(
+///
+/// With `()` the rules are looked up in the host's index. Whoever looks on is told of each rule in written order, also of
+/// those that the index passes over; a property test holds the two to the same answer.
+pub fn decide<'s, O: Observe>(
     hosts: &'s VirtualHosts,
     request: &Request<'_>,
-    observe: &mut impl Observe,
+    observe: &mut O,
 ) -> Decision<'s> {
     let host = hosts.find(request.authority);
     observe.host(host);
@@ -38,19 +41,10 @@ pub fn decide<'s>(
     if host.https_redirect && request.scheme != "https" {
         return Decision::ToHttps(host);
     }
-    for route in &host.routes {
-        // No block at all takes every request; else one that holds is enough.
-        if route.matches.is_empty() {
-            observe.route(route, None, None);
-            return Decision::Route(route, None);
-        }
-        for block in &route.matches {
-            let failed = block.failing(request);
-            observe.route(route, Some(block), failed);
-            if failed.is_none() {
-                return Decision::Route(route, Some(block));
-            }
-        }
-    }
-    Decision::NoRoute(host)
+    // Who looks on wants every rule; who does not gets the same answer from the index.
+    let taken = match O::EVERY_RULE {
+        true => host.scan(request, |route, block, failed| observe.route(route, block, failed)),
+        false => host.find(request),
+    };
+    taken.map_or(Decision::NoRoute(host), |(route, block)| Decision::Route(route, block))
 }

@@ -6,6 +6,9 @@ use crate::snapshot::{Condition, Match, Route, VirtualHost};
 
 /// Told of each step of a decision, in order.
 pub trait Observe {
+    /// Whether it is told of every rule, in written order; else rules are looked up in an index, and none is told.
+    const EVERY_RULE: bool = true;
+
     /// The virtual host for the request's authority was looked up.
     fn host(&mut self, _host: Option<&Arc<VirtualHost>>) {}
 
@@ -14,4 +17,6 @@ pub trait Observe {
     fn route(&mut self, _route: &Arc<Route>, _block: Option<&Match>, _failed: Option<&Condition>) {}
 }
 
-impl Observe for () {}
+impl Observe for () {
+    const EVERY_RULE: bool = false;
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::locality::Locality;
 use super::policy::Policy;
+use crate::origin::Origin;
 
 /// A cluster's place in its snapshot's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +54,8 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
     /// How it is talked to.
     pub policy: Arc<Policy>,
+    /// Where its subset is defined, or, of a whole host, its service; `None` where there is none.
+    pub origin: Option<Origin>,
 }
 
 /// A service, as metrics name it.

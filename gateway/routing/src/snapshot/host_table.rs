@@ -72,6 +72,14 @@ impl<T> HostTable<T> {
         self.any.as_ref()
     }
 
+    /// How many patterns a host fulfils, of which [`HostTable::find`] gives the narrowest.
+    pub fn count(&self, authority: &str) -> usize {
+        let host = without_port(authority).to_ascii_lowercase();
+        let dots = host.match_indices('.').filter(|(dot, _)| *dot > 0);
+        let suffixes = dots.filter(|(dot, _)| self.suffix.contains_key(&host[*dot..])).count();
+        usize::from(self.exact.contains_key(&*host)) + suffixes + usize::from(self.any.is_some())
+    }
+
     /// All values, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.suffix.values()).chain(&self.any)
@@ -113,9 +121,11 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(table.find(authority).copied(), found, "{authority}");
+            assert_eq!(table.count(authority) > 0, found.is_some(), "{authority}");
         }
         table.insert(&HostPattern::Any, "*");
         assert_eq!(table.find("elsewhere"), Some(&"*"));
         assert_eq!(table.find("shop.test"), Some(&"shop.test"));
+        assert_eq!(table.count("a.shop.test:80"), 3);
     }
 }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::host_table::HostTable;
-use super::route::{Route, Split};
+use super::route::Split;
 use super::tls::TlsId;
-use crate::host::HostPattern;
+use super::virtual_host::VirtualHost;
 use crate::origin::Origin;
 
 /// What a listener is, over all revisions: it stays open while this stays.
@@ -80,6 +80,20 @@ impl Listener {
         }
     }
 
+    /// All virtual hosts of all its servers, in no particular order.
+    pub fn all_virtual_hosts(&self) -> impl Iterator<Item = &VirtualHost> {
+        let (plain, names) = match &self.protocol {
+            ListenerProtocol::Http(hosts) => (Some(hosts), None),
+            ListenerProtocol::Tls(names) => (None, Some(names)),
+            ListenerProtocol::Tcp(_) => (None, None),
+        };
+        let inside = names.into_iter().flat_map(HostTable::values).filter_map(|server| match &**server {
+            TlsServer::Http(_, hosts) => Some(hosts),
+            TlsServer::Tcp(..) | TlsServer::Passthrough(_) => None,
+        });
+        plain.into_iter().chain(inside).flat_map(HostTable::values).map(|host| &**host)
+    }
+
     /// What it speaks, as people say it.
     pub fn speaks(&self) -> &'static str {
         match &self.protocol {
@@ -88,15 +102,4 @@ impl Listener {
             ListenerProtocol::Tcp(_) => "TCP",
         }
     }
-}
-
-/// One host pattern with its routes.
-#[derive(Debug)]
-pub struct VirtualHost {
-    /// The hosts it is for.
-    pub pattern: HostPattern,
-    /// Istio `tls.httpsRedirect`: every request that did not come by TLS is sent to `https`.
-    pub https_redirect: bool,
-    /// Its routes, in the order in which they are tried.
-    pub routes: Vec<Arc<Route>>,
 }

@@ -11,6 +11,7 @@ mod cors;
 mod fault;
 mod handling;
 mod host_table;
+mod index;
 mod listener;
 mod locality;
 pub mod policy;
@@ -22,6 +23,7 @@ pub mod schedule;
 mod tls;
 mod transform;
 mod variable;
+mod virtual_host;
 
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ pub use cors::{Cors, Fields, Listed};
 pub use fault::{Abort, Fault};
 pub use handling::{Handling, Mirror};
 pub use host_table::HostTable;
-pub use listener::{Listener, ListenerKey, ListenerProtocol, TlsServer, VirtualHost, VirtualHosts};
+pub use listener::{Listener, ListenerKey, ListenerProtocol, TlsServer, VirtualHosts};
 pub use locality::Locality;
 pub use policy::Policy;
 pub use predicate::parameter;
@@ -47,6 +49,7 @@ pub use tls::{
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
 pub(crate) use variable::is_time;
 pub use variable::{Asked, Part, Tls, Value, Variable, View};
+pub use virtual_host::VirtualHost;
 
 /// One revision, ready to serve.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Conditions on a request, each built once and asked often.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
@@ -103,16 +105,20 @@ impl Test {
 
 /// Whether a field's value passes; `None` where the request has no such field.
 fn field(headers: &HeaderMap, name: &HeaderName, test: &ValueTest) -> Option<bool> {
+    joined(headers, name).map(|value| test.holds(&value))
+}
+
+/// A field's value. Several fields of one name are one list: Envoy joins them with a comma before it compares.
+pub(super) fn joined<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
-    let Some(second) = values.next() else { return Some(test.holds(first.as_bytes())) };
-    // Several fields of one name are one list: Envoy joins them with a comma before it compares.
+    let Some(second) = values.next() else { return Some(first.as_bytes().into()) };
     let mut joined = first.as_bytes().to_vec();
     for value in std::iter::once(second).chain(values) {
         joined.push(b',');
         joined.extend_from_slice(value.as_bytes());
     }
-    Some(test.holds(&joined))
+    Some(joined.into())
 }
 
 /// The first value of a parameter; `?a` and `?a=` both give the empty text.

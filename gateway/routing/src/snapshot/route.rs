@@ -94,4 +94,6 @@ pub struct Target {
     pub cluster: ClusterId,
     /// Its weight as written; 1 where a route has but one target.
     pub weight: u32,
+    /// Where it is written.
+    pub origin: Origin,
 }

@@ -1,9 +1,13 @@
-//! What the process answers about itself: metrics on one port, readiness on another.
+//! What the process answers about itself: metrics on one port, readiness on another, and what is in force on a third.
 //!
 //! - metrics port: `GET /metrics`, `GET /stats/prometheus`
 //! - health port: `GET /healthz/ready`
+//! - admin port: see `port`
 //!
 //! Nothing here changes anything, and nothing shows a secret.
+
+mod guard;
+mod port;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +16,8 @@ use async_trait::async_trait;
 use http::{Method, Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
+
+pub(crate) use port::AdminPort;
 
 use crate::metrics::Metrics;
 

@@ -1,29 +1,35 @@
-//! `trysail explain`: why a request goes where it goes, by the code that routes.
+//! `trysail explain`: why a request goes where it goes, by the code that routes; of files, or of a running process.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use serde::Serialize;
 use trysail_routing::compile::{Compiled, Compiler};
-use trysail_routing::decide::{Decision, Explanation, Request, describe, explain};
-use trysail_routing::nearest;
-use trysail_routing::snapshot::{
-    Action, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform, VirtualHosts,
-};
 
 use super::check::read;
 use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
 use crate::control::Reading;
+use crate::explain::{Answer, Asked, Facts};
 use crate::render;
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 it goes somewhere; 1 it goes nowhere (400, 404, no such port); 2 it was asked \
+                        wrongly, or, with --live, nobody answers."
+)]
 pub(super) struct Explain {
-    /// PATH… METHOD URL: directories or files (`-` is standard input), then a request's method and URL.
-    #[arg(value_name = "WORDS", required = true, num_args = 3..)]
+    /// PATH… METHOD URL: directories or files (`-` is standard input), then a request's method and URL. With --live:
+    /// METHOD URL, or ADDRESS METHOD URL.
+    #[arg(value_name = "WORDS", required = true, num_args = 2..)]
     words: Vec<String>,
+    /// Ask a running process on its admin port (127.0.0.1:15000 unless an address is given): also whose turn it is,
+    /// and what endpoints are busy with.
+    #[arg(long, conflicts_with = "settings")]
+    live: bool,
     /// A header field of the request, as `name: value`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -35,49 +41,28 @@ pub(super) struct Explain {
     output: Format,
 }
 
-/// The request that is asked about.
-struct Asked {
-    method: String,
-    url: String,
-    scheme: String,
-    authority: String,
-    port: u16,
-    path: String,
-    query: Option<String>,
-    headers: HeaderMap,
-}
-
 impl Explain {
     pub(super) fn run(mut self) -> ExitCode {
         let url = self.words.pop().unwrap_or_default();
         let method = self.words.pop().unwrap_or_default();
-        let paths: Vec<PathBuf> = self.words.iter().map(PathBuf::from).collect();
-        let asked = match Asked::read(method, url, &self.headers) {
+        let asked = match Asked::read(&method, &url, &self.headers) {
             Ok(asked) => asked,
-            Err(message) => {
-                say(&format!("{message}\n"));
-                return ExitCode::from(USAGE);
-            }
+            Err(message) => return wrongly(&message),
         };
-        let settings = match Settings::load(self.settings.as_deref(), &paths) {
-            Ok(settings) => settings,
-            Err(finding) => {
-                say(&format!("{}\n", render::finding(&finding, colours(&std::io::stderr()))));
-                return ExitCode::from(USAGE);
-            }
+        let answer = match (self.live, self.words.as_slice()) {
+            (true, []) => self.ask(ADMIN, &method, &url),
+            (true, [address]) => self.ask(address, &method, &url),
+            (true, _) => Err("--live takes one address: [ADDRESS] METHOD URL".to_owned()),
+            (false, []) => Err("say what to read: trysail explain conf/ GET http://shop.test/".to_owned()),
+            (false, _) => match self.compile(&asked) {
+                Ok(answer) => Ok(answer),
+                Err(said) => return said,
+            },
         };
-        let set = match read(&paths, &settings) {
-            Reading::Set(set) => set,
-            Reading::Unreadable(findings) => {
-                say_findings(&findings);
-                return ExitCode::from(USAGE);
-            }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(message) => return wrongly(&message),
         };
-        let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &settings.surroundings());
-        if findings.has_errors() {
-            say_findings(&findings);
-        }
-        let answer = Answer::of(&snapshot, &asked, set.revision.short());
         match self.output {
             Format::Human => print(&answer.words()),
             Format::Json => {
@@ -88,256 +73,93 @@ impl Explain {
         }
         if answer.nowhere.is_none() { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) }
     }
-}
 
-impl Asked {
-    fn read(method: String, url: String, fields: &[String]) -> Result<Self, String> {
-        if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(format!(
-                "{method:?} is not a method; write for example: trysail explain conf/ GET http://shop.test/"
-            ));
-        }
-        let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(format!("{url:?} lacks scheme or host; write http://shop.test/cart"));
+    /// Of files. What is wrong with them is said, and what can be answered is answered all the same.
+    fn compile(&self, asked: &Asked) -> Result<Answer, ExitCode> {
+        let paths: Vec<PathBuf> = self.words.iter().map(PathBuf::from).collect();
+        let settings = Settings::load(self.settings.as_deref(), &paths).map_err(|finding| {
+            say(&format!("{}\n", render::finding(&finding, colours(&std::io::stderr()))));
+            ExitCode::from(USAGE)
+        })?;
+        let set = match read(&paths, &settings) {
+            Reading::Set(set) => set,
+            Reading::Unreadable(findings) => {
+                say_findings(&findings);
+                return Err(ExitCode::from(USAGE));
+            }
         };
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            let parsed = field.split_once(':').and_then(|(name, value)| {
-                let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
-                Some((name, HeaderValue::from_str(value.trim()).ok()?))
-            });
-            let (name, value) =
-                parsed.ok_or_else(|| format!("{field:?} is not a header field; write \"name: value\""))?;
-            headers.append(name, value);
+        let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &settings.surroundings());
+        if findings.has_errors() {
+            say_findings(&findings);
         }
-        let host = headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
-        Ok(Asked {
-            scheme: scheme.to_owned(),
-            authority: host.unwrap_or_else(|| authority.as_str().to_owned()),
-            port: authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 }),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
-            method,
-            url,
-            headers,
-        })
+        let facts = Facts {
+            snapshot: &snapshot,
+            revision: set.revision.short(),
+            source: &self.words.join(", "),
+            normalization: settings.normalization(),
+            opened: settings.ports.iter().map(|(from, to)| (*to, *from)).collect(),
+            upstreams: None,
+        };
+        Ok(Answer::of(&facts, asked))
     }
 
-    fn request(&self) -> Request<'_> {
-        Request {
-            authority: &self.authority,
-            method: &self.method,
-            scheme: &self.scheme,
-            path: &self.path,
-            query: self.query.as_deref(),
-            headers: &self.headers,
+    /// Of a running process.
+    fn ask(&self, address: &str, method: &str, url: &str) -> Result<Answer, String> {
+        let mut form = format!("method={}&url={}", escaped(method), escaped(url));
+        for header in &self.headers {
+            let _ = write!(form, "&header={}", escaped(header));
+        }
+        let (status, body) = fetch(address, &form).map_err(|error| {
+            format!("nobody answers on {address}: {error}; the log of trysail run says \"admin on …\"")
+        })?;
+        match status {
+            200 => serde_json::from_slice(&body)
+                .map_err(|error| format!("{address} is another program or version: {error}")),
+            status => Err(format!("{address} answers {status}: {}", String::from_utf8_lossy(&body).trim())),
         }
     }
 }
 
-/// The answer, as it is printed.
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    request: String,
-    revision: String,
-    port: Option<Step>,
-    host: Option<String>,
-    rules: Vec<Rule>,
-    route: Option<Step>,
-    targets: Vec<Target>,
-    /// What the rule does beside choosing a target.
-    handling: Vec<String>,
-    /// What the gateway answers itself: a redirect or a direct response.
-    answered: Option<String>,
-    /// Why it goes nowhere, and what would have caught it.
-    nowhere: Option<String>,
+/// Where a process's admin port is, unless its settings say otherwise.
+const ADMIN: &str = "127.0.0.1:15000";
+
+fn wrongly(message: &str) -> ExitCode {
+    say(&format!("{message}\n"));
+    ExitCode::from(USAGE)
 }
 
-/// Something and where it is written.
-#[derive(Serialize)]
-struct Step {
-    name: String,
-    place: String,
+/// Posts a form to a process's `/explain`; gives status and body.
+fn fetch(address: &str, form: &str) -> std::io::Result<(u16, Vec<u8>)> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let address: SocketAddr =
+        address.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "POST /explain HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        form.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(form.as_bytes())?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let odd = || std::io::Error::other("the answer is not HTTP");
+    let end = reply.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(odd)?;
+    let status = reply.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    Ok((status.ok_or_else(odd)?, reply.get(end + 4..).unwrap_or_default().to_vec()))
 }
 
-#[derive(Serialize)]
-struct Rule {
-    name: String,
-    took: bool,
-    why: String,
-    place: String,
-}
-
-#[derive(Serialize)]
-struct Target {
-    cluster: String,
-    weight: u32,
-    percent: f64,
-    endpoints: Vec<String>,
-    /// What the target is asked for, where that is not what the client asks for.
-    sends: Option<String>,
-}
-
-impl Answer {
-    fn of(snapshot: &Snapshot, asked: &Asked, revision: &str) -> Self {
-        let request = format!("{} {}", asked.method, asked.url);
-        let mut answer = Answer { request, revision: revision.to_owned(), ..Answer::default() };
-        let Some(listener) = snapshot.listeners.iter().find(|listener| listener.key.port == asked.port)
-        else {
-            let open: Vec<String> =
-                snapshot.listeners.iter().map(|listener| listener.key.to_string()).collect();
-            let open = if open.is_empty() {
-                "no port is".to_owned()
-            } else {
-                format!("open is {}", open.join(", "))
-            };
-            answer.nowhere =
-                Some(format!("no Gateway opens port {}; {open}: connection refused", asked.port));
-            return answer;
-        };
-        answer.port = Some(Step { name: listener.key.to_string(), place: listener.origin.to_string() });
-        let request = asked.request();
-        let name = asked.authority.split(':').next();
-        let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
-        let plain = matches!(listener.protocol, ListenerProtocol::Http(_));
-        let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
-            answer.nowhere = Some(format!(
-                "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",
-                listener.key,
-                listener.speaks(),
-                asked.scheme,
-                asked.authority
-            ));
-            return answer;
-        };
-        let Explanation { decision, host, considered } = explain(hosts, &request);
-        answer.host = host;
-        answer.rules = considered
-            .into_iter()
-            .map(|rule| Rule {
-                name: rule.route.to_string(),
-                took: rule.took,
-                why: rule.why,
-                place: rule.origin.to_string(),
-            })
-            .collect();
-        match decision {
-            Decision::NoHost => answer.nowhere = Some(no_host(hosts, &asked.authority)),
-            Decision::ToHttps(host) => {
-                let location = Redirect::to_https(&request);
-                answer.answered =
-                    Some(format!("301 to {location}, as httpsRedirect of {} wants", host.pattern));
-            }
-            Decision::NoRoute(host) => {
-                let pattern = &host.pattern;
-                answer.nowhere = Some(format!("no rule for host {pattern} takes it: 404, flag NR"));
-            }
-            Decision::Route(route, block) => {
-                answer.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
-                let handling = route.handling.as_ref();
-                answer.handling = handling.map_or_else(Vec::new, |handling| describe(handling, snapshot));
-                let cors = handling.and_then(|handling| handling.cors.as_ref());
-                if cors.is_some_and(|cors| cors.preflight(&request).is_some()) {
-                    answer.answered = Some("200 to the preflight".to_owned());
-                    return answer;
-                }
-                match &route.action {
-                    Action::Forward(split) => answer.targets = targets(snapshot, split, &request, block),
-                    Action::Redirect(redirect) => {
-                        let location = redirect.location(&request, block, listener.key.port);
-                        answer.answered = Some(format!("{} to {location}", redirect.status));
-                    }
-                    Action::Respond(response) => {
-                        let size = render::counted(response.body.len(), "byte");
-                        answer.answered = Some(format!("{} with {size}", response.status));
-                    }
-                }
+/// A value of a form.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
             }
         }
-        answer
     }
-
-    fn words(&self) -> String {
-        let mut text = format!("{}   revision {}\n\n", self.request, self.revision);
-        let mut line = |name: &str, what: &str, place: &str| {
-            let _ = writeln!(text, "{}", format!("{name:<10} {what:<60} {place}").trim_end());
-        };
-        if let Some(port) = &self.port {
-            line("port", &port.name, &port.place);
-        }
-        if let Some(host) = &self.host {
-            line("host", &format!("matches {host:?}"), "");
-        }
-        for rule in &self.rules {
-            let mark = if rule.took { "✓" } else { "✗" };
-            line(&format!("rule {mark}"), &format!("{}: {}", rule.name, rule.why), &rule.place);
-        }
-        if let Some(route) = &self.route {
-            line("route", &route.name, &route.place);
-        }
-        for handled in &self.handling {
-            line("", handled, "");
-        }
-        for target in &self.targets {
-            let endpoints = match target.endpoints.as_slice() {
-                [] => "no endpoint: 503, flag UH".to_owned(),
-                endpoints => endpoints.join(", "),
-            };
-            line("", &format!("{:>5.1} %  {}", target.percent, target.cluster), &endpoints);
-            if let Some(sends) = &target.sends {
-                line("", &format!("         sends {sends}"), "");
-            }
-        }
-        if let Some(answered) = &self.answered {
-            line("answers", answered, "");
-        }
-        if let Some(nowhere) = &self.nowhere {
-            line("nowhere", nowhere, "");
-        }
-        text
-    }
-}
-
-fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
-    let known: Vec<String> = hosts.values().map(|host| host.pattern.to_string()).collect();
-    let hint = match (nearest(authority, known.iter().map(String::as_str)), known.len()) {
-        (Some(near), _) => format!("; the nearest is {near:?}"),
-        (None, 0) => "; no VirtualService is bound to this port".to_owned(),
-        (None, 1..=5) => format!("; there is {}", known.join(", ")),
-        (None, _) => String::new(),
-    };
-    format!("no host matches {authority:?}{hint}: 404, flag NR")
-}
-
-fn targets(snapshot: &Snapshot, split: &Split, request: &Request<'_>, block: Option<&Match>) -> Vec<Target> {
-    let sum: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
-    let target = |target: &trysail_routing::snapshot::Target| {
-        let cluster = snapshot.cluster(target.cluster);
-        Target {
-            cluster: cluster.key.to_string(),
-            weight: target.weight,
-            percent: 100.0 * f64::from(target.weight) / sum.max(1) as f64,
-            endpoints: cluster.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
-            sends: target.transform.as_ref().map(|transform| sends(transform, request, block)),
-        }
-    };
-    split.targets.iter().map(target).collect()
-}
-
-/// The request as the target gets it: path, authority, and the fields that the route changes.
-fn sends(transform: &Transform, request: &Request<'_>, block: Option<&Match>) -> String {
-    let rewritten = transform.path.as_ref().and_then(|rewrite| rewrite.apply(request.path, block));
-    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let authority = transform.authority.as_ref().and_then(|authority| authority.to_str().ok());
-    let mut text = format!("{} {}{query}", request.method, rewritten.as_deref().unwrap_or(request.path));
-    let _ = write!(text, ", Host: {}", authority.unwrap_or(request.authority));
-    for ops in &transform.request {
-        let removed = ops.remove.iter().map(|name| format!(", without {name}"));
-        let set = ops.set.iter().map(|(name, value)| format!(", {name}: {value}"));
-        let added = ops.add.iter().map(|(name, value)| format!(", and {name}: {value}"));
-        text.extend(removed.chain(set).chain(added));
-    }
-    text
+    out
 }

@@ -24,8 +24,8 @@ use table::Since;
 const SEED: &str = include_str!("../../../../conf/examples/reviews/seed-reviews.yaml");
 const SEED_IN_CHECKOUT: &str = "conf/examples/reviews/seed-reviews.yaml";
 
-/// The ports that are taken where they are free: the gateway's, metrics', health's.
-const PORTS: [u16; 3] = [8080, 15020, 15021];
+/// The ports that are taken where they are free: the gateway's, metrics', health's, and the admin port.
+const PORTS: [u16; 4] = [8080, 15020, 15021, 15000];
 
 /// How long between two looks at the counters.
 const TICK: Duration = Duration::from_millis(250);
@@ -74,12 +74,13 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
 
 /// The settings of a process for one person on one machine.
 fn settings() -> Settings {
-    let [gateway, metrics, health] = PORTS.map(|port| if is_free(port) { port } else { 0 });
+    let [gateway, metrics, health, admin] = PORTS.map(|port| if is_free(port) { port } else { 0 });
     Settings {
         bind: Ipv4Addr::LOCALHOST.into(),
         ports: [(80, gateway)].into(),
         metrics: loopback(metrics),
         health: loopback(health),
+        admin: loopback(admin),
         drain: Span(Duration::from_secs(1)),
         ..Settings::default()
     }

@@ -9,6 +9,7 @@ use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transfor
 use super::active::Active;
 use super::connection::Connection;
 use super::deadline::Deadline;
+use super::explained::Explained;
 use super::hash::Hashed;
 use super::mirror::Tee;
 use super::stop;
@@ -57,6 +58,8 @@ pub(crate) struct Ctx {
     pub(crate) exhausted: bool,
     /// Everything that belongs to it has been done.
     pub(crate) finished: bool,
+    /// What the answer tells of the decision, where a caller that may ask did.
+    pub(super) explained: Option<Box<Explained>>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -85,6 +88,7 @@ impl Ctx {
             delayed: false,
             exhausted: false,
             finished: false,
+            explained: None,
             working: None,
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod active;
 mod connection;
 mod ctx;
 pub(crate) mod deadline;
+mod explained;
 mod fault;
 mod grpc;
 pub(crate) mod hash;
@@ -22,6 +23,7 @@ mod peer;
 mod reply;
 mod retry;
 pub(crate) mod stop;
+mod target;
 mod transform;
 mod turn;
 mod view;
@@ -36,7 +38,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use trysail_routing::path::Normalization;
 
+use crate::settings::Cidr;
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
@@ -56,6 +60,10 @@ pub(crate) struct Gateway {
     pub(crate) mirrors: Arc<Mirrors>,
     /// Set once the process ends.
     pub(crate) draining: Arc<AtomicBool>,
+    /// How paths are made canonical.
+    pub(crate) normalization: Normalization,
+    /// Whose requests are told in the answer where they went.
+    pub(crate) explain_from: Vec<Cidr>,
 }
 
 #[async_trait]
@@ -70,7 +78,15 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let mut answer = match turn::of(session, ctx).await? {
+        if explained::asked(session, &self.explain_from) {
+            ctx.explained = Some(Box::default());
+        }
+        let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        let turn = match canonical {
+            Ok(()) => turn::of(session, ctx).await?,
+            Err(answer) => Err(answer),
+        };
+        let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
@@ -85,6 +101,7 @@ impl ProxyHttp for Gateway {
                 Answer { response: ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }
             }
         };
+        answer.response.extend(explained::fields(ctx));
         ctx.flag = answer.flag;
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
@@ -220,6 +237,11 @@ impl ProxyHttp for Gateway {
         transform::response(ctx.response_ops(), response, |headers, value| {
             view::of_response(session, ctx, status, headers, value)
         })?;
+        if let Some(told) = explained::fields(ctx) {
+            transform::response(&[told], response, |headers, value| {
+                view::of_response(session, ctx, status, headers, value)
+            })?;
+        }
         for (name, value) in ctx.cors(&session.req_header().headers) {
             response.insert_header(name, value)?;
         }
@@ -244,7 +266,7 @@ impl ProxyHttp for Gateway {
             let answer = Answer {
                 status: outcome.status,
                 body: outcome.body(ctx.tries > 1).into(),
-                response: ctx.response_ops().to_vec(),
+                response: ctx.response_ops().iter().cloned().chain(explained::fields(ctx)).collect(),
                 fields: ctx.cors(&session.req_header().headers),
                 ..Answer::EMPTY
             };

@@ -36,6 +36,7 @@ impl Answer {
     pub(super) const EMPTY: Answer = Answer::plain(500, Flag::None, "", false);
     pub(super) const NO_ROUTE: Answer = Answer::plain(404, Flag::NoRoute, "", false);
     pub(super) const PORT_GONE: Answer = Answer::plain(404, Flag::NoRoute, "", true);
+    pub(super) const MALFORMED: Answer = Answer::plain(400, Flag::DownstreamProtocolError, "", true);
     pub(super) const NO_CLUSTER: Answer = Answer::plain(503, Flag::NoCluster, "", false);
     pub(super) const NO_ENDPOINT: Answer =
         Answer::plain(503, Flag::NoHealthyUpstream, "no healthy upstream", false);

@@ -26,6 +26,9 @@ pub(super) async fn of(session: &mut Session, ctx: &mut Ctx) -> Result<Result<Tu
             Ok(found) => found,
             Err(answer) => return Ok(Err(answer)),
         };
+    if let Some(explained) = &mut ctx.explained {
+        explained.took(route);
+    }
     ctx.handling.clone_from(&route.handling);
     if let Some(handling) = &route.handling {
         if let Some(fault) = &handling.fault {
@@ -44,7 +47,7 @@ pub(super) async fn of(session: &mut Session, ctx: &mut Ctx) -> Result<Result<Tu
     Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
 }
 
-type Found<'s> = (&'s Listener, &'s Route, Option<&'s Match>);
+type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);
 
 fn find<'s>(
     active: &'s Active,

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Version};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::{Request, Tls, Value, View};
 
@@ -13,16 +14,20 @@ use super::ctx::Ctx;
 pub(super) fn request<'s>(session: &'s Session, scheme: &'s str) -> Request<'s> {
     let head = session.req_header();
     Request {
-        // The target's authority where it has one (HTTP/2, absolute form), else `Host`.
-        authority: match head.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
-        },
+        authority: authority(head),
         method: head.method.as_str(),
         scheme: head.uri.scheme_str().unwrap_or(scheme),
         path: head.uri.path(),
         query: head.uri.query(),
         headers: &head.headers,
+    }
+}
+
+/// The authority of a request: the target's where it has one (HTTP/2, absolute form), else `Host`.
+pub(super) fn authority(head: &RequestHeader) -> &str {
+    match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
     }
 }
 

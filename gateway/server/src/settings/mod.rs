@@ -14,9 +14,10 @@ use trysail_routing::compile::{Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
+use trysail_routing::path::Normalization;
 use trysail_routing::snapshot::Locality;
 
-pub(crate) use units::{Bytes, PortPair, Span};
+pub(crate) use units::{Bytes, Cidr, PortPair, Span};
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
 pub(crate) const FILE_NAME: &str = "trysail.yaml";
@@ -45,6 +46,12 @@ pub(crate) struct Settings {
     pub(crate) metrics: SocketAddr,
     /// Where readiness is served: `/healthz/ready`.
     pub(crate) health: SocketAddr,
+    /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
+    pub(crate) admin: SocketAddr,
+    /// How paths are made canonical before they are matched and sent on.
+    pub(crate) path_normalization: PathNormalization,
+    /// Whose requests may ask, with `x-trysail-explain: 1`, to be told in the answer where they went.
+    pub(crate) explain_from: Vec<Cidr>,
     /// What a route to a host or subset that does not exist means.
     pub(crate) dangling: DanglingSetting,
     /// Whether a revision without any object may replace one that has some.
@@ -80,6 +87,9 @@ impl Default for Settings {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
+            path_normalization: PathNormalization::Base,
+            explain_from: Vec::new(),
             dangling: DanglingSetting::Refuse,
             allow_empty: false,
             server_header: ServerHeader::Text("trysail".to_owned()),
@@ -164,6 +174,16 @@ pub(crate) enum DanglingSetting {
     Serve,
 }
 
+/// The setting behind [`Normalization`], in Istio's words.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum PathNormalization {
+    None,
+    Base,
+    MergeSlashes,
+    DecodeAndMergeSlashes,
+}
+
 /// What answers say in `server`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(from = "Option<String>")]
@@ -238,6 +258,16 @@ impl Settings {
         Ok(settings)
     }
 
+    /// How paths are made canonical.
+    pub(crate) fn normalization(&self) -> Normalization {
+        match self.path_normalization {
+            PathNormalization::None => Normalization::None,
+            PathNormalization::Base => Normalization::Base,
+            PathNormalization::MergeSlashes => Normalization::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
+        }
+    }
+
     /// The ceilings of what is read from texts.
     pub(crate) fn reading(&self) -> trysail_routing::wire::Limits {
         trysail_routing::wire::Limits {
@@ -285,13 +315,15 @@ mod tests {
 
     #[test]
     fn values_are_as_people_write_them() {
-        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\n";
+        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\nexplainFrom: [10.0.0.0/8, '::1']\n";
         let settings = Settings::parse("s.yaml", text).unwrap();
         assert_eq!(settings.ports, BTreeMap::from([(80, 8080), (443, 0)]));
         assert_eq!(settings.drain, Span(Duration::from_secs(60)));
         assert_eq!(settings.limits.file, Bytes(1 << 20));
         assert_eq!(settings.limits.objects, 1_000_000);
         assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
+        assert_eq!(settings.normalization(), Normalization::MergeSlashes);
+        assert_eq!(settings.explain_from.len(), 2);
     }
 
     #[test]
@@ -303,6 +335,8 @@ mod tests {
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
             ("threads: 0\n", 0, "threads is 0", None),
             ("metrics: here\n", 1, "invalid socket address", None),
+            ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
+            ("pathNormalization: base\n", 1, "unknown variant `base`", None),
         ] {
             let finding = Settings::parse("s.yaml", text).unwrap_err();
             assert!(finding.message.contains(message), "{text}: {}", finding.message);

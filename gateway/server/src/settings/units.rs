@@ -1,6 +1,7 @@
 //! Values as people write them: `10s`, `64KiB`, `80=8080`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,6 +36,42 @@ impl FromStr for Bytes {
     }
 }
 
+/// A range of addresses as people write it: `10.0.0.0/8`, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cidr {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let read = || {
+            let address: IpAddr = address.parse().ok()?;
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let bits = bits.map_or(Some(longest), |bits| bits.parse().ok())?;
+            (bits <= longest).then_some(Cidr { address, bits })
+        };
+        read().ok_or(format!("{text:?} is not a range of addresses; write 10.0.0.0/8 or 127.0.0.1"))
+    }
+}
+
+impl Cidr {
+    /// Whether an address lies in it. One of IPv4 is the same where it is written as one of IPv6.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address| match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, true),
+            IpAddr::V6(address) => (address.to_bits(), false),
+        };
+        let (own, four) = bits(self.address);
+        let (other, also_four) = bits(address.to_canonical());
+        let ignored = 128 - u32::from(self.bits);
+        four == also_four && (ignored == 128 || own >> ignored == other >> ignored)
+    }
+}
+
 /// A whole number and a unit after it, in the smallest unit.
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let number_ends = text.find(|c: char| !c.is_ascii_digit())?;
@@ -53,7 +90,7 @@ macro_rules! from_text {
         }
     )*};
 }
-from_text!(Span Bytes);
+from_text!(Span Bytes Cidr);
 
 /// A part of the port map as the command line says it: `80=8080`.
 #[derive(Clone, Copy, Debug)]
@@ -72,5 +109,31 @@ impl FromStr for PortPair {
 impl fmt::Display for PortPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.0, self.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_addresses() {
+        for (range, address, inside) in [
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("0.0.0.0/0", "192.0.2.1", true),
+            ("0.0.0.0/0", "::1", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("fd00::/8", "fd12::1", true),
+            ("::/0", "::1", true),
+        ] {
+            let range: Cidr = range.parse().unwrap();
+            assert_eq!(range.contains(address.parse().unwrap()), inside, "{range:?} {address}");
+        }
+        for wrong in ["10.0.0.0/33", "10.0.0/8", "host", "::1/129", "10.0.0.0/x", ""] {
+            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
+        }
     }
 }

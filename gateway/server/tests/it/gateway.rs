@@ -34,7 +34,7 @@ impl Gateway {
     /// Starts one without waiting, with more settings than those that keep it on loopback.
     pub(crate) fn spawn(config: &Path, settings: &str) -> Gateway {
         let folder = Folder::new();
-        let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
+        let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
         folder.write("settings.yaml", &format!("{own}{settings}"));
         let settings = folder.path().join("settings.yaml");
         let arguments = [

@@ -1,14 +1,17 @@
 //! End to end: the binary as a process, real sockets on both sides, ports picked by the kernel.
 
+mod admin;
 mod answers;
 mod balance;
 mod check;
 mod cli;
 mod cors;
+mod explain;
 mod fault;
 mod gateway;
 mod http2;
 mod mirror;
+mod paths;
 mod ports;
 mod reload;
 mod retry;

@@ -34,6 +34,7 @@ fn cluster(balancer: Balancer, endpoints: &[(u16, u32, Placement)]) -> Cluster {
         service: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
         policy: Arc::new(Policy { balancer, ..Policy::default() }),
+        origin: None,
     }
 }
 

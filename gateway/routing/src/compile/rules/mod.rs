@@ -50,6 +50,8 @@ pub(super) struct Rule {
 
 /// A subset's name, what it selects, and its policy.
 pub(super) struct RuleSubset {
+    /// Where it is defined.
+    pub(super) origin: Origin,
     pub(super) name: Arc<str>,
     pub(super) labels: Labels,
     pub(super) policy: Option<Level>,
@@ -149,7 +151,12 @@ impl Rules {
                 continue;
             }
             check_labels(wanted, sink);
-            read.push(RuleSubset { name: name.as_str().into(), labels: labels(wanted.iter()), policy });
+            read.push(RuleSubset {
+                name: name.as_str().into(),
+                labels: labels(wanted.iter()),
+                policy,
+                origin: document.origin(subset.value.name.pos),
+            });
         }
         let complete = host::complete(host, &name.namespace);
         let pattern = match HostPattern::parse(&complete) {

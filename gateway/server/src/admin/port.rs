@@ -1,0 +1,175 @@
+//! The admin port: what is in force, and why a request would go where it would go. On loopback unless told otherwise.
+//!
+//! - `GET /`: what there is
+//! - `GET /explain?method=GET&url=http://shop.test/&header=name:%20value`, or the same as a form by POST
+//! - `GET /config`: revision, objects, listeners
+//! - `GET /version`
+//!
+//! What only asks is read by GET; what will change something will take POST only. Nothing here shows a secret: no
+//! object is shown as written, and headers that are asked about are not kept.
+
+use async_trait::async_trait;
+use http::{Method, Response, StatusCode};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use serde_json::json;
+use trysail_routing::path::Normalization;
+
+use super::{answer, guard, text};
+use crate::explain::{Answer, Asked, Facts};
+use crate::proxy::{Active, ActiveCell};
+
+/// The admin port.
+pub(crate) struct AdminPort {
+    pub(crate) active: ActiveCell,
+    pub(crate) normalization: Normalization,
+}
+
+/// What there is, as `GET /` says it.
+const CONTENTS: &str = "trysail's admin port
+
+GET /explain?method=GET&url=http://shop.test/&header=name:%20value
+             why a request goes where it goes; also POST, as a form
+GET /config  revision, objects, listeners
+GET /version
+";
+
+/// A form is at most so long; a request's head may not be longer either.
+const LONGEST_FORM: usize = 256 << 10;
+
+#[async_trait]
+impl ServeHttp for AdminPort {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let head = session.req_header();
+        if let Err(refused) = guard::admits(&head.headers) {
+            return text(StatusCode::FORBIDDEN, refused);
+        }
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        match (path.as_str(), method) {
+            ("/explain", Method::POST) => match form(session).await {
+                Ok(form) => self.explain(&form),
+                Err(refused) => *refused,
+            },
+            ("/explain", Method::GET | Method::HEAD) => self.explain(&query),
+            ("/", Method::GET | Method::HEAD) => text(StatusCode::OK, CONTENTS),
+            ("/config", Method::GET | Method::HEAD) => json(&config(&self.active.load())),
+            ("/version", Method::GET | Method::HEAD) => {
+                text(StatusCode::OK, concat!("trysail ", env!("CARGO_PKG_VERSION"), "\n"))
+            }
+            ("/" | "/config" | "/version" | "/explain", _) => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "nothing here is changed by asking: GET\n")
+            }
+            _ => text(StatusCode::NOT_FOUND, CONTENTS),
+        }
+    }
+}
+
+impl AdminPort {
+    fn explain(&self, form: &str) -> Response<Vec<u8>> {
+        let (mut method, mut url, mut headers) = ("GET".to_owned(), String::new(), Vec::new());
+        for pair in form.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (name, unescaped(value)) {
+                ("method", value) => method = value,
+                ("url", value) => url = value,
+                ("header", value) => headers.push(value),
+                (other, _) => {
+                    let said = format!("{other:?} is not asked for; method, url and header are\n");
+                    return text(StatusCode::BAD_REQUEST, &said);
+                }
+            }
+        }
+        let asked = match Asked::read(&method, &url, &headers) {
+            Ok(asked) => asked,
+            Err(message) => return text(StatusCode::BAD_REQUEST, &format!("{message}\n")),
+        };
+        let active = self.active.load();
+        let facts = Facts {
+            snapshot: &active.snapshot,
+            revision: active.revision.short(),
+            source: "live",
+            normalization: self.normalization,
+            opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
+            upstreams: Some(&active.upstreams),
+        };
+        json(&Answer::of(&facts, &asked))
+    }
+}
+
+/// The open ports: the Gateway's, where it is asked for, and what was opened for it.
+fn opened(active: &Active) -> impl Iterator<Item = (u16, String, std::net::SocketAddr)> {
+    active.bound.iter().filter_map(|(address, index)| {
+        let listener = active.snapshot.listeners.get(*index)?;
+        Some((listener.key.port, listener.origin.to_string(), *address))
+    })
+}
+
+fn config(active: &Active) -> serde_json::Value {
+    let listeners: Vec<serde_json::Value> = opened(active)
+        .zip(active.bound.iter().filter_map(|(_, index)| active.snapshot.listeners.get(*index)))
+        .map(|((port, origin, address), listener)| {
+            let hosts: Vec<_> = listener.all_virtual_hosts().collect();
+            let routes: usize = hosts.iter().map(|host| host.routes.len()).sum();
+            json!({
+                "port": port,
+                "address": address.to_string(),
+                "origin": origin,
+                "hosts": hosts.len(),
+                "protocol": listener.speaks(),
+                "routes": routes,
+            })
+        })
+        .collect();
+    json!({
+        "revision": active.revision.short(),
+        "objects": active.snapshot.objects,
+        "routes": active.snapshot.routes,
+        "clusters": active.snapshot.clusters.len(),
+        "listeners": listeners,
+    })
+}
+
+/// The body of a request, as text.
+async fn form(session: &mut ServerSession) -> Result<String, Box<Response<Vec<u8>>>> {
+    let refused = |status, why: &str| Err(Box::new(text(status, why)));
+    let mut body = Vec::new();
+    loop {
+        match session.read_request_body().await {
+            Ok(Some(part)) if body.len() + part.len() > LONGEST_FORM => {
+                return refused(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long\n");
+            }
+            Ok(Some(part)) => body.extend_from_slice(&part),
+            Ok(None) => break,
+            Err(_) => return refused(StatusCode::BAD_REQUEST, "the form is not whole\n"),
+        }
+    }
+    String::from_utf8(body).or_else(|_| refused(StatusCode::BAD_REQUEST, "the form is not UTF-8\n"))
+}
+
+/// A value of a form: `+` is a space, `%20` too.
+fn unescaped(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (byte, digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(said)) => {
+                out.push(said);
+                rest = after.get(2..).unwrap_or_default();
+                continue;
+            }
+            (b'+', _) => out.push(b' '),
+            (byte, _) => out.push(*byte),
+        }
+        rest = after;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Vec<u8>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(body) => answer(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}

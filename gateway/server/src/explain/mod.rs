@@ -1,0 +1,337 @@
+//! Why a request goes where it goes, as one answer that can be printed, sent, and printed elsewhere.
+//!
+//! Offline and live it is the same code on a snapshot; live, the state beside it adds whose turn it is and what
+//! endpoints are busy with. Who asks, and how the answer travels, is for `cli` and `admin`.
+
+mod asked;
+mod page;
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+use trysail_routing::decide::{Decision, Explanation, Request, describe, explain};
+use trysail_routing::nearest;
+use trysail_routing::path::{Normalization, Refusal};
+use trysail_routing::snapshot::policy::{Balancer, HashKey};
+use trysail_routing::snapshot::{
+    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform,
+    VirtualHosts,
+};
+use trysail_upstream::Upstreams;
+
+pub(crate) use asked::Asked;
+
+use crate::render;
+
+/// What is asked: a revision, and what is known of the process that serves it.
+pub(crate) struct Facts<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    /// The revision, shortened as it is shown.
+    pub(crate) revision: &'a str,
+    /// Where it is from: the paths that were read, or `live`.
+    pub(crate) source: &'a str,
+    pub(crate) normalization: Normalization,
+    /// Ports that are opened in place of a Gateway's: opened, and the Gateway's.
+    pub(crate) opened: Vec<(u16, u16)>,
+    /// The state of endpoints and turns, where the revision is in force.
+    pub(crate) upstreams: Option<&'a Upstreams>,
+}
+
+/// The answer.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    request: String,
+    revision: String,
+    source: String,
+    /// The path that is matched and sent on, where it is not the one that was asked for.
+    canonical_path: Option<String>,
+    port: Option<Step>,
+    host: Option<Host>,
+    rules: Vec<Rule>,
+    route: Option<Step>,
+    /// What the rule does beside choosing a target.
+    handling: Vec<String>,
+    /// Whose turn it is and whose the next ones are; only known of a running process.
+    turns: Option<Vec<String>>,
+    targets: Vec<Target>,
+    /// What the gateway answers itself: a redirect or a direct response.
+    answered: Option<String>,
+    /// Why it goes nowhere, and what would have caught it.
+    pub(crate) nowhere: Option<String>,
+}
+
+/// Something and where it is written.
+#[derive(Debug, Deserialize, Serialize)]
+struct Step {
+    name: String,
+    place: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Host {
+    asked: String,
+    pattern: String,
+    /// How many patterns the host fulfils, of which this is the narrowest.
+    of: usize,
+    place: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Rule {
+    /// From 1; each block of a rule's conditions has it.
+    number: usize,
+    name: String,
+    took: bool,
+    why: String,
+    place: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Target {
+    name: String,
+    cluster: String,
+    weight: u32,
+    /// What all weights sum to.
+    of: u64,
+    percent: f64,
+    /// Where the destination is written.
+    place: String,
+    /// Where its subset, or else its service, is defined; nowhere where it does not exist.
+    defined: Option<String>,
+    endpoints: Vec<Endpoint>,
+    /// Which of them gets a request.
+    balancer: String,
+    /// What the target is asked for.
+    sends: String,
+    /// What is changed of its answer.
+    returns: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Endpoint {
+    address: String,
+    /// Requests that it is working on; only known of a running process.
+    active: Option<u32>,
+}
+
+/// How many turns are told.
+const TURNS: usize = 11;
+
+impl Answer {
+    /// Asks.
+    pub(crate) fn of(facts: &Facts<'_>, asked: &Asked) -> Self {
+        let mut answer = Answer {
+            request: format!("{} {}", asked.method, asked.url),
+            revision: facts.revision.to_owned(),
+            source: facts.source.to_owned(),
+            ..Answer::default()
+        };
+        let listeners = &facts.snapshot.listeners;
+        let on = |port: u16| listeners.iter().find(|listener| listener.key.port == port);
+        let mapped = || facts.opened.iter().find(|(opened, _)| *opened == asked.port);
+        let Some(listener) = on(asked.port).or_else(|| on(mapped()?.1)) else {
+            answer.nowhere = Some(no_port(listeners, asked.port));
+            return answer;
+        };
+        answer.port = Some(Step { name: listener.key.to_string(), place: listener.origin.to_string() });
+        if asked.authority.is_empty() {
+            answer.nowhere = Some("the host is empty: 400, flag DPE".to_owned());
+            return answer;
+        }
+        let target = match asked.target(facts.normalization) {
+            Ok(target) => target,
+            Err(refusal) => {
+                answer.nowhere = Some(
+                    match refusal {
+                        Refusal::NotAbsolute => "the path does not begin with \"/\": 404, flag NR",
+                        Refusal::ZeroByte => "the path holds a zero byte: 400, flag DPE",
+                    }
+                    .to_owned(),
+                );
+                return answer;
+            }
+        };
+        answer.canonical_path = target.changed.then(|| target.path.clone());
+        let name = asked.authority.split(':').next();
+        let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
+        let plain = matches!(listener.protocol, ListenerProtocol::Http(_));
+        let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
+            answer.nowhere = Some(format!(
+                "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",
+                listener.key,
+                listener.speaks(),
+                asked.scheme,
+                asked.authority
+            ));
+            return answer;
+        };
+        answer.decide(facts, (listener.key.port, hosts), asked, &asked.request(&target));
+        answer
+    }
+
+    fn decide(
+        &mut self,
+        facts: &Facts<'_>,
+        (port, hosts): (u16, &VirtualHosts),
+        asked: &Asked,
+        request: &Request<'_>,
+    ) {
+        let Explanation { decision, host, considered } = explain(hosts, request);
+        self.host = host.map(|host| Host {
+            asked: asked.authority.clone(),
+            pattern: host.pattern.to_string(),
+            of: hosts.count(&asked.authority),
+            place: host.origin.to_string(),
+        });
+        let rule = |rule: trysail_routing::decide::Considered| Rule {
+            number: rule.rule,
+            name: rule.route.to_string(),
+            took: rule.took,
+            why: rule.why,
+            place: rule.origin.to_string(),
+        };
+        self.rules = considered.into_iter().map(rule).collect();
+        match decision {
+            Decision::NoHost => self.nowhere = Some(no_host(hosts, &asked.authority)),
+            Decision::ToHttps(host) => {
+                let location = Redirect::to_https(request);
+                self.answered =
+                    Some(format!("301 to {location}, as httpsRedirect of {} wants", host.pattern));
+            }
+            Decision::NoRoute(host) => {
+                self.nowhere = Some(format!("no rule for host {} takes it: 404, flag NR", host.pattern));
+            }
+            Decision::Route(route, block) => {
+                self.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
+                let handling = route.handling.as_ref();
+                self.handling = handling.map_or_else(Vec::new, |handling| describe(handling, facts.snapshot));
+                let cors = handling.and_then(|handling| handling.cors.as_ref());
+                if cors.is_some_and(|cors| cors.preflight(request).is_some()) {
+                    self.answered = Some("200 to the preflight".to_owned());
+                    return;
+                }
+                match &route.action {
+                    Action::Forward(split) => self.forward(facts, split, request, block),
+                    Action::Redirect(redirect) => {
+                        let location = redirect.location(request, block, port);
+                        self.answered = Some(format!("{} to {location}", redirect.status));
+                    }
+                    Action::Respond(response) => {
+                        let size = render::counted(response.body.len(), "byte");
+                        self.answered = Some(format!("{} with {size}", response.status));
+                    }
+                }
+            }
+        }
+    }
+
+    fn forward(&mut self, facts: &Facts<'_>, split: &Split, request: &Request<'_>, block: Option<&Match>) {
+        let of: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
+        let target = |target: &snapshot::Target| {
+            let cluster = facts.snapshot.cluster(target.cluster);
+            let state = facts.upstreams.map(|upstreams| upstreams.cluster(target.cluster));
+            let endpoint = |(at, endpoint): (usize, &snapshot::Endpoint)| Endpoint {
+                address: endpoint.address.to_string(),
+                active: state.and_then(|state| state.endpoints.get(at)).map(|state| state.active()),
+            };
+            let transform = target.transform.as_deref();
+            Target {
+                name: name(facts.snapshot, split, target),
+                cluster: cluster.key.to_string(),
+                weight: target.weight,
+                of,
+                percent: 100.0 * f64::from(target.weight) / of.max(1) as f64,
+                place: target.origin.to_string(),
+                defined: cluster.origin.as_ref().map(ToString::to_string),
+                endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
+                balancer: balancer(&cluster.policy.balancer),
+                sends: sends(transform, request, block),
+                returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),
+            }
+        };
+        self.targets = split.targets.iter().map(target).collect();
+        self.turns = facts.upstreams.map(|upstreams| {
+            let turns = upstreams.ticket(split.id).next(split).take(TURNS);
+            let named = |turn: usize| self.targets.get(turn).map(|target| target.name.clone());
+            turns.filter_map(named).collect()
+        });
+    }
+}
+
+/// A target's short name: its subset, with its host where the split leads to several.
+fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
+    let key = &snapshot.cluster(target.cluster).key;
+    let one_host = split.targets.iter().all(|other| snapshot.cluster(other.cluster).key.host == key.host);
+    match (&*key.subset, one_host) {
+        ("", _) => key.host.to_string(),
+        (subset, true) => subset.to_owned(),
+        (subset, false) => format!("{}/{subset}", key.host),
+    }
+}
+
+/// Which endpoint gets a request.
+fn balancer(balancer: &Balancer) -> String {
+    match balancer {
+        Balancer::LeastRequest(_) => "least requests".to_owned(),
+        Balancer::RoundRobin(_) => "in turn".to_owned(),
+        Balancer::Random => "by lot".to_owned(),
+        Balancer::Hash(hash) => match &hash.key {
+            None => "by lot".to_owned(),
+            Some(HashKey::Header(name)) => format!("by a hash of the field {name}"),
+            Some(HashKey::Cookie(cookie)) => format!("by a hash of the cookie {}", cookie.name),
+            Some(HashKey::SourceIp) => "by a hash of the client's address".to_owned(),
+            Some(HashKey::QueryParameter(name)) => format!("by a hash of the query parameter {name}"),
+        },
+    }
+}
+
+fn no_port(listeners: &[Listener], port: u16) -> String {
+    let open: Vec<String> = listeners.iter().map(|listener| listener.key.to_string()).collect();
+    let open = if open.is_empty() { "no port is".to_owned() } else { format!("open is {}", open.join(", ")) };
+    format!("no Gateway opens port {port}; {open}: connection refused")
+}
+
+fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
+    let mut known: Vec<(String, String)> =
+        hosts.values().map(|host| (host.pattern.to_string(), host.origin.to_string())).collect();
+    known.sort();
+    let near = nearest(authority, known.iter().map(|(pattern, _)| pattern.as_str()));
+    let hint = match (known.iter().find(|(pattern, _)| Some(pattern.as_str()) == near), known.len()) {
+        (Some((near, place)), _) => format!("; the nearest is {near:?} ({place})"),
+        (None, 0) => "; no VirtualService is bound to this port".to_owned(),
+        (None, 1..=5) => {
+            let patterns: Vec<&str> = known.iter().map(|(pattern, _)| pattern.as_str()).collect();
+            format!("; there is {}", patterns.join(", "))
+        }
+        (None, _) => String::new(),
+    };
+    format!("no host matches {authority:?}{hint}: 404, flag NR")
+}
+
+/// The request as the target gets it: path, authority, and the fields that the route changes.
+fn sends(transform: Option<&Transform>, request: &Request<'_>, block: Option<&Match>) -> String {
+    let rewrite = transform.and_then(|transform| transform.path.as_ref());
+    let rewritten = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let authority = transform.and_then(|transform| transform.authority.as_ref()?.to_str().ok());
+    let path = rewritten.as_deref().unwrap_or(request.path);
+    let mut text =
+        format!("{} {path}{query}, Host: {}", request.method, authority.unwrap_or(request.authority));
+    let changes = transform.map(|transform| changes(&transform.request)).unwrap_or_default();
+    if !changes.is_empty() {
+        let _ = write!(text, ", {changes}");
+    }
+    text
+}
+
+/// What operations do to fields, in their order.
+fn changes(levels: &[HeaderOps]) -> String {
+    let mut parts = Vec::new();
+    for ops in levels {
+        parts.extend(ops.remove.iter().map(|name| format!("without {name}")));
+        parts.extend(ops.set.iter().map(|(name, text)| format!("{name}: {text}")));
+        parts.extend(ops.add.iter().map(|(name, text)| format!("and {name}: {text}")));
+    }
+    parts.join(", ")
+}

@@ -1,0 +1,125 @@
+//! Explain in all its forms: of files, of a running process, and in a request's own answer.
+
+use std::process::{Command, Output};
+
+use trysail_testkit::client::Reply;
+use trysail_testkit::folder::Folder;
+
+use crate::gateway::{Gateway, PATIENCE, Reviews, SEED, service_entry};
+
+fn explain(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trysail")).arg("explain").args(arguments).output().expect("trysail runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn every_rule_is_told_with_its_place_offline() {
+    let folder = Folder::new();
+    // More rules than are scanned, so that the index passes over most of them.
+    let mut rules = String::new();
+    for number in 0..20 {
+        rules.push_str(&format!(
+            "  - match: [{{headers: {{end-user: {{exact: user-{number}}}}}}}]\n    directResponse: {{status: 200}}\n"
+        ));
+    }
+    folder.write("seed.yaml", &SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1));
+    folder.write("endpoints.yaml", &service_entry(&[("v1", ([127, 0, 0, 1], 9081).into())]));
+    let config = folder.path().to_str().expect("UTF-8").to_owned();
+    let output = explain(&["-H", "end-user: jason", &config, "GET", "http://shop.test/x/../reviews/0"]);
+    let page = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{page}{}", text(&output.stderr));
+    for (line, place) in [
+        ("port       80", "seed.yaml:10"),
+        ("path       canonical is /reviews/0", ""),
+        ("host       shop.test  matches \"*\", the only one that fits", "seed.yaml:22"),
+        ("rule 1 ✗   default/reviews http[0]: end-user \"jason\" is not \"user-0\"", "seed.yaml:26"),
+        ("rule 20 ✗  default/reviews http[19]: end-user \"jason\" is not \"user-19\"", "seed.yaml:64"),
+        ("rule 21 ✓  default/reviews http[20]: path starts with \"/reviews\"", "seed.yaml:68"),
+        ("split      v1 50 of 100 (50.0 %), v2 50 of 100 (50.0 %)", ""),
+        ("to v1      50.0 %", "seed.yaml:71"),
+        ("  cluster  outbound|9080|v1|reviews.default.svc.cluster.local", "seed.yaml:86"),
+        ("  endpoint 127.0.0.1:9081", ""),
+        ("  endpoint none: 503, flag UH", ""),
+        ("  sends    GET /reviews/0, Host: shop.test", ""),
+    ] {
+        let found = page.lines().find(|is| is.starts_with(line));
+        assert!(found.is_some_and(|found| found.contains(place)), "{line} {place}\n{page}");
+    }
+}
+
+#[test]
+fn a_running_process_is_asked_and_knows_whose_turn_it_is() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    let admin = gateway.logged("admin on ").to_string();
+    // By the port that the Gateway names, and by the one that is open for it.
+    let open = format!("http://shop.test:{}/reviews/0", gateway.address().port());
+    for url in ["http://shop.test/reviews/0", &open] {
+        let output = explain(&["--live", &admin, "GET", url]);
+        let page = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{page}{}", text(&output.stderr));
+        let turn = page.lines().find(|line| line.starts_with("turn ")).expect("a turn is told");
+        let told: Vec<&str> = turn.split_whitespace().filter(|word| matches!(*word, "v1" | "v2")).collect();
+        let this = if turn.contains("this turn v1;") { "v1" } else { "v2" };
+        assert!(turn.contains("of the next 10: "), "{turn}");
+        assert!(page.contains("with 0 requests"), "{page}");
+        // Asking takes no turn: the next request is the one that was told, and so are those after it.
+        for (at, expected) in std::iter::once(this).chain(told[told.len() - 10..].iter().copied()).enumerate()
+        {
+            let reply = gateway.client().get("shop.test", "/reviews/0", &[]).expect("an answer");
+            assert_eq!(reply.version(), Some(expected), "request {at} of {turn}");
+        }
+    }
+    let output = explain(&["--live", "-o", "json", &admin, "GET", "http://shop.test/nothing"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\"source\": \"live\""), "{}", text(&output.stdout));
+    let nobody = explain(&["--live", "127.0.0.1:1", "GET", "http://shop.test/"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(text(&nobody.stderr).contains("nobody answers on 127.0.0.1:1"), "{}", text(&nobody.stderr));
+}
+
+/// The fields of a reply that tell a decision.
+fn told(reply: &Reply) -> Vec<Option<&str>> {
+    ["x-trysail-route", "x-trysail-subset", "x-trysail-endpoint", "x-trysail-revision", "x-trysail-origin"]
+        .map(|name| reply.header(name))
+        .to_vec()
+}
+
+#[test]
+fn a_trusted_caller_is_told_in_the_answer_and_nobody_else() {
+    let reviews = Reviews::start(&["v1"]);
+    let folder = reviews.folder();
+    folder.write("seed-reviews.yaml", &crate::gateway::weighted(1, 0));
+    let address = reviews.origins["v1"].addr().to_string();
+    for (from, trusted) in [("[127.0.0.0/8]", true), ("[10.0.0.0/8, '::1']", false), ("[]", false)] {
+        let gateway = Gateway::spawn(folder.path(), &format!("explainFrom: {from}\n"));
+        assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
+        let get = |path: &str, headers: &[(&str, &str)]| {
+            gateway.client().get("shop.test", path, headers).expect("an answer")
+        };
+        let reply = get("/reviews/0", &[("x-trysail-explain", "1")]);
+        assert_eq!(reply.status, 200);
+        if trusted {
+            let [route, subset, endpoint, revision, origin] = told(&reply)[..] else { unreachable!() };
+            assert_eq!(
+                (route, subset, endpoint),
+                (Some("default/reviews http[0]"), Some("v1"), Some(&*address))
+            );
+            assert_eq!(revision.map(str::len), Some(8));
+            assert!(origin.is_some_and(|origin| origin.ends_with("seed-reviews.yaml:26")), "{origin:?}");
+            let nowhere = get("/x", &[("x-trysail-explain", "1")]);
+            assert!(nowhere.status == 404 && told(&nowhere)[3].is_some() && told(&nowhere)[0].is_none());
+        } else {
+            assert_eq!(told(&reply), [None; 5], "{from}");
+        }
+        let head = reviews.origins["v1"].last_request().expect("a request").to_lowercase();
+        assert!(!head.contains("x-trysail"), "{head}");
+        for ask in [&[][..], &[("x-trysail-explain", "0")]] {
+            assert_eq!(told(&get("/reviews/0", ask)), [None; 5], "{from} {ask:?}");
+        }
+    }
+}
