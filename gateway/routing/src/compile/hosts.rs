@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
 use crate::origin::{At, Origin};
-use crate::snapshot::{HostTable, Listener, ListenerKey, Match, Route, VirtualHost};
+use crate::snapshot::{HostTable, Indexes, Listener, ListenerKey, Match, Route};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
 use crate::wire::{Document, ObjectName};
@@ -32,12 +32,11 @@ struct Bound<'s> {
 impl Bound<'_> {
     /// Where it says that it is for the hosts of a pattern.
     fn host_origin(&self, pattern: &HostPattern) -> Origin {
-        let namespace = &self.document.object.name.namespace;
-        let says = |host: &&At<String>| {
-            HostPattern::parse(&host::complete(host, namespace)).is_ok_and(|own| own.covers(pattern))
-        };
-        let host = self.written.iter().find(says);
-        self.document.origin(host.map_or(self.document.object.pos, |host| host.pos))
+        // Where one of them could not be read they do not stand side by side; that was an error.
+        let aligned = self.written.len() == self.hosts.len();
+        let mut pairs = self.hosts.iter().zip(self.written).filter(|_| aligned);
+        let host = pairs.find(|(own, _)| own.covers(pattern));
+        self.document.origin(host.map_or(self.document.object.pos, |(_, host)| host.pos))
     }
 }
 
@@ -71,6 +70,8 @@ pub(super) fn bind<'s>(
     for server in &servers.ours {
         let (_, hosts) = tables.entry(server.listener).or_insert_with(|| (server, BTreeMap::new()));
         for service in bound.iter().filter(|service| service.gateways.contains(server.gateway)) {
+            // The same for all of its hosts, which so share an index.
+            let mut routes: Option<Vec<Arc<Route>>> = None;
             for pattern in shared_hosts(server, service.document, &service.hosts) {
                 let origin = service.host_origin(&pattern);
                 let shares = hosts.entry(pattern).or_default();
@@ -81,17 +82,18 @@ pub(super) fn bind<'s>(
                         service: name,
                         gateway: server.gateway,
                         origin,
-                        routes: routes_under(service, server),
+                        routes: routes.get_or_insert_with(|| routes_under(service, server)).clone(),
                     });
                 }
             }
         }
     }
+    let mut indexes = Indexes::default();
     let listener = |(key, (server, hosts)): (ListenerKey, Table<'_>)| {
         let mut table = HostTable::default();
         for (pattern, shares) in hosts {
             let first = shares.first().map_or(&server.origin, |share| &share.origin).clone();
-            table.insert(&pattern.clone(), Arc::new(VirtualHost::new(pattern, first, in_order(&shares))));
+            table.insert(&pattern.clone(), Arc::new(indexes.host(pattern, first, in_order(&shares))));
         }
         Listener { key, hosts: table, origin: server.origin.clone() }
     };

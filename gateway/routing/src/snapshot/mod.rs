@@ -28,6 +28,7 @@ pub use request::Request;
 pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
 pub use schedule::Schedule;
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
+pub(crate) use virtual_host::Indexes;
 pub use virtual_host::VirtualHost;
 
 /// One revision, ready to serve.
