@@ -70,6 +70,12 @@ fn rules(count: usize) -> String {
     text
 }
 
+/// So many hosts of one VirtualService.
+fn hosts(count: usize) -> String {
+    let hosts: Vec<String> = (0..count).map(|number| format!("s{number}.shop.test")).collect();
+    format!("[{}]", hosts.join(", "))
+}
+
 fn read(reader: &mut Reader, text: &str) -> ConfigSet {
     let (name, text): (Arc<str>, Arc<str>) = ("a.yaml".into(), text.into());
     reader.read([(&name, &text)], Diagnostics::default())
@@ -94,6 +100,10 @@ fn edits(c: &mut Criterion) {
     });
     let set = read(&mut reader, &rules(10_000));
     group.bench_function("10,000 rules on one host: compiled", |b| {
+        b.iter(|| compiler.compile(&set, &Surroundings::default()).snapshot.routes);
+    });
+    let set = read(&mut reader, &rules(1_000).replace("[shop.test]", &hosts(1_000)));
+    group.bench_function("1,000 rules on each of 1,000 hosts: compiled", |b| {
         b.iter(|| compiler.compile(&set, &Surroundings::default()).snapshot.routes);
     });
     group.finish();

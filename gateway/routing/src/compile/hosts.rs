@@ -43,12 +43,11 @@ pub(super) struct Bound<'s> {
 impl Bound<'_> {
     /// Where it says that it is for the hosts of a pattern.
     pub(super) fn host_origin(&self, pattern: &HostPattern) -> Origin {
-        let namespace = &self.document.object.name.namespace;
-        let says = |host: &&At<String>| {
-            HostPattern::parse(&host::complete(host, namespace)).is_ok_and(|own| own.covers(pattern))
-        };
-        let host = self.written.iter().find(says);
-        self.document.origin(host.map_or(self.document.object.pos, |host| host.pos))
+        // Where one of them could not be read they do not stand side by side; that was an error.
+        let aligned = self.written.len() == self.hosts.len();
+        let mut pairs = self.hosts.iter().zip(self.written).filter(|_| aligned);
+        let host = pairs.find(|(own, _)| own.covers(pattern));
+        self.document.origin(host.map_or(self.document.object.pos, |(_, host)| host.pos))
     }
 }
 

@@ -9,8 +9,8 @@ use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::origin::Origin;
 use crate::snapshot::{
-    HostTable, Listener, ListenerKey, ListenerProtocol, Match, Route, ServerTls, Split, TlsId, TlsServer,
-    VirtualHost, VirtualHosts,
+    HostTable, Indexes, Listener, ListenerKey, ListenerProtocol, Match, Route, ServerTls, Split, TlsId,
+    TlsServer, VirtualHosts,
 };
 use crate::wire::ObjectName;
 
@@ -46,14 +46,21 @@ enum Content<'s> {
     Tcp(Option<Arc<Split>>),
 }
 
-/// Binds VirtualServices to the servers of their gateways.
-/// Gives the listeners, and the TLS that they name by its id.
+/// What listeners share.
+#[derive(Default)]
+struct Shared {
+    /// In the order of its ids.
+    tls: Vec<Arc<ServerTls>>,
+    indexes: Indexes,
+}
+
+/// Binds VirtualServices to the servers of their gateways. Gives the listeners, and the TLS that they name by its id.
 pub(super) fn bind<'s>(
     servers: &'s Servers<'s>,
     bound: &'s [Bound<'s>],
     out: &mut Diagnostics,
 ) -> (Vec<Listener>, Vec<Arc<ServerTls>>) {
-    let mut tls = Vec::new();
+    let mut shared = Shared::default();
     let mut drafts: BTreeMap<ListenerKey, Draft<'s>> = BTreeMap::new();
     for server in &servers.ours {
         let draft = drafts.entry(server.listener).or_insert_with(|| Draft {
@@ -69,18 +76,25 @@ pub(super) fn bind<'s>(
         });
         let bound: Vec<&Bound<'s>> =
             bound.iter().filter(|service| service.gateways.contains(server.gateway)).collect();
-        draft.add(server, &bound, &mut tls, out);
+        draft.add(server, &bound, &mut shared, out);
     }
     let listener = |(key, draft): (ListenerKey, Draft<'_>)| Listener {
         key,
         protocol: match draft.content {
-            Content::Http(hosts) => ListenerProtocol::Http(hosts.finish()),
+            Content::Http(hosts) => ListenerProtocol::Http(hosts.finish(&mut shared.indexes)),
             Content::Tls(names) => ListenerProtocol::Tls(names),
             Content::Tcp(split) => ListenerProtocol::Tcp(split),
         },
         origin: draft.first.document.origin(draft.first.port),
     };
-    (drafts.into_iter().map(listener).collect(), tls)
+    (drafts.into_iter().map(listener).collect(), shared.tls)
+}
+
+impl Shared {
+    fn tls_id(&mut self, tls: &Arc<ServerTls>) -> TlsId {
+        self.tls.push(tls.clone());
+        TlsId::new(self.tls.len() - 1)
+    }
 }
 
 impl<'s> Draft<'s> {
@@ -88,13 +102,9 @@ impl<'s> Draft<'s> {
         &mut self,
         server: &'s GatewayServer<'s>,
         bound: &[&'s Bound<'s>],
-        tls: &mut Vec<Arc<ServerTls>>,
+        shared: &mut Shared,
         out: &mut Diagnostics,
     ) {
-        let mut ending = |server: &Arc<ServerTls>| {
-            tls.push(server.clone());
-            TlsId::new(tls.len() - 1)
-        };
         let with_tls = !matches!(server.serves, Serves::Http { https_redirect: false } | Serves::Tcp);
         if with_tls && self.is_taken(server, out) {
             return;
@@ -106,13 +116,13 @@ impl<'s> Draft<'s> {
                 }
                 hosts.bind(server, bound);
             }
-            (Content::Tls(names), Serves::Https(server_tls)) => {
+            (Content::Tls(names), Serves::Https(tls)) => {
                 let mut hosts = Hosts::default();
                 hosts.bind(server, bound);
-                insert(names, server, TlsServer::Http(ending(server_tls), hosts.finish()));
+                insert(names, server, TlsServer::Http(shared.tls_id(tls), hosts.finish(&mut shared.indexes)));
             }
-            (Content::Tls(names), Serves::InsideTls(server_tls)) => {
-                insert(names, server, TlsServer::Tcp(ending(server_tls), stream(server, bound)));
+            (Content::Tls(names), Serves::InsideTls(tls)) => {
+                insert(names, server, TlsServer::Tcp(shared.tls_id(tls), stream(server, bound)));
             }
             (Content::Tls(names), Serves::Passthrough) => {
                 for service in bound.iter().filter(|service| meets(server, service)) {
@@ -181,6 +191,8 @@ impl<'s> Hosts<'s> {
     fn bind(&mut self, server: &'s GatewayServer<'s>, bound: &[&'s Bound<'s>]) {
         let redirects = matches!(server.serves, Serves::Http { https_redirect: true });
         for service in bound.iter().filter(|service| !service.rules.is_empty()) {
+            // The same for all of its hosts, which so share an index.
+            let mut routes: Option<Vec<Arc<Route>>> = None;
             for pattern in shared_hosts(server, service.document, &service.hosts) {
                 let origin = service.host_origin(&pattern);
                 let host = self.0.entry(pattern).or_insert_with(|| Host::new(origin));
@@ -188,21 +200,18 @@ impl<'s> Hosts<'s> {
                 let name = &service.document.object.name;
                 // Istio computes a VirtualService's routes once for each Gateway, whatever servers it comes by.
                 if host.shares.iter().all(|share| share.service != name || share.gateway != server.gateway) {
-                    let routes = routes_under(service, server);
+                    let routes = routes.get_or_insert_with(|| routes_under(service, server)).clone();
                     host.shares.push(Share { service: name, gateway: server.gateway, routes });
                 }
             }
         }
     }
 
-    fn finish(self) -> VirtualHosts {
+    fn finish(self, indexes: &mut Indexes) -> VirtualHosts {
         let mut table = HostTable::default();
         for (pattern, Host { https_redirect, origin, shares }) in self.0 {
             let routes = in_order(&shares);
-            table.insert(
-                &pattern.clone(),
-                Arc::new(VirtualHost::new(pattern, https_redirect, origin, routes)),
-            );
+            table.insert(&pattern.clone(), Arc::new(indexes.host(pattern, https_redirect, origin, routes)));
         }
         table
     }

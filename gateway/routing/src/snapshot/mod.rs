@@ -49,6 +49,7 @@ pub use tls::{
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
 pub(crate) use variable::is_time;
 pub use variable::{Asked, Part, Tls, Value, Variable, View};
+pub(crate) use virtual_host::Indexes;
 pub use virtual_host::VirtualHost;
 
 /// One revision, ready to serve.

@@ -1,5 +1,7 @@
 //! Virtual hosts: a host pattern, and its routes in the order in which they are tried.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use super::index::RouteIndex;
@@ -21,19 +23,42 @@ pub struct VirtualHost {
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<Arc<Route>>,
     /// Which of them a request can fulfil at all; `None` where they are few.
-    index: Option<Box<RouteIndex>>,
+    index: Option<Arc<RouteIndex>>,
+}
+
+/// An index, and the routes that it is of.
+type Kept = (Arc<RouteIndex>, Vec<Arc<Route>>);
+
+/// The indexes made so far: virtual hosts with the same routes, such as those of one VirtualService for many hosts,
+/// share one.
+#[derive(Debug, Default)]
+pub(crate) struct Indexes {
+    /// By the routes' addresses, which stay theirs as the routes are kept along.
+    by_routes: HashMap<Vec<usize>, Kept, BuildHasherDefault<DefaultHasher>>,
+}
+
+impl Indexes {
+    /// A virtual host of routes in the order in which they are tried.
+    pub(crate) fn host(
+        &mut self,
+        pattern: HostPattern,
+        https_redirect: bool,
+        origin: Origin,
+        routes: Vec<Arc<Route>>,
+    ) -> VirtualHost {
+        let index = RouteIndex::is_worth_it(&routes).then(|| {
+            let key: Vec<usize> = routes.iter().map(|route| Arc::as_ptr(route).addr()).collect();
+            let make = || (Arc::new(RouteIndex::build(&routes)), routes.clone());
+            self.by_routes.entry(key).or_insert_with(make).0.clone()
+        });
+        VirtualHost { pattern, https_redirect, origin, routes, index }
+    }
 }
 
 /// A route that takes a request, and by which of its blocks; by none where it has none.
 pub(super) type Taken<'s> = (&'s Arc<Route>, Option<&'s Match>);
 
 impl VirtualHost {
-    /// A virtual host of routes in the order in which they are tried.
-    pub fn new(pattern: HostPattern, https_redirect: bool, origin: Origin, routes: Vec<Arc<Route>>) -> Self {
-        let index = RouteIndex::build(&routes).map(Box::new);
-        VirtualHost { pattern, https_redirect, origin, routes, index }
-    }
-
     /// The first route, in order, that takes a request. Asks only the blocks that the index can not rule out.
     pub fn find(&self, request: &Request<'_>) -> Option<Taken<'_>> {
         let Some(index) = &self.index else { return self.scan(request, |_, _, _| {}) };

@@ -63,3 +63,44 @@ fn put(head: &mut RequestHeader, target: &[u8]) -> Option<()> {
     head.set_uri(Uri::from_parts(parts).ok()?);
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The target and the authority that are left of a request.
+    fn made(target: &[u8], host: Option<&str>, of_http2: Option<&str>) -> Result<(String, String), u16> {
+        let mut head = RequestHeader::build("GET", target, None).unwrap();
+        if let Some(host) = host {
+            head.insert_header("host", host).unwrap();
+        }
+        if let Some(uri) = of_http2 {
+            head.set_uri(uri.parse().unwrap());
+        }
+        make_canonical(&mut head, Normalization::Base).map_err(|answer| answer.status)?;
+        let target = String::from_utf8_lossy(head.raw_path()).into_owned();
+        Ok((target, super::super::view::authority(&head).to_owned()))
+    }
+
+    #[test]
+    fn every_form_of_a_target_becomes_a_path() {
+        for (target, host, left) in [
+            (&b"/a"[..], Some("shop.test"), Ok(("/a", "shop.test"))),
+            (b"/a/../b?\xff", Some("shop.test"), Ok(("/b?\u{fffd}", "shop.test"))),
+            (b"/\xff", Some("shop.test"), Ok(("/%FF", "shop.test"))),
+            (b"http://shop.test/./a?q", Some("shop.test"), Ok(("/a?q", "shop.test"))),
+            (b"http://shop.test:81?q", None, Ok(("/?q", "shop.test:81"))),
+            (b"http://shop.test", Some("shop.test"), Ok(("/", "shop.test"))),
+            (b"*", Some("shop.test"), Err(404)),
+            (b"shop.test:443", Some("shop.test"), Err(404)),
+            (b"/%00", Some("shop.test"), Err(400)),
+            (b"/a", Some(""), Err(400)),
+            (b"/a", None, Err(400)),
+        ] {
+            let left = left.map(|(target, host)| (target.to_owned(), host.to_owned()));
+            assert_eq!(made(target, host, None), left, "{:?}", String::from_utf8_lossy(target));
+        }
+        let of_http2 = made(b"/", None, Some("https://shop.test:81/a/../b?q"));
+        assert_eq!(of_http2, Ok(("/b?q".to_owned(), "shop.test:81".to_owned())));
+    }
+}

@@ -83,10 +83,16 @@ enum Key<'m> {
 
 impl RouteIndex {
     /// Up to so many blocks are asked one after the other, which is as fast and needs no memory.
-    pub(super) const WORTH_IT: usize = 8;
+    const WORTH_IT: usize = 8;
 
-    /// An index over routes in the order in which they are tried; `None` where a scan is as good.
-    pub(super) fn build(routes: &[Arc<Route>]) -> Option<RouteIndex> {
+    /// Whether an index over these routes is better than a scan.
+    pub(super) fn is_worth_it(routes: &[Arc<Route>]) -> bool {
+        let blocks: usize = routes.iter().map(|route| route.matches.len().max(1)).sum();
+        blocks > Self::WORTH_IT && u32::try_from(blocks).is_ok()
+    }
+
+    /// An index over routes in the order in which they are tried.
+    pub(super) fn build(routes: &[Arc<Route>]) -> RouteIndex {
         let mut blocks: Vec<(Place, Option<&Match>)> = Vec::new();
         for (route, number) in routes.iter().zip(0_u32..) {
             if route.matches.is_empty() {
@@ -95,10 +101,7 @@ impl RouteIndex {
             let here = route.matches.iter().zip(0_u32..);
             blocks.extend(here.map(|(block, place)| ((number, Some(place)), Some(&**block))));
         }
-        if blocks.len() <= Self::WORTH_IT || u32::try_from(blocks.len()).is_err() {
-            return None;
-        }
-        Some(Filing::of(&blocks).finish(blocks.iter().map(|(place, _)| *place).collect()))
+        Filing::of(&blocks).finish(blocks.iter().map(|(place, _)| *place).collect())
     }
 
     /// The first block in written order that a request fulfils.
