@@ -37,6 +37,8 @@ pub(crate) struct Conn {
     pending: BytesMut,
     /// Written by someone here, and not yet to the peer.
     gathered: BytesMut,
+    /// Whether what is gathered has been left for more to join it, once.
+    lingered: bool,
     /// What is spoken on it, where that is known beforehand.
     protocol: Option<ALPN>,
     tls: Option<Arc<SslDigest>>,
@@ -54,6 +56,7 @@ impl Conn {
             inner: Inner::Socket(socket),
             pending: BytesMut::new(),
             gathered: BytesMut::new(),
+            lingered: false,
             protocol: None,
             tls: None,
         }
@@ -65,6 +68,7 @@ impl Conn {
             inner: Inner::Tls(Box::new(stream)),
             pending: BytesMut::new(),
             gathered: BytesMut::new(),
+            lingered: false,
             protocol: Some(protocol),
             tls: Some(Arc::new(tls)),
         }
@@ -103,7 +107,26 @@ impl Conn {
         .await
     }
 
+    /// Whoever waits for bytes of the peer has nothing more to say for now. Pingora does not flush an answer of known
+    /// length before its end, and a client may wait for what there is of one that pauses. What comes next may be
+    /// ready already, so it gets one turn to join.
+    fn send_what_lingers(&mut self, cx: &mut Context<'_>) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        if self.lingered {
+            // An error comes back with the next write.
+            if self.poll_send(cx).is_ready() {
+                let _ = self.inner.io().poll_flush(cx);
+            }
+        } else {
+            self.lingered = true;
+            cx.waker().wake_by_ref();
+        }
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lingered = false;
         while self.gathered.has_remaining() {
             let sent = ready!(self.inner.io().poll_write(cx, &self.gathered))?;
             if sent == 0 {
@@ -144,7 +167,11 @@ impl AsyncRead for Conn {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.pending.is_empty() {
-            return this.inner.io().poll_read(cx, buffer);
+            let read = this.inner.io().poll_read(cx, buffer);
+            if read.is_pending() {
+                this.send_what_lingers(cx);
+            }
+            return read;
         }
         let taken = this.pending.len().min(buffer.remaining());
         buffer.put_slice(&this.pending.split_to(taken));
