@@ -1,0 +1,119 @@
+//! ServiceEntries and WorkloadEntries → services: which hosts there are, on which ports, and who answers there.
+
+mod service_entry;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::objects::Objects;
+use crate::diagnostic::Diagnostics;
+use crate::origin::{At, Origin};
+use crate::snapshot::{Locality, Service, Workload};
+
+/// Labels by key.
+pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Every service, by host; for one host the oldest first.
+pub(in crate::compile) struct Registry {
+    by_host: BTreeMap<Arc<str>, Vec<Entry>>,
+}
+
+/// One host as one namespace defines it.
+pub(in crate::compile) struct Entry {
+    pub(in crate::compile) service: Arc<Service>,
+    pub(in crate::compile) ports: Vec<Port>,
+    pub(in crate::compile) members: Vec<Member>,
+    pub(in crate::compile) origin: Origin,
+    /// The objects that it is made from.
+    pub(in crate::compile) titles: Vec<String>,
+    /// Where resolution NONE is said, which a route of ours can't use.
+    pub(in crate::compile) needs_mesh: Option<Origin>,
+}
+
+/// A port of a service.
+pub(in crate::compile) struct Port {
+    pub(in crate::compile) number: u16,
+    name: Arc<str>,
+    target: u16,
+}
+
+/// Who may answer for a service: an endpoint before its port is known.
+#[derive(Clone)]
+pub(in crate::compile) struct Member {
+    address: IpAddr,
+    /// Its own ports, by the names of the service's.
+    ports: BTreeMap<Arc<str>, u16>,
+    /// Where it answers, by the service's port.
+    targets: BTreeMap<u16, u16>,
+    pub(in crate::compile) labels: Arc<Labels>,
+    pub(in crate::compile) workload: Arc<Workload>,
+    /// Its share, over 0.
+    pub(in crate::compile) weight: u32,
+    pub(in crate::compile) locality: Arc<Locality>,
+}
+
+impl Entry {
+    /// Where a member answers for a port. Istio: the endpoint's own port of that name, else the port's
+    /// `targetPort`, else its number.
+    pub(in crate::compile) fn address(&self, member: &Member, number: u16) -> Option<SocketAddr> {
+        Some(SocketAddr::new(member.address, *member.targets.get(&number)?))
+    }
+}
+
+impl Registry {
+    pub(in crate::compile) fn build(objects: &Objects<'_>, out: &mut Diagnostics) -> Self {
+        let workloads = workload::read_all(objects, out);
+        let mut registry = Registry { by_host: BTreeMap::new() };
+        for &entry in &objects.service_entries {
+            registry.add_service_entry(entry, &workloads, out);
+        }
+        registry
+    }
+
+    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest.
+    pub(in crate::compile) fn find(&self, host: &str, namespace: &str) -> Option<&Entry> {
+        let entries = self.by_host.get(host)?;
+        entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
+    }
+
+    /// Whether there is a host of this name.
+    pub(in crate::compile) fn has(&self, host: &str) -> bool {
+        self.by_host.contains_key(host)
+    }
+
+    /// Every host there is.
+    pub(in crate::compile) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.by_host.keys().map(|host| &**host)
+    }
+
+    /// Several ServiceEntries of one host in one namespace are one service with all their ports and endpoints.
+    fn join(&mut self, entry: Entry) {
+        let entries = self.by_host.entry(entry.service.host.clone()).or_default();
+        match entries.iter_mut().find(|other| other.service.namespace == entry.service.namespace) {
+            None => entries.push(entry),
+            Some(other) => {
+                other.members.extend(entry.members);
+                other.titles.extend(entry.titles);
+                let new = entry
+                    .ports
+                    .into_iter()
+                    .filter(|port| other.ports.iter().all(|o| o.number != port.number));
+                let new: Vec<Port> = new.collect();
+                other.ports.extend(new);
+                other.needs_mesh = other.needs_mesh.take().or(entry.needs_mesh);
+            }
+        }
+    }
+}
+
+/// Whether labels carry all that is wanted. No wish is fulfilled by everyone.
+pub(in crate::compile) fn selects(wanted: &Labels, labels: &Labels) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Labels as written, later ones over earlier ones.
+pub(in crate::compile) fn labels<'w>(written: impl Iterator<Item = &'w (At<String>, At<String>)>) -> Labels {
+    written.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}

@@ -1,0 +1,161 @@
+//! A ServiceEntry → the hosts that it defines.
+
+use std::sync::Arc;
+
+use super::workload::{Selectable, read_member};
+use super::{Entry, Member, Port, Registry, labels, selects};
+use crate::compile::objects::Of;
+use crate::compile::support::{check_export_to, fields, unsupported};
+use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::host::HostPattern;
+use crate::origin::{At, Origin};
+use crate::snapshot::Service;
+use crate::wire::Document;
+use crate::wire::registry::{Resolution, ServiceEntry, ServicePort};
+use crate::wire::sink::Sink;
+
+impl Registry {
+    /// Adds the hosts of a ServiceEntry.
+    pub(super) fn add_service_entry(
+        &mut self,
+        (document, entry): Of<'_, ServiceEntry>,
+        workloads: &[Selectable<'_>],
+        out: &mut Diagnostics,
+    ) {
+        let title = document.object.title();
+        let sink = &mut document.sink(&title, out);
+        let ServiceEntry {
+            hosts,
+            addresses: _, // virtual addresses and location mean something to sidecars only
+            location: _,
+            ports,
+            resolution,
+            endpoints,
+            workload_selector,
+            export_to,
+            subject_alt_names,
+        } = entry;
+        unsupported(Severity::Warning, fields![subject_alt_names = "subjectAltNames"], sink);
+        check_export_to(export_to, sink);
+        let needs_mesh = check_resolution(document, resolution.as_ref(), sink);
+        if hosts.is_empty() {
+            sink.schema(document.object.pos, "a ServiceEntry needs at least one host".into());
+        }
+        if let (Some(selector), Some(endpoint)) = (workload_selector, endpoints.first()) {
+            let hint = format!("the selector is at {}", document.origin(selector.pos));
+            sink.schema(
+                endpoint.pos.back(2),
+                "\"endpoints\" and \"workloadSelector\" exclude each other".into(),
+            )
+            .hints
+            .push(hint);
+        }
+        let ports = read_ports(ports, document, sink);
+        let namespace = &document.object.name.namespace;
+        let known: Vec<&str> = ports.iter().map(|port| &*port.name).collect();
+        for host in hosts {
+            if let Err(message) = HostPattern::parse(host) {
+                sink.schema(host.pos, message);
+                continue;
+            }
+            if host.value == "*" {
+                sink.schema(host.pos, "a ServiceEntry can't be for every host".into());
+                continue;
+            }
+            let host: Arc<str> = host.to_ascii_lowercase().into();
+            let inline = endpoints.iter().filter_map(|endpoint| {
+                let foreign = endpoint.ports.iter().find(|(name, _)| !known.contains(&name.as_str()));
+                if let Some((name, _)) = foreign {
+                    sink.schema(name.pos, format!("the ServiceEntry has no port named {:?}", name.value));
+                }
+                let labels = labels(endpoint.labels.iter());
+                read_member(endpoint, labels, None, namespace, &host, sink)
+            });
+            let mut members: Vec<Member> = inline.collect();
+            let mut titles = vec![title.clone()];
+            if let Some(selector) = workload_selector {
+                let wanted = labels(selector.labels.iter());
+                let chosen = workloads.iter().filter(|workload| {
+                    workload.document.object.name.namespace == *namespace
+                        && selects(&wanted, &workload.labels)
+                });
+                for workload in chosen {
+                    titles.push(workload.document.object.title());
+                    members.extend(workload.member.clone());
+                }
+            }
+            // Each ServiceEntry's endpoints answer on its own ports, also where several are one service.
+            for member in &mut members {
+                let target =
+                    |port: &Port| (port.number, member.ports.get(&port.name).copied().unwrap_or(port.target));
+                member.targets = ports.iter().map(target).collect();
+            }
+            self.join(Entry {
+                service: Arc::new(Service { host, namespace: namespace.clone() }),
+                ports: ports
+                    .iter()
+                    .map(|p| Port { number: p.number, name: p.name.clone(), target: p.target })
+                    .collect(),
+                members,
+                origin: document.named_at(),
+                titles,
+                needs_mesh: needs_mesh.clone(),
+            });
+        }
+    }
+}
+
+/// Only STATIC is executed; NONE means "where the connection was going", which only a sidecar knows.
+fn check_resolution(
+    document: &Document,
+    written: Option<&At<Resolution>>,
+    sink: &mut Sink<'_>,
+) -> Option<Origin> {
+    match written.map(|resolution| (resolution, resolution.value)) {
+        Some((_, Resolution::Static)) => None,
+        Some((resolution, Resolution::None)) => Some(document.origin(resolution.pos)),
+        None => Some(document.named_at()),
+        Some((resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns)) => {
+            let message = "resolution by DNS is not supported yet".to_owned();
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, resolution.pos, message)
+                .hints
+                .push("write STATIC and the endpoints' addresses".into());
+            None
+        }
+    }
+}
+
+fn read_ports(written: &[At<ServicePort>], document: &Document, sink: &mut Sink<'_>) -> Vec<Port> {
+    let mut ports: Vec<Port> = Vec::new();
+    if written.is_empty() {
+        sink.schema(document.object.pos, "a ServiceEntry needs at least one port".into());
+    }
+    for port in written {
+        let ServicePort { number, name, protocol, target_port } = &port.value;
+        if ports.iter().any(|other| other.number == number.value || *other.name == *name.value) {
+            sink.schema(number.pos, format!("port {} ({}) is there twice", number.value, name.value));
+            continue;
+        }
+        const KNOWN: [&str; 10] =
+            ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "MYSQL", "REDIS", "TCP", "TLS"];
+        if let Some(protocol) =
+            protocol.as_ref().filter(|p| !KNOWN.contains(&p.to_ascii_uppercase().as_str()))
+        {
+            sink.schema(protocol.pos, format!("{:?} is not a protocol", protocol.value))
+                .hints
+                .push(format!("it is one of {}", KNOWN.join(", ")));
+        }
+        const HTTP2: [&str; 3] = ["HTTP2", "GRPC", "GRPC-WEB"];
+        if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str()))
+        {
+            let message = format!(
+                "{} towards a service is not supported yet: it is spoken to in HTTP/1.1",
+                protocol.value
+            );
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, protocol.pos, message);
+        }
+        let target = target_port.as_ref().map_or(number.value, |target| target.value);
+        ports.push(Port { number: number.value, name: name.as_str().into(), target });
+    }
+    ports
+}
