@@ -148,6 +148,8 @@ pub struct Diagnostics {
     kept: Vec<Diagnostic>,
     /// How many were not kept: notes, warnings, errors.
     left_out: [usize; 3],
+    /// Fields that were written and could not be read, by their map's node, since they were last asked for.
+    unread: Vec<(u32, &'static str)>,
 }
 
 impl Diagnostics {
@@ -163,6 +165,16 @@ impl Diagnostics {
         }
         self.kept.push(diagnostic);
         self.kept.last_mut().expect("just pushed")
+    }
+
+    /// Notes that a field of the map at a node is written and could not be read, or not all of it.
+    pub(crate) fn note_unread(&mut self, node: u32, field: &'static str) {
+        self.unread.push((node, field));
+    }
+
+    /// The fields noted since the last time.
+    pub(crate) fn take_unread(&mut self) -> Vec<(u32, &'static str)> {
+        std::mem::take(&mut self.unread)
     }
 
     /// How many findings there were beside those that were kept.

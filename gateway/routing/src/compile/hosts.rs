@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
-use super::delegates::{self, Delegates};
+use super::delegates::{self, Delegates, is_delegate};
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
 use super::objects::{Objects, Of};
@@ -107,7 +107,9 @@ fn compile<'s>(
     let sink = &mut document.sink(&title, out);
     let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
     validate::virtual_service((document, service), sink);
-    if http.is_empty() && tls.is_empty() && tcp.is_empty() {
+    let unread = |field| document.is_unread(document.object.spec_pos, field);
+    if http.is_empty() && tls.is_empty() && tcp.is_empty() && !["http", "tls", "tcp"].into_iter().any(unread)
+    {
         sink.schema(
             document.object.pos,
             "a VirtualService needs at least one rule of http, tls or tcp".into(),
@@ -123,7 +125,7 @@ fn compile<'s>(
     if ours {
         clusters.uses.note(document);
         report_hosts_outside(document, hosts, &patterns, &served, sink);
-    } else if hosts.is_empty() {
+    } else if is_delegate(document, service) {
         if !others.delegates.is_wanted(&document.object.name) {
             let message = "it has no hosts, and no VirtualService delegates to it".to_owned();
             sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
@@ -132,7 +134,7 @@ fn compile<'s>(
         let message =
             format!("it is not exported to namespace {:?}, where this gateway is", surroundings.namespace);
         sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
-    } else {
+    } else if !unread("gateways") {
         report_not_ours(document, gateways, &named, servers, sink);
     }
     let mut rules: Vec<Rule> = Vec::new();
@@ -142,7 +144,7 @@ fn compile<'s>(
         if route.delegate.is_some() {
             // For what is wrong with it by itself; what it says goes into its delegate's rules.
             routes::compile(document, index, route, None, splits, surroundings, sink);
-            if hosts.is_empty() {
+            if is_delegate(document, service) {
                 continue; // Delegates go one level deep, and validation has said so.
             }
         }

@@ -99,7 +99,10 @@ pub(super) fn compile(
         ([], Some(redirect), None) => answers::redirect(redirect, &conditions, sink),
         ([], None, Some(response)) => answers::response(response, sink),
         ([], None, None) => {
-            if delegate.is_none() {
+            let unread = |field| document.is_unread(route.pos, field);
+            if delegate.is_none()
+                && !["route", "redirect", "directResponse", "delegate"].into_iter().any(unread)
+            {
                 sink.schema(route.pos, "a rule needs a route, a redirect or a directResponse".into());
             }
             None

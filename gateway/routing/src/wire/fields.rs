@@ -174,6 +174,18 @@ impl<'n> Fields<'n> {
         T::from_node(self.node(name)?, sink)
     }
 
+    /// Notes a field that is written and of which less was read than is there: compile must not take it for absent.
+    pub(crate) fn note_unread(&self, name: &'static str, read: usize, sink: &mut Sink<'_>) {
+        let written = match self.node(name).map(|node| &node.value) {
+            None => 0,
+            Some(Node::List(items)) => items.len(),
+            Some(_) => 1,
+        };
+        if read < written {
+            sink.out.note_unread(self.pos.node, name);
+        }
+    }
+
     /// A port; 0 means none.
     pub(crate) fn port(&self, name: &str, sink: &mut Sink<'_>) -> Option<At<u16>> {
         let node = self.node(name)?;
@@ -220,7 +232,7 @@ macro_rules! wire {
                 sink: &mut $crate::wire::sink::Sink<'_>,
             ) -> Option<Self> {
                 let fields = $crate::wire::fields::Fields::of(node, sink)?;
-                $(let $field = wire!(@read $kind fields sink wire!(@name $field $($written)?));)*
+                $(let $field = wire!(@read $kind $type, fields sink wire!(@name $field $($written)?));)*
                 fields.finish(&[$(wire!(@name $field $($written)?)),*], sink);
                 Some($name { $($field: wire!(@got $kind $field)),* })
             }
@@ -238,10 +250,20 @@ macro_rules! wire {
     (@type port $type:ty) => { Option<$crate::origin::At<$type>> };
     (@type list $type:ty) => { Vec<$crate::origin::At<$type>> };
     (@type map $type:ty) => { Vec<($crate::origin::At<String>, $crate::origin::At<$type>)> };
-    (@read must $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
-    (@read need $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
-    (@read port $fields:ident $sink:ident $name:expr) => { $fields.port($name, $sink) };
-    (@read $kind:ident $fields:ident $sink:ident $name:expr) => { $fields.optional($name, $sink) };
+    (@read must $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
+    (@read need $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
+    (@read port $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.port($name, $sink) };
+    (@read may $type:ty, $fields:ident $sink:ident $name:expr) => {{
+        let read: Option<$crate::origin::At<$type>> = $fields.optional($name, $sink);
+        $fields.note_unread($name, usize::from(read.is_some()), $sink);
+        read
+    }};
+    (@read list $type:ty, $fields:ident $sink:ident $name:expr) => {{
+        let read: Option<Vec<$crate::origin::At<$type>>> = $fields.optional($name, $sink);
+        $fields.note_unread($name, read.as_ref().map_or(0, Vec::len), $sink);
+        read
+    }};
+    (@read map $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.optional($name, $sink) };
     (@got must $got:ident) => { $got? };
     (@got need $got:ident) => { $got };
     (@got port $got:ident) => { $got };

@@ -46,6 +46,11 @@ impl Document {
         sink::Sink { piece: &self.piece, object: title, out, root: None }
     }
 
+    /// Whether a field of the map at a place is written and could not be read: it is not absent, and why is said.
+    pub(crate) fn is_unread(&self, map: Pos, field: &str) -> bool {
+        self.object.unread.iter().any(|(node, name)| *node == map.node && *name == field)
+    }
+
     /// Where the object's name stands.
     pub fn named_at(&self) -> Origin {
         self.origin(self.object.pos)

@@ -39,7 +39,11 @@ pub struct Object {
     pub(crate) created: Option<String>,
     /// Where `metadata.name` stands.
     pub(crate) pos: Pos,
+    /// Where the spec stands.
+    pub(crate) spec_pos: Pos,
     pub(crate) spec: Spec,
+    /// Fields that are written and could not be read, by their map's node.
+    pub(crate) unread: Vec<(u32, &'static str)>,
 }
 
 /// The six kinds.
@@ -144,6 +148,7 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     let title = format!("{} {name}", kind.value);
     let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out, root: None };
     check_annotations(&meta, sink);
+    sink.out.take_unread(); // of an object before it, of which nothing came
     let spec = match kind.as_str() {
         "Gateway" => fields.required("spec", sink).map(Spec::Gateway),
         "VirtualService" => fields.required("spec", sink).map(Spec::VirtualService),
@@ -152,13 +157,16 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
         "WorkloadEntry" => fields.required("spec", sink).map(Spec::WorkloadEntry),
         _ => fields.required("spec", sink).map(Spec::WorkloadGroup),
     };
+    let spec_pos = fields.node("spec").map(|spec| spec.pos).unwrap_or_default();
     let Some(spec) = spec else { return Read::Nothing };
     Read::Object(Box::new(Object {
         name,
         labels: meta.labels,
         created: meta.created,
         pos: meta.name.pos,
+        spec_pos,
         spec,
+        unread: sink.out.take_unread(),
     }))
 }
 

@@ -59,7 +59,7 @@ impl<'s> Standing<'s> {
 impl<'s> Delegates<'s> {
     pub(super) fn index(services: &[Of<'s, VirtualService>]) -> Self {
         let (delegates, roots): (Vec<_>, Vec<_>) =
-            services.iter().copied().partition(|(_, service)| service.hosts.is_empty());
+            services.iter().copied().partition(|(document, service)| is_delegate(document, service));
         let name = |document: &'s Document| &document.object.name;
         let wants = |(document, service): &Of<'s, VirtualService>| -> Vec<ObjectName> {
             let delegates = service.http.iter().filter_map(|route| route.delegate.as_ref());
@@ -171,6 +171,11 @@ fn wanted(written: &Delegate, own_namespace: &Arc<str>) -> ObjectName {
         name: said(name).unwrap_or_default().into(),
         namespace: said(namespace).map_or_else(|| own_namespace.clone(), Into::into),
     }
+}
+
+/// Whether it is there for others to delegate to: it has no hosts, and none that could not be read.
+pub(super) fn is_delegate(document: &Document, service: &VirtualService) -> bool {
+    service.hosts.is_empty() && !document.is_unread(document.object.spec_pos, "hosts")
 }
 
 /// Istio `exportTo`: nothing is everyone, `.` the own namespace.

@@ -87,7 +87,7 @@ pub(super) fn select<'s>(
             servers.titles.push(title.clone());
         }
         validate::gateway(document, gateway, sink);
-        if written.is_empty() {
+        if written.is_empty() && !document.is_unread(document.object.spec_pos, "servers") {
             sink.schema(document.object.pos, "a Gateway needs at least one server".into());
         }
         let mut names: Vec<&str> = Vec::new();
@@ -136,7 +136,7 @@ fn read_server<'s>(
             return None;
         }
     };
-    if hosts.is_empty() {
+    if hosts.is_empty() && !document.is_unread(server.pos, "hosts") {
         sink.schema(server.pos, "a server needs at least one host; \"*\" is every host".into());
     }
     let namespace = &document.object.name.namespace;

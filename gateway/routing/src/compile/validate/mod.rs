@@ -15,6 +15,7 @@ mod route;
 mod tls_tcp;
 mod values;
 
+use super::delegates::is_delegate;
 use super::objects::Of;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
@@ -38,7 +39,7 @@ enum Role {
 /// Judges a VirtualService as written.
 pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink: &mut Sink<'_>) {
     let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
-    let is_delegate = hosts.is_empty();
+    let is_delegate = is_delegate(document, service);
     if is_delegate {
         let places = [
             gateways.first().map(|gateway| (gateway.pos, "gateways")),
@@ -54,7 +55,9 @@ pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink:
     values::gateway_names(gateways, sink);
     values::export_to(export_to, &document.object.name.namespace, sink);
     // Istio: `mesh` beside other gateways makes it one for the mesh, as far as validation goes.
-    let for_gateway = !gateways.is_empty() && gateways.iter().all(|gateway| gateway.value != "mesh");
+    let unread = document.is_unread(document.object.spec_pos, "gateways");
+    let for_gateway =
+        unread || !gateways.is_empty() && gateways.iter().all(|gateway| gateway.value != "mesh");
     for host in hosts {
         check_host(host, for_gateway, tls_tcp::has_sni(tls), sink);
     }
@@ -69,7 +72,7 @@ pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink:
         }
         route::check(route, role, sink);
     }
-    tls_tcp::check(tls, tcp, hosts, sink);
+    tls_tcp::check(document, service, sink);
 }
 
 /// Istio `ValidateWildcardDomain`, as far as reading hosts does not refuse them anyway.
