@@ -22,10 +22,10 @@ use trysail_upstream::Upstreams;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
-use crate::metrics::{Metrics, Mirrored, Source};
+use crate::metrics::{Loads, Metrics, Mirrored, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
-use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server};
+use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::settings::Settings;
 use crate::tls::{Configs, Trusts};
@@ -180,6 +180,7 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         upstreams: Upstreams::default(),
         peers: Peers::build(&snapshot, &Trusts::default(), times),
         requests: metrics.traffic.bind(&snapshot, Instant::now()),
+        loads: Loads::default(),
         tls: Configs::default(),
         trusts: Trusts::default(),
         bound: Vec::new(),
@@ -215,6 +216,8 @@ fn ports(
         draining: connections.draining(),
         normalization: settings.normalization(),
         explain_from: settings.explain_from.clone(),
+        uses: Uses::default(),
+        silence: settings.downstream.idle_timeout.0,
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();

@@ -5,6 +5,7 @@
 
 pub mod balance;
 mod endpoint;
+pub mod limits;
 pub mod retry;
 mod state;
 mod ticket;

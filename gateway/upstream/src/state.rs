@@ -15,6 +15,7 @@ use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, RouteKey, Snapsh
 
 use crate::balance::{Balance, PickInput};
 use crate::endpoint::EndpointState;
+use crate::limits::Limits;
 use crate::ticket::Ticket;
 
 /// The state beside one snapshot, indexed by its ids.
@@ -34,9 +35,21 @@ pub struct ClusterState {
     balance: Arc<Balance>,
     /// When the last of them will have warmed up; `None` where none has to.
     warm_at: Option<Instant>,
+    /// How much it takes at once.
+    limits: Arc<Limits>,
 }
 
 impl ClusterState {
+    /// How much it takes at once.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many requests its endpoints work on: a look at each of them.
+    pub fn active(&self) -> u32 {
+        self.endpoints.iter().fold(0, |sum, endpoint| sum.saturating_add(endpoint.active()))
+    }
+
     /// Chooses an endpoint: its index in the snapshot's cluster, or `None` where it has none.
     pub fn pick(&self, input: PickInput<'_>) -> Option<usize> {
         self.balance.pick(&self.endpoints, input)
@@ -53,6 +66,7 @@ impl ClusterState {
 struct Keys {
     endpoints: Map<(ClusterKey, SocketAddr), Arc<EndpointState>>,
     balances: Map<ClusterKey, Arc<Balance>>,
+    limits: Map<ClusterKey, Arc<Limits>>,
     tickets: Map<(RouteKey, Vec<u32>), Arc<Ticket>>,
 }
 
@@ -106,7 +120,12 @@ impl Keys {
         };
         let last = endpoints.iter().filter_map(|endpoint| endpoint.joined()).max();
         let warm_at = last.zip(window).and_then(|(last, window)| last.checked_add(window));
-        ClusterState { endpoints, balance, warm_at: warm_at.filter(|&warm_at| warm_at > now) }
+        let limits = Arc::new(match before.limits.get(&cluster.key) {
+            Some(kept) => kept.keep(&cluster.policy),
+            None => Limits::begin(&cluster.policy),
+        });
+        self.limits.insert(cluster.key.clone(), limits.clone());
+        ClusterState { endpoints, balance, limits, warm_at: warm_at.filter(|&warm_at| warm_at > now) }
     }
 
     fn ticket(&mut self, split: &Split, before: &Keys, seed: u64) -> Arc<Ticket> {

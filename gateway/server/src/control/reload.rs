@@ -220,6 +220,7 @@ impl Reloader {
             upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now()),
             peers: Peers::build(&snapshot, &trusts, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
+            loads: self.metrics.overloads.bind(&snapshot, Instant::now()),
             tls,
             trusts,
             bound,

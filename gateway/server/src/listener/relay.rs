@@ -33,20 +33,37 @@ impl Relay {
         let policy = &active.snapshot.cluster(target.cluster).policy;
         let key = hash::of_client(conn.client(), policy);
         let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
+        let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
+            Ok(held) => held,
+            Err(overflow) => return active.loads.of(target.cluster).overflow(overflow),
+        };
         let peer = active.peers.stream(target.cluster, endpoint, name);
         let Ok(mut upstream) = self.connector.new_stream(&peer).await else { return };
         let moved = AtomicU64::new(0);
         let mut client = Watched { inner: &mut conn, moved: &moved };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);
+        let pool = &policy.connection_pool;
         tokio::select! {
             _ = copy => {}
-            () = stillness(&moved, self.idle) => {}
+            () = stillness(&moved, pool.idle_timeout.unwrap_or(self.idle)) => {}
+            () = age(pool.max_connection_duration) => {}
         }
     }
 }
 
-/// Ends once nothing has moved for a while, which is seen after at most twice that.
+/// Ends once a connection has become as old as it may; never without a limit.
+async fn age(most: Option<Duration>) {
+    match most {
+        Some(most) => tokio::time::sleep(most).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends once nothing has moved for a while, which is seen after at most twice that; never for zero.
 async fn stillness(moved: &AtomicU64, idle: Duration) {
+    if idle.is_zero() {
+        return std::future::pending().await;
+    }
     let mut before = None;
     loop {
         let now = moved.load(Ordering::Relaxed);

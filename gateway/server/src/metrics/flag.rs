@@ -12,6 +12,8 @@ pub(crate) enum Flag {
     NoCluster,
     /// The cluster has no healthy endpoint.
     NoHealthyUpstream,
+    /// The cluster takes no more at once.
+    UpstreamOverflow,
     /// The connection to the endpoint failed.
     UpstreamConnectionFailure,
     /// The endpoint closed the connection before it had answered.
@@ -38,6 +40,7 @@ impl Flag {
             Flag::NoRoute => "NR",
             Flag::NoCluster => "NC",
             Flag::NoHealthyUpstream => "UH",
+            Flag::UpstreamOverflow => "UO",
             Flag::UpstreamConnectionFailure => "UF",
             Flag::UpstreamConnectionTermination => "UC",
             Flag::UpstreamReset => "UR",
@@ -51,13 +54,16 @@ impl Flag {
 }
 
 /// All that is to be said of one response. Envoy prints flags in the order in which they were set: the delay comes
-/// before everything, and that there were as many tries as there may be before what the last one failed of.
+/// before everything, and that there were as many tries as there may be, or as there may be at once, before what the last
+/// one failed of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Flags {
     /// It was delayed on purpose: `DI`.
     pub(crate) delayed: bool,
     /// It was tried as often as its route says: `URX`.
     pub(crate) exhausted: bool,
+    /// It would have been tried again, but that its cluster had too many retries at once: `UO`.
+    pub(crate) overflowed: bool,
     /// The final cause.
     pub(crate) cause: Flag,
 }
@@ -71,8 +77,12 @@ impl From<Flag> for Flags {
 impl Flags {
     /// The short forms, with commas between them; `-` for none.
     pub(crate) fn text(self) -> String {
-        let flags =
-            [(self.delayed, "DI"), (self.exhausted, "URX"), (self.cause != Flag::None, self.cause.as_str())];
+        let flags = [
+            (self.delayed, "DI"),
+            (self.exhausted, "URX"),
+            (self.overflowed, "UO"),
+            (self.cause != Flag::None, self.cause.as_str()),
+        ];
         let set: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
         if set.is_empty() { "-".to_owned() } else { set.join(",") }
     }
@@ -84,15 +94,17 @@ mod tests {
 
     #[test]
     fn flags_stand_in_the_order_in_which_they_were_set() {
-        for (delayed, exhausted, cause, text) in [
-            (false, false, Flag::None, "-"),
-            (false, false, Flag::NoRoute, "NR"),
-            (true, false, Flag::None, "DI"),
-            (true, false, Flag::FaultInjected, "DI,FI"),
-            (false, true, Flag::None, "URX"),
-            (true, true, Flag::UpstreamTimeout, "DI,URX,UT"),
+        for (delayed, exhausted, overflowed, cause, text) in [
+            (false, false, false, Flag::None, "-"),
+            (false, false, false, Flag::NoRoute, "NR"),
+            (true, false, false, Flag::None, "DI"),
+            (true, false, false, Flag::FaultInjected, "DI,FI"),
+            (false, true, false, Flag::None, "URX"),
+            (true, true, false, Flag::UpstreamTimeout, "DI,URX,UT"),
+            (false, false, true, Flag::UpstreamConnectionFailure, "UO,UF"),
+            (false, false, false, Flag::UpstreamOverflow, "UO"),
         ] {
-            assert_eq!(Flags { delayed, exhausted, cause }.text(), text);
+            assert_eq!(Flags { delayed, exhausted, overflowed, cause }.text(), text);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod configuration;
 mod flag;
 mod mirrored;
+mod overload;
 mod traffic;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use mirrored::Mirrored;
+pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -24,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) traffic: Arc<Traffic>,
     /// Copies of requests, by what became of them.
     pub(crate) mirrored: Mirrored,
+    /// Ceilings that were met, and retries.
+    pub(crate) overloads: Arc<Overloads>,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
 }
@@ -39,10 +43,12 @@ impl Metrics {
         registry.register(Box::new(build))?;
         let traffic = Arc::new(Traffic::new(source)?);
         registry.register(Box::new(traffic::Collected(traffic.clone())))?;
+        let overloads = Arc::new(Overloads::new()?);
+        registry.register(Box::new(overload::Collected(overloads.clone())))?;
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
-        Ok(Metrics { registry, traffic, mirrored, configuration })
+        Ok(Metrics { registry, traffic, mirrored, overloads, configuration })
     }
 
     /// Everything in Prometheus' text format.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
+use trysail_upstream::limits::{Held, Retrying};
 
 use super::active::Active;
 use super::connection::Connection;
@@ -56,6 +57,14 @@ pub(crate) struct Ctx {
     pub(crate) delayed: bool,
     /// It was tried as often as its route lets it.
     pub(crate) exhausted: bool,
+    /// It would have been tried again, but for too many others that were.
+    pub(crate) overflowed: bool,
+    /// Its connection carries nothing after it.
+    pub(crate) last_of_connection: bool,
+    /// What it holds of its cluster's ceilings.
+    pub(super) held: Option<Held>,
+    /// Counts it among its cluster's retries.
+    pub(super) retrying: Option<Retrying>,
     /// Everything that belongs to it has been done.
     pub(crate) finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
@@ -87,6 +96,10 @@ impl Ctx {
             flag: Flag::None,
             delayed: false,
             exhausted: false,
+            overflowed: false,
+            last_of_connection: false,
+            held: None,
+            retrying: None,
             finished: false,
             explained: None,
             working: None,
@@ -116,7 +129,12 @@ impl Ctx {
 
     /// Everything that is to be said of the answer.
     pub(crate) fn flags(&self) -> Flags {
-        Flags { delayed: self.delayed, exhausted: self.exhausted, cause: self.flag }
+        Flags {
+            delayed: self.delayed,
+            exhausted: self.exhausted,
+            overflowed: self.overflowed,
+            cause: self.flag,
+        }
     }
 
     /// Chooses an endpoint of the cluster, one that was tried already only in need, and counts the request on it;
@@ -129,6 +147,18 @@ impl Ctx {
             self.cluster.and_then(|cluster| stop::choose(&self.active, cluster, self.hashed.key, tried));
         (self.endpoint, self.working) = chosen.unzip();
         self.endpoint.is_some()
+    }
+
+    /// Whether its endpoint works on nothing else.
+    pub(super) fn is_alone(&self) -> bool {
+        let cluster = self.cluster.map(|cluster| self.active.upstreams.cluster(cluster));
+        let endpoint = cluster.zip(self.endpoint).and_then(|(cluster, n)| cluster.endpoints.get(n));
+        endpoint.is_some_and(|endpoint| endpoint.active() <= 1)
+    }
+
+    /// It is no work of an endpoint.
+    pub(super) fn leave_endpoint(&mut self) {
+        (self.endpoint, self.working) = (None, None);
     }
 
     /// Chooses one for another try.

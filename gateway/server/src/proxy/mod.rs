@@ -17,6 +17,7 @@ mod fault;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
+mod limits;
 pub(crate) mod mirror;
 mod outcome;
 mod peer;
@@ -30,10 +31,12 @@ mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -46,6 +49,7 @@ pub(crate) use connection::{Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
 use deadline::Deadline;
 pub(crate) use headers::Server;
+pub(crate) use limits::Uses;
 use mirror::Mirrors;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
@@ -64,6 +68,10 @@ pub(crate) struct Gateway {
     pub(crate) normalization: Normalization,
     /// Whose requests are told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
+    /// How often connections to upstreams were used, where that is limited.
+    pub(crate) uses: Uses,
+    /// How long a connection that two sides made their own may be silent.
+    pub(crate) silence: Duration,
 }
 
 #[async_trait]
@@ -91,14 +99,18 @@ impl ProxyHttp for Gateway {
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
                 ctx.hashed = hash::of(session, &ctx.active.snapshot.cluster(turn.cluster).policy);
-                if ctx.choose_endpoint() {
-                    ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
-                    if session.as_mut().is_body_empty() || session.is_upgrade_req() {
-                        ctx.deadline.begin();
-                    }
-                    return Ok(false);
+                ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
+                if session.as_mut().is_body_empty() || session.is_upgrade_req() {
+                    ctx.deadline.begin();
                 }
-                Answer { response: ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }
+                let entered = match ctx.choose_endpoint() {
+                    true => limits::enter(session, ctx).await?,
+                    false => Err(Answer::NO_ENDPOINT),
+                };
+                match entered {
+                    Ok(()) => return Ok(false),
+                    Err(answer) => Answer { response: ctx.response_ops().to_vec(), ..answer },
+                }
             }
         };
         answer.response.extend(explained::fields(ctx));
@@ -151,6 +163,22 @@ impl ProxyHttp for Gateway {
         error
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        fd: std::os::fd::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(cluster) = ctx.cluster {
+            let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
+            ctx.last_of_connection = self.uses.is_last(pool, fd, digest);
+        }
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -165,6 +193,9 @@ impl ProxyHttp for Gateway {
             transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
                 view::of_request(session, ctx, headers, value)
             })?;
+        }
+        if ctx.last_of_connection && !session.is_upgrade_req() {
+            request.insert_header("connection", "close")?;
         }
         match &mut ctx.copies {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
@@ -247,6 +278,8 @@ impl ProxyHttp for Gateway {
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
+            // Pingora's own 60 s are for a body that is being sent.
+            session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
         } else if !response.status.is_informational() {
             ctx.status = status;
             ctx.deadline.answered();

@@ -8,6 +8,7 @@ use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::HttpPeer;
 use trysail_routing::snapshot::policy::{Policy, Protocol, ServerName};
 use trysail_routing::snapshot::{Cluster, ClusterId, Endpoint, Snapshot};
+use trysail_upstream::limits::STREAMS;
 
 use crate::tls::{Trust, Trusts};
 
@@ -29,9 +30,6 @@ pub(crate) struct PeerTimes {
     /// A pooled connection without a request for this long is closed.
     pub(crate) idle: Duration,
 }
-
-/// Streams at once on one connection of HTTP/2, where the server and its DestinationRule allow more.
-const STREAMS: usize = 1024;
 
 impl Peers {
     /// The templates for a snapshot.
@@ -70,8 +68,9 @@ fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Temp
         let connections = &policy.connection_pool;
         let options = &mut peer.options;
         options.connection_timeout = Some(connections.connect_timeout.unwrap_or(times.connect));
-        options.idle_timeout =
-            Some(connections.idle_timeout.unwrap_or(times.idle)).filter(|idle| !idle.is_zero());
+        let idle = Some(connections.idle_timeout.unwrap_or(times.idle)).filter(|idle| !idle.is_zero());
+        // Nobody needs to keep what will be too old.
+        options.idle_timeout = [idle, connections.max_connection_duration].into_iter().flatten().min();
         options.tcp_keepalive = connections.tcp_keepalive.map(|probes| TcpKeepalive {
             // Where nothing is said, the kernel's own figures.
             idle: probes.time.unwrap_or(Duration::from_secs(7200)),
@@ -79,7 +78,7 @@ fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Temp
             count: probes.probes.map_or(9, |probes| probes as usize),
             user_timeout: Duration::ZERO,
         });
-        options.max_h2_streams = connections.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
+        options.max_h2_streams = connections.max_concurrent_streams.unwrap_or(STREAMS) as usize;
         options.h2_ping_interval = connections.http2_keepalive.map(|pings| pings.interval);
         if policy.protocol == Protocol::Http2 {
             speak_h2(&mut peer);

@@ -38,6 +38,14 @@ impl Answer {
     pub(super) const PORT_GONE: Answer = Answer::plain(404, Flag::NoRoute, "", true);
     pub(super) const MALFORMED: Answer = Answer::plain(400, Flag::DownstreamProtocolError, "", true);
     pub(super) const NO_CLUSTER: Answer = Answer::plain(503, Flag::NoCluster, "", false);
+    pub(super) const LATE: Answer =
+        Answer::plain(504, Flag::UpstreamTimeout, "upstream request timeout", false);
+    pub(super) const OVERFLOW: Answer = Answer::plain(
+        503,
+        Flag::UpstreamOverflow,
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+        false,
+    );
     pub(super) const NO_ENDPOINT: Answer =
         Answer::plain(503, Flag::NoHealthyUpstream, "no healthy upstream", false);
 
@@ -65,6 +73,9 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
     let body = if speaks_grpc || matches!(status, 204 | 304) { Bytes::new() } else { answer.body.clone() };
     if !answer.location.is_empty() {
         response.insert_header("location", answer.location.as_str())?;
+    }
+    if answer.flag == Flag::UpstreamOverflow {
+        response.insert_header("x-envoy-overloaded", "true")?;
     }
     if speaks_grpc {
         response.insert_header("content-type", "application/grpc")?;

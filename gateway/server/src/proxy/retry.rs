@@ -8,9 +8,11 @@ use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::Retry;
+use trysail_upstream::limits::Overflow;
 use trysail_upstream::retry::{Failure, Tried, Verdict, verdict};
 
 use super::ctx::Ctx;
+use crate::metrics::Again;
 
 /// How a try ended that had a connection; `None` where the client's side failed.
 pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
@@ -73,9 +75,15 @@ pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool 
     };
     let verdict = verdict(policy, failure, tried, fastrand::u64(..));
     ctx.exhausted = verdict == Verdict::Exhausted;
+    // As Envoy has it, a retry lasts until the request ends, or is tried once more.
+    ctx.retrying = None;
     ctx.next = match verdict {
-        Verdict::Final | Verdict::Exhausted => None,
-        Verdict::Again(wait) => Some(wait),
+        Verdict::Final => None,
+        Verdict::Exhausted => {
+            count(ctx, Again::Exhausted);
+            None
+        }
+        Verdict::Again(wait) => may_retry(ctx, failure).then_some(wait),
         Verdict::Resend => {
             // The next try takes its place.
             ctx.tries = ctx.tries.saturating_sub(1);
@@ -84,6 +92,25 @@ pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool 
         }
     };
     ctx.next.is_some()
+}
+
+/// Asks the cluster whether it takes another retry.
+fn may_retry(ctx: &mut Ctx, failure: Failure) -> bool {
+    let Some(id) = ctx.cluster else { return false };
+    let cluster = ctx.active.upstreams.cluster(id);
+    ctx.retrying = cluster.limits().retry(cluster.active(), failure == Failure::Connect);
+    ctx.overflowed = ctx.retrying.is_none();
+    if ctx.overflowed {
+        ctx.active.loads.of(id).overflow(Overflow::Retries);
+    }
+    count(ctx, if ctx.overflowed { Again::Overflow } else { Again::Made });
+    !ctx.overflowed
+}
+
+fn count(ctx: &Ctx, again: Again) {
+    if let Some(cluster) = ctx.cluster {
+        ctx.active.loads.of(cluster).retry(again);
+    }
 }
 
 #[cfg(test)]

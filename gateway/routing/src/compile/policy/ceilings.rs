@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::super::support::{fields, unsupported};
 use super::check::{deprecated, duration, duration_or_zero, number, one_of, share, within};
 use crate::compile::support::Written;
+use crate::diagnostic::Severity;
 use crate::origin::At;
 use crate::snapshot::policy::{self, KeepAlive, Protocol};
 use crate::wire::destination_rule::{
@@ -32,7 +34,22 @@ pub(super) fn connection_pool(
     if let Some(http) = http {
         protocol = self::http(&http.value, &mut pool, sink);
     }
+    if protocol == Protocol::Http2 {
+        not_over_http2(tcp.as_ref(), http.as_ref(), sink);
+    }
     (pool, protocol)
+}
+
+/// Connections of HTTP/2 are shared, and end when nobody has used them for long: their age and their requests are not
+/// counted.
+fn not_over_http2(tcp: Option<&At<Box<TcpPool>>>, http: Option<&At<Box<HttpPool>>>, sink: &mut Sink<'_>) {
+    if let Some(TcpPool { max_connection_duration, .. }) = tcp.map(|tcp| &*tcp.value) {
+        unsupported(Severity::Warning, fields![max_connection_duration = "maxConnectionDuration"], sink);
+    }
+    if let Some(HttpPool { max_requests_per_connection, .. }) = http.map(|http| &*http.value) {
+        let field = max_requests_per_connection.as_ref().filter(|most| most.value != 0);
+        unsupported(Severity::Warning, &[("maxRequestsPerConnection", &field)], sink);
+    }
 }
 
 /// 0 is as good as absent: no ceiling.
@@ -153,6 +170,9 @@ pub(super) fn outlier(written: &OutlierDetection, sink: &mut Sink<'_>) -> policy
 /// Reads `retryBudget`.
 pub(super) fn retry_budget(written: &RetryBudget, sink: &mut Sink<'_>) -> policy::RetryBudget {
     let RetryBudget { percent, min_retry_concurrency, budget_interval } = written;
+    // What runs and waits now is counted, as without it.
+    let interval = budget_interval.as_ref().filter(|interval| !interval.value.is_zero());
+    unsupported(Severity::Warning, &[("budgetInterval", &interval)], sink);
     policy::RetryBudget {
         percent: share(percent.as_ref(), 100.0, sink).unwrap_or(20.0),
         min_concurrency: number(min_retry_concurrency.as_ref(), u32::MAX, sink)

@@ -17,6 +17,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::sync::{Semaphore, mpsc};
 use trysail_routing::snapshot::{Chance, ClusterId, Handling};
+use trysail_upstream::limits::Admission;
 
 use super::ctx::Ctx;
 use super::{Active, headers, stop};
@@ -82,6 +83,10 @@ impl Mirrors {
     ) -> Option<mpsc::Sender<Piece>> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let (endpoint, working) = stop::choose(active, cluster, None, &[])?;
+        // A copy is a request of its cluster like others, but that it does not wait.
+        let Admission::Now(held) = active.upstreams.cluster(cluster).limits().admit(false) else {
+            return None;
+        };
         let time = handling.timeout.unwrap_or(PATIENCE);
         let authority = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
         let h2 = head.version == http::Version::HTTP_2;
@@ -96,7 +101,7 @@ impl Mirrors {
                 Err(client::End::GivenUp) => mirrors.counters.dropped.inc(),
                 Err(client::End::Failed) => mirrors.counters.failed.inc(),
             }
-            drop((permit, working));
+            drop((permit, working, held));
         });
         Some(sender)
     }

@@ -1,0 +1,128 @@
+//! A cluster's ceilings, asked before a request goes on: it goes, it waits, or it is refused; and what its connection
+//! may still carry.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use pingora_core::Result;
+use pingora_core::protocols::Digest;
+use pingora_proxy::Session;
+use trysail_routing::snapshot::policy::ConnectionPool;
+use trysail_upstream::limits::{Admission, Held, Overflow, Waiting};
+
+use super::ctx::Ctx;
+use super::reply::Answer;
+
+/// Asks for a request that has its cluster and endpoint. An error of the outer kind means that the client has gone.
+pub(super) async fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<Result<(), Answer>> {
+    let Some(cluster) = ctx.cluster else { return Ok(Ok(())) };
+    let active = ctx.active.clone();
+    let limits = active.upstreams.cluster(cluster).limits();
+    if !limits.any() {
+        return Ok(Ok(()));
+    }
+    let refusal = match limits.admit(ctx.is_alone()) {
+        Admission::Now(held) => {
+            ctx.held = held;
+            return Ok(Ok(()));
+        }
+        Admission::Never(overflow) => overflow,
+        Admission::Later(waiting) => {
+            // Whoever waits is no work of an endpoint, and chooses anew.
+            ctx.leave_endpoint();
+            match wait(session, ctx, waiting).await? {
+                None => return Ok(Err(Answer::LATE)),
+                Some(Err(overflow)) => overflow,
+                Some(Ok(held)) => {
+                    ctx.held = Some(held);
+                    return Ok(if ctx.choose_endpoint() { Ok(()) } else { Err(Answer::NO_ENDPOINT) });
+                }
+            }
+        }
+    };
+    ctx.leave_endpoint();
+    active.loads.of(cluster).overflow(refusal);
+    Ok(Err(Answer::OVERFLOW))
+}
+
+/// Waits as long as the client does and the request's time lets it: `None` where that is over. A client that is still
+/// to send a body can't be listened to without taking it, so its going away is noticed later.
+async fn wait(
+    session: &mut Session,
+    ctx: &Ctx,
+    mut waiting: Waiting,
+) -> Result<Option<Result<Held, Overflow>>> {
+    let time = ctx.deadline.left();
+    let over = async {
+        match time {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let listens = session.as_mut().is_body_empty();
+    tokio::select! {
+        biased;
+        turn = &mut waiting => return Ok(Some(turn)),
+        () = &mut over => return Ok(None),
+        gone = session.as_mut().read_body_or_idle(true), if listens => if let Err(error) = gone {
+            return Err(error.into_down());
+        },
+    }
+    // It has sent more than its request, and is there.
+    tokio::select! {
+        biased;
+        turn = waiting => Ok(Some(turn)),
+        () = over => Ok(None),
+    }
+}
+
+/// How often connections were used, by their descriptor, which is one connection's as long as that lives. Only those of
+/// clusters that limit it are noted.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(Mutex<HashMap<RawFd, (Option<SystemTime>, u32)>>);
+
+impl Uses {
+    /// Whether a connection carries this request and no other: it has grown too old, or carried enough.
+    pub(super) fn is_last(&self, pool: &ConnectionPool, fd: RawFd, digest: Option<&Digest>) -> bool {
+        let ConnectionPool { max_requests_per_connection, max_connection_duration, .. } = pool;
+        if max_requests_per_connection.is_none() && max_connection_duration.is_none() {
+            return false;
+        }
+        let timing = digest.and_then(|digest| digest.timing_digest.first()?.as_ref());
+        let since = timing.map(|timing| timing.established_ts);
+        let age = since.and_then(|since| since.elapsed().ok());
+        let old = age.zip(*max_connection_duration).is_some_and(|(age, most)| age >= most);
+        let used = max_requests_per_connection.is_some_and(|most| most == 1 || self.count(fd, since) >= most);
+        old || used
+    }
+
+    /// Counts one use, and tells how many there were.
+    fn count(&self, fd: RawFd, since: Option<SystemTime>) -> u32 {
+        let mut uses = self.0.lock();
+        let (of, used) = uses.entry(fd).or_insert((since, 0));
+        if *of != since {
+            (*of, *used) = (since, 0);
+        }
+        *used = used.saturating_add(1);
+        *used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn uses_are_a_connections_own() {
+        let uses = Uses::default();
+        let (first, second) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+        let counted = [(3, first), (3, first), (4, first), (3, second), (3, second), (3, second)]
+            .map(|(fd, since)| uses.count(fd, Some(since)));
+        assert_eq!(counted, [1, 2, 1, 1, 2, 3]);
+    }
+}
