@@ -12,5 +12,6 @@ pub mod load;
 mod message;
 pub mod origin;
 pub mod process;
+pub mod raw;
 pub mod tls;
 pub mod wait;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use pingora_core::{Error, ErrorType, Result};
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
 use trysail_upstream::limits::{Held, Retrying};
 
@@ -16,6 +17,9 @@ use super::mirror::Tee;
 use super::stop;
 use super::view;
 use crate::metrics::{Flag, Flags};
+
+/// So many interim answers may come before the answer.
+const INTERIM: u8 = 100;
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
 pub(crate) struct Ctx {
@@ -59,6 +63,8 @@ pub(crate) struct Ctx {
     pub(crate) exhausted: bool,
     /// It would have been tried again, but for too many others that were.
     pub(crate) overflowed: bool,
+    /// Interim answers so far.
+    interim: u8,
     /// Its connection carries nothing after it.
     pub(crate) last_of_connection: bool,
     /// What it holds of its cluster's ceilings.
@@ -97,6 +103,7 @@ impl Ctx {
             delayed: false,
             exhausted: false,
             overflowed: false,
+            interim: 0,
             last_of_connection: false,
             held: None,
             retrying: None,
@@ -147,6 +154,22 @@ impl Ctx {
             self.cluster.and_then(|cluster| stop::choose(&self.active, cluster, self.hashed.key, tried));
         (self.endpoint, self.working) = chosen.unzip();
         self.endpoint.is_some()
+    }
+
+    /// An interim answer came. They are passed on, but neither for ever nor beyond the request's time: each is a read
+    /// that succeeds.
+    pub(super) fn interim(&mut self) -> Result<()> {
+        self.interim = self.interim.saturating_add(1);
+        if self.deadline.is_over() {
+            return Err(Error::new_up(ErrorType::ReadTimedout));
+        }
+        if self.interim > INTERIM { Err(Error::new_up(ErrorType::InvalidHTTPHeader)) } else { Ok(()) }
+    }
+
+    /// Whether kept connections were found closed so often that the next may be too: an upstream that goes closes all
+    /// of them. The new one is closed after it, since in the pool it has no place.
+    pub(super) fn wants_new_connection(&self) -> bool {
+        self.stale >= 2
     }
 
     /// Whether its endpoint works on nothing else.

@@ -148,6 +148,9 @@ impl ProxyHttp for Gateway {
         let h2 = session.req_header().version == http::Version::HTTP_2;
         let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
         ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
+        if ctx.wants_new_connection() {
+            peer.group_key = !peer.group_key;
+        }
         Ok(peer)
     }
 
@@ -174,7 +177,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
-            ctx.last_of_connection = self.uses.is_last(pool, fd, digest);
+            ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
         }
         Ok(())
     }
@@ -226,7 +229,10 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if !response.status.is_informational() && retry::again(session, ctx, retry::answer(response)) {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return ctx.interim();
+        }
+        if retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
             error.set_retry(true);
             return Err(error);

@@ -23,6 +23,8 @@ pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
         (ErrorType::HTTPStatus(_), _) => None,
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => Some(Failure::PerTry),
         (_, RetryType::ReusedOnly) if reused => Some(Failure::Stale),
+        // Pingora marks what fails when it reads. What can't even be sent is no less closed.
+        (ErrorType::WriteError, _) if reused => Some(Failure::Stale),
         // Pingora marks what was not executed; an answer that is no HTTP it marks too, though it was.
         (kind, RetryType::Decided(true)) if *kind != ErrorType::InvalidH2 => Some(Failure::Refused),
         _ => Some(Failure::Reset),
@@ -124,6 +126,8 @@ mod tests {
         for (source, kind, mark, reused, meant) in [
             (up.clone(), ErrorType::ConnectionClosed, RetryType::ReusedOnly, true, Some(Failure::Stale)),
             (up.clone(), ErrorType::ConnectionClosed, RetryType::ReusedOnly, false, Some(Failure::Reset)),
+            (up.clone(), ErrorType::WriteError, no, true, Some(Failure::Stale)),
+            (up.clone(), ErrorType::WriteError, no, false, Some(Failure::Reset)),
             (up.clone(), ErrorType::ReadTimedout, no, true, Some(Failure::PerTry)),
             (up.clone(), ErrorType::H2Error, yes, true, Some(Failure::Refused)),
             (up.clone(), ErrorType::InvalidH2, yes, true, Some(Failure::Reset)),
