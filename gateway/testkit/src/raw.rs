@@ -43,6 +43,8 @@ pub enum Script {
     Early,
     /// The first request of a connection is answered; the second, once it has arrived, finds the connection closed.
     CloseAsRequestArrives,
+    /// The first request of a connection is answered; the second is executed, and the connection reset.
+    ResetAfterExecuting,
     /// The first request of a connection is answered, and the connection closed at some moment soon after.
     CloseSoon,
 }
@@ -202,6 +204,11 @@ impl State {
                 stream.write_all(good().as_bytes())?;
                 // What is not read when a socket closes makes a reset of it.
                 stream.peek(&mut [0]).map(drop)
+            }
+            Script::ResetAfterExecuting => {
+                stream.write_all(good().as_bytes())?;
+                self.execute(&mut reader)?;
+                reset(&stream)
             }
             Script::CloseSoon => {
                 stream.write_all(good().as_bytes())?;

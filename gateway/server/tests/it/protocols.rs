@@ -206,7 +206,7 @@ fn events_arrive_as_they_are_sent() {
 #[test]
 fn bodies_of_any_size_pass_without_being_held() {
     const SIZE: usize = 96 << 20;
-    const PIECE: [u8; 65536] = [b'x'; 65536];
+    static PIECE: [u8; 65536] = [b'x'; 65536];
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     thread::spawn(move || {
