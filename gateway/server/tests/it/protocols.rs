@@ -115,8 +115,21 @@ fn grpc_passes_with_its_trailers() {
     });
 }
 
-/// A WebSocket through a gateway, after its 101.
+/// A WebSocket through a gateway, on which something was said and echoed. Pingora may close one whose 101 comes before
+/// it has noted that the request has no body (its issue 946), which a client can only answer by asking again.
 fn websocket(gateway: &Gateway) -> BufReader<TcpStream> {
+    let mut tries = (0..10).map(|_| switched(gateway));
+    let echoes = |reader: &mut BufReader<TcpStream>| {
+        let mut echo = [0; 5];
+        reader.get_mut().write_all(b"hello").is_ok()
+            && reader.read_exact(&mut echo).is_ok()
+            && &echo == b"hello"
+    };
+    tries.find_map(|mut reader| echoes(&mut reader).then_some(reader)).expect("one of ten")
+}
+
+/// A connection after its 101.
+fn switched(gateway: &Gateway) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(gateway.address()).expect("the gateway accepts");
     stream.set_read_timeout(Some(Duration::from_secs(90))).expect("a time");
     let ask = b"GET /never HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
@@ -142,13 +155,10 @@ fn a_silent_websocket_lives_as_long_as_the_setting_says() {
     assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
     let mut reader = websocket(&gateway);
     let began = Instant::now();
-    reader.get_mut().write_all(b"hello").expect("sent");
-    let mut echo = [0; 5];
-    reader.read_exact(&mut echo).expect("an echo");
     let mut rest = Vec::new();
     let _ = reader.read_to_end(&mut rest);
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(690) && took < Duration::from_secs(20), "{took:?}");
+    assert!(took >= Duration::from_millis(650) && took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn each_fault_has_its_outcome_and_leaves_nothing() {
         assert_eq!(ask(address, "GET", "x"), good, "after {script:?}");
         counted += 2.0;
     }
-    assert_eq!(gateway.sum("istio_requests_total", &[]), counted);
+    eventually(PATIENCE, "each is counted once", || gateway.sum("istio_requests_total", &[]) == counted);
 
     // Once more, many at a time, and all that was taken is given back.
     let before = held_by(&gateway.process);
