@@ -9,10 +9,10 @@ use super::splits::Splits;
 use super::support::{fields, unsupported};
 use crate::diagnostic::Severity;
 use crate::host::HostPattern;
-use crate::origin::At;
+use crate::origin::{At, Pos};
 use crate::snapshot::Split;
 use crate::wire::sink::Sink;
-use crate::wire::virtual_service::{TcpMatch, TcpRoute, TlsMatch, TlsRoute};
+use crate::wire::virtual_service::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 use crate::wire::{Document, ObjectName};
 
 /// One rule: where its connections go, and which they are.
@@ -64,15 +64,7 @@ impl Streams<'_, '_, '_, '_, '_> {
         let rule = |(index, rule): (usize, &At<TlsRoute>)| {
             let TlsRoute { matches, route } = &rule.value;
             let matches = matches.iter().map(|one| self.tls_match(one)).collect();
-            let clusters = self.clusters.as_deref_mut();
-            let split = self.splits.make_stream(
-                self.document,
-                ("tls", index, rule.pos),
-                route,
-                clusters,
-                self.sink,
-            )?;
-            Some(StreamRule { split, matches })
+            self.rule(("tls", index, rule.pos), matches, route)
         };
         rules.iter().enumerate().filter_map(rule).collect()
     }
@@ -81,17 +73,20 @@ impl Streams<'_, '_, '_, '_, '_> {
         let rule = |(index, rule): (usize, &At<TcpRoute>)| {
             let TcpRoute { matches, route } = &rule.value;
             let matches = matches.iter().map(|one| self.tcp_match(one)).collect();
-            let clusters = self.clusters.as_deref_mut();
-            let split = self.splits.make_stream(
-                self.document,
-                ("tcp", index, rule.pos),
-                route,
-                clusters,
-                self.sink,
-            )?;
-            Some(StreamRule { split, matches })
+            self.rule(("tcp", index, rule.pos), matches, route)
         };
         rules.iter().enumerate().filter_map(rule).collect()
+    }
+
+    fn rule(
+        &mut self,
+        place: (&str, usize, Pos),
+        matches: Vec<StreamMatch>,
+        route: &[At<RouteDestination>],
+    ) -> Option<StreamRule> {
+        let clusters = self.clusters.as_deref_mut();
+        let split = self.splits.make_stream(self.document, place, route, clusters, self.sink)?;
+        Some(StreamRule { split, matches })
     }
 
     fn tls_match(&mut self, written: &TlsMatch) -> StreamMatch {
