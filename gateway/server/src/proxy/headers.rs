@@ -1,13 +1,10 @@
 //! Header fields that the gateway itself sets, towards the upstream and towards the client.
 
-use std::io::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 
 use super::connection::Connection;
 use crate::settings::ServerHeader;
@@ -16,13 +13,9 @@ use crate::settings::ServerHeader;
 /// `x-forwarded-proto` is the connection's, whatever the client said.
 ///
 /// What a client says of its own certificate is always dropped (Envoy `SANITIZE_SET`).
-pub(super) fn forwarded(
-    session: &Session,
-    connection: Option<&Connection>,
-    request: &mut RequestHeader,
-) -> Result<()> {
-    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-        append_address(request, peer.ip())?;
+pub(super) fn forwarded(connection: Option<&Connection>, request: &mut RequestHeader) -> Result<()> {
+    if let Some(client) = connection.and_then(|connection| connection.client.as_ref()) {
+        append_address(request, client)?;
     }
     request.remove_header("x-forwarded-client-cert");
     if let Some(client) = connection.and_then(|connection| connection.tls.as_ref()?.client.as_ref()) {
@@ -33,18 +26,14 @@ pub(super) fn forwarded(
 }
 
 /// Appends an address to `x-forwarded-for`.
-pub(super) fn append_address(request: &mut RequestHeader, address: IpAddr) -> Result<()> {
-    // 45 characters are the longest address there is.
-    let mut text = [0_u8; 48];
-    let mut rest = &mut text[..];
-    let _ = write!(rest, "{}", address.to_canonical());
-    let unused = rest.len();
-    let address = &text[..text.len() - unused];
+pub(super) fn append_address(request: &mut RequestHeader, address: &HeaderValue) -> Result<()> {
     let mut before = request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
     let value = match before.peek() {
-        None => HeaderValue::from_bytes(address),
+        None => Ok(address.clone()),
         // Several fields are one list.
-        Some(_) => HeaderValue::from_bytes(&before.chain([address]).collect::<Vec<_>>().join(&b',')),
+        Some(_) => {
+            HeaderValue::from_bytes(&before.chain([address.as_bytes()]).collect::<Vec<_>>().join(&b','))
+        }
     };
     match value {
         Ok(value) => request.insert_header("x-forwarded-for", value),

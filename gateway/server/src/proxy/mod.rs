@@ -157,7 +157,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(session, ctx.connection.as_deref(), request)?;
+        headers::forwarded(ctx.connection.as_deref(), request)?;
         let left = ctx.deadline.left();
         let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
         headers::tries(request, ctx.tries, time)?;
