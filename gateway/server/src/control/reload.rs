@@ -106,13 +106,12 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        self.credentials.begin();
-        let tls = self.credentials.load(&snapshot.tls, &mut findings);
-        let trusts = self.credentials.load_upstream(&snapshot.clusters, &mut findings);
+        let (tls, trusts) = self.credentials.read(&snapshot, &mut findings);
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        if set.revision == before.revision && same_credentials(&tls, &trusts, &before) {
+        let renewed = !same_credentials(&tls, &trusts, &before);
+        if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
             self.say(&findings);
             return Outcome::Unchanged;
@@ -127,6 +126,7 @@ impl Reloader {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
                 format!("{} on {}", render::counted(routes, "route"), render::counted(ports, "port"))
             }
+            _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
         self.swap(&before, snapshot, set, (tls, trusts), bound, prepared);

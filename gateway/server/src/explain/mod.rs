@@ -14,8 +14,8 @@ use trysail_routing::nearest;
 use trysail_routing::path::{Normalization, Refusal};
 use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{
-    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform,
-    VirtualHosts,
+    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, TlsServer,
+    Transform, VirtualHosts,
 };
 use trysail_upstream::Upstreams;
 
@@ -153,18 +153,16 @@ impl Answer {
             }
         };
         answer.canonical_path = target.changed.then(|| target.path.clone());
-        let name = asked.authority.split(':').next();
-        let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
-        let plain = matches!(listener.protocol, ListenerProtocol::Http(_));
-        let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
-            answer.nowhere = Some(format!(
-                "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",
-                listener.key,
-                listener.speaks(),
-                asked.scheme,
-                asked.authority
-            ));
-            return answer;
+        let hosts = match connection(listener, asked) {
+            Connection::Http(hosts) => hosts,
+            Connection::Bytes(split, how) => {
+                answer.pass(facts, split, how);
+                return answer;
+            }
+            Connection::Closed(why) => {
+                answer.nowhere = Some(format!("port {} {why}: the connection is closed", listener.key));
+                return answer;
+            }
         };
         answer.decide(facts, (listener.key.port, hosts), asked, &asked.request(&target));
         answer
@@ -212,7 +210,11 @@ impl Answer {
                     return;
                 }
                 match &route.action {
-                    Action::Forward(split) => self.forward(facts, split, request, block),
+                    Action::Forward(split) => {
+                        let sends =
+                            |target: &snapshot::Target| sends(target.transform.as_deref(), request, block);
+                        self.forward(facts, split, sends);
+                    }
                     Action::Redirect(redirect) => {
                         let location = redirect.location(request, block, port);
                         self.answered = Some(format!("{} to {location}", redirect.status));
@@ -226,7 +228,14 @@ impl Answer {
         }
     }
 
-    fn forward(&mut self, facts: &Facts<'_>, split: &Split, request: &Request<'_>, block: Option<&Match>) {
+    /// A connection whose bytes are passed on.
+    fn pass(&mut self, facts: &Facts<'_>, split: &Split, how: &str) {
+        self.route = Some(Step { name: split.name.to_string(), place: split.origin.to_string() });
+        self.forward(facts, split, |_| how.to_owned());
+    }
+
+    /// `sends` tells what a target gets.
+    fn forward(&mut self, facts: &Facts<'_>, split: &Split, sends: impl Fn(&snapshot::Target) -> String) {
         let of: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
         let target = |target: &snapshot::Target| {
             let cluster = facts.snapshot.cluster(target.cluster);
@@ -246,7 +255,7 @@ impl Answer {
                 defined: cluster.origin.as_ref().map(ToString::to_string),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
                 balancer: balancer(&cluster.policy.balancer),
-                sends: sends(transform, request, block),
+                sends: sends(target),
                 returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),
             }
         };
@@ -256,6 +265,34 @@ impl Answer {
             let named = |turn: usize| self.targets.get(turn).map(|target| target.name.clone());
             turns.filter_map(named).collect()
         });
+    }
+}
+
+/// What becomes of a connection to a port.
+enum Connection<'s> {
+    Http(&'s VirtualHosts),
+    /// Passed on, and as what.
+    Bytes(&'s Split, &'static str),
+    /// Why.
+    Closed(String),
+}
+
+fn connection<'s>(listener: &'s Listener, asked: &Asked) -> Connection<'s> {
+    let name = asked.authority.split(':').next().unwrap_or_default();
+    let no_rule = || Connection::Closed("has no rule for it".to_owned());
+    match (&listener.protocol, asked.scheme == "https") {
+        (ListenerProtocol::Http(hosts), false) => Connection::Http(hosts),
+        (ListenerProtocol::Http(_), true) => Connection::Closed("speaks HTTP in the clear".to_owned()),
+        (ListenerProtocol::Tls(_), false) => Connection::Closed("speaks TLS".to_owned()),
+        (ListenerProtocol::Tcp(Some(split)), _) => Connection::Bytes(split, "all bytes"),
+        (ListenerProtocol::Tcp(None), _) => no_rule(),
+        (ListenerProtocol::Tls(names), true) => match names.find(name).map(|server| &**server) {
+            None => Connection::Closed(format!("has no server for {name:?}")),
+            Some(TlsServer::Http(_, hosts)) => Connection::Http(hosts),
+            Some(TlsServer::Tcp(_, Some(split))) => Connection::Bytes(split, "all bytes, TLS ended"),
+            Some(TlsServer::Tcp(_, None)) => no_rule(),
+            Some(TlsServer::Passthrough(split)) => Connection::Bytes(split, "all bytes, TLS unopened"),
+        },
     }
 }
 

@@ -2,12 +2,25 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::connection::Connection;
 use crate::settings::ServerHeader;
+
+/// Names that every request is searched for: a text would be read and checked each time.
+static CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// Takes a field off that is hardly ever there; Pingora looks in two tables for one to remove.
+pub(super) fn take_off(request: &mut RequestHeader, name: &HeaderName) -> Option<HeaderValue> {
+    if !request.headers.contains_key(name) {
+        return None;
+    }
+    request.remove_header(name)
+}
 
 /// Tells the upstream who asked, and how: `x-forwarded-for` gets the peer's address appended,
 /// `x-forwarded-proto` is the connection's, whatever the client said.
@@ -17,7 +30,7 @@ pub(super) fn forwarded(connection: Option<&Connection>, request: &mut RequestHe
     if let Some(client) = connection.and_then(|connection| connection.client.as_ref()) {
         append_address(request, client)?;
     }
-    request.remove_header("x-forwarded-client-cert");
+    take_off(request, &CLIENT_CERT);
     if let Some(client) = connection.and_then(|connection| connection.tls.as_ref()?.client.as_ref()) {
         request.insert_header("x-forwarded-client-cert", client.forwarded.clone())?;
     }
@@ -27,7 +40,7 @@ pub(super) fn forwarded(connection: Option<&Connection>, request: &mut RequestHe
 
 /// Appends an address to `x-forwarded-for`.
 pub(super) fn append_address(request: &mut RequestHeader, address: &HeaderValue) -> Result<()> {
-    let mut before = request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
+    let mut before = request.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
     let value = match before.peek() {
         None => Ok(address.clone()),
         // Several fields are one list.
@@ -51,7 +64,7 @@ pub(super) fn tries(request: &mut RequestHeader, attempt: u32, time: Option<Dura
     match time {
         // A client's own would pass for ours.
         None => {
-            request.remove_header("x-envoy-expected-rq-timeout-ms");
+            take_off(request, &EXPECTED_TIME);
             Ok(())
         }
         Some(time) => request

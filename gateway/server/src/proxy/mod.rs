@@ -195,7 +195,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if !response.status.is_informational() && retry::again(session, ctx, retry::answer(response)) {
+        if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
             error.set_retry(true);
             return Err(error);

@@ -11,6 +11,7 @@ use trysail_routing::snapshot::Retry;
 use trysail_upstream::retry::{Failure, Tried, Verdict, verdict};
 
 use super::ctx::Ctx;
+use super::grpc;
 
 /// How a try ended that had a connection; `None` where the client's side failed.
 pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
@@ -36,6 +37,14 @@ pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error:
         return Failure::PerTry;
     }
     Failure::Connect
+}
+
+/// Whether an answer may be one that a policy does not want: an error, gRPC's, whose status says nothing, or one of a
+/// status that the policy lists. The others are not looked at closer.
+pub(super) fn may_be_unwanted(ctx: &Ctx, response: &ResponseHeader) -> bool {
+    let status = response.status.as_u16();
+    let listed = || ctx.handling.as_ref().is_some_and(|handling| handling.retry.codes.contains(&status));
+    !response.status.is_informational() && (status >= 400 || listed() || grpc::speaks(&response.headers))
 }
 
 /// An answer that a policy may not want.

@@ -109,7 +109,8 @@ pub(super) fn read(
     let (min, max) = versions(min_protocol_version.as_ref(), max_protocol_version.as_ref(), sink)?;
     let cipher_suites = suites(cipher_suites, min, sink)?;
     let origin = document.origin(written.pos);
-    let tls = ServerTls { certificates, clients, min, max, cipher_suites, http, origin };
+    let object = document.object.title().into();
+    let tls = ServerTls { certificates, clients, min, max, cipher_suites, http, object, origin };
     (!tls.certificates.is_empty()).then(|| Ending::Here(Box::new(tls)))
 }
 
