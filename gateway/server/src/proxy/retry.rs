@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
@@ -11,7 +11,8 @@ use trysail_routing::snapshot::Retry;
 use trysail_upstream::retry::{Failure, Tried, Verdict, verdict};
 
 use super::ctx::Ctx;
-use super::grpc;
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How a try ended that had a connection; `None` where the client's side failed.
 pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
@@ -44,7 +45,8 @@ pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error:
 pub(super) fn may_be_unwanted(ctx: &Ctx, response: &ResponseHeader) -> bool {
     let status = response.status.as_u16();
     let listed = || ctx.handling.as_ref().is_some_and(|handling| handling.retry.codes.contains(&status));
-    !response.status.is_informational() && (status >= 400 || listed() || grpc::speaks(&response.headers))
+    !response.status.is_informational()
+        && (status >= 400 || listed() || response.headers.contains_key(&GRPC_STATUS))
 }
 
 /// An answer that a policy may not want.
@@ -57,7 +59,7 @@ pub(super) fn answer(response: &ResponseHeader) -> Failure {
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// Decides on a try that ended, and notes what was decided; whether the request is tried again.
