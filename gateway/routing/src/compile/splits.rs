@@ -57,21 +57,24 @@ impl<'s> Splits<'s> {
     pub(super) fn make(
         &mut self,
         rule: &Forwarding<'_>,
-        clusters: Option<&mut Clusters<'_>>,
+        mut clusters: Option<&mut Clusters<'_>>,
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         let destinations = &rule.route.route;
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
         let own: Vec<_> =
             destinations.iter().map(|to| transforms::level(to.headers.as_ref(), rule.around, sink)).collect();
-        let clusters = clusters?;
         let namespace = &rule.document.object.name.namespace;
         let resolve = |(destination, own): (&At<HttpDestination>, _)| {
             let HttpDestination { destination, weight: _, headers: _ } = &destination.value;
             let transform = rule.changes.towards(own, destinations.len() == 1);
-            (clusters.resolve(destination, namespace, sink), transform)
+            let cluster = Clusters::find(clusters.as_deref_mut(), destination, namespace, sink);
+            cluster.map(|cluster| (cluster, transform))
         };
-        let targets: Vec<_> = destinations.iter().zip(&own).map(resolve).collect();
+        let targets: Vec<_> = destinations.iter().zip(&own).filter_map(resolve).collect();
+        if targets.is_empty() {
+            return None;
+        }
         let key = key(rule.document, &rule.route.value, rule.blocks);
         let origin = rule.document.origin(rule.route.pos);
         self.put(key, rule.name.clone(), origin, targets, weights?, sink)
@@ -83,7 +86,7 @@ impl<'s> Splits<'s> {
         document: &Document,
         (list, index, pos): (&str, usize, Pos),
         destinations: &[At<RouteDestination>],
-        clusters: Option<&mut Clusters<'_>>,
+        mut clusters: Option<&mut Clusters<'_>>,
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         if destinations.is_empty() {
@@ -91,13 +94,16 @@ impl<'s> Splits<'s> {
             return None;
         }
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
-        let clusters = clusters?;
         let name = &document.object.name;
         let resolve = |one: &At<RouteDestination>| {
             let RouteDestination { destination, weight: _ } = &one.value;
-            (clusters.resolve(destination, &name.namespace, sink), None)
+            Clusters::find(clusters.as_deref_mut(), destination, &name.namespace, sink)
+                .map(|cluster| (cluster, None))
         };
-        let targets: Vec<_> = destinations.iter().map(resolve).collect();
+        let targets: Vec<_> = destinations.iter().filter_map(resolve).collect();
+        if targets.is_empty() {
+            return None;
+        }
         let key = digest(|put| {
             [&*name.namespace, &name.name, list, &index.to_string()].into_iter().for_each(&mut *put);
             destinations.iter().for_each(|one| put_destination(&one.destination, put));

@@ -1,5 +1,6 @@
 //! Gateways → servers: which ports this process opens, and for which hosts.
 
+mod suites;
 mod tls;
 
 use std::net::IpAddr;
@@ -157,6 +158,7 @@ fn read_protocol(
     sink: &mut Sink<'_>,
 ) -> Option<Serves> {
     let word = protocol.to_ascii_uppercase();
+    let suites = tls.map(|tls| suites::known(&tls.cipher_suites, sink)).unwrap_or_default();
     match (word.as_str(), tls) {
         ("HTTP" | "HTTP2" | "GRPC", tls) => {
             let https_redirect =
@@ -165,7 +167,7 @@ fn read_protocol(
         }
         ("HTTPS" | "TLS", Some(written)) => {
             let http = word == "HTTPS";
-            match (tls::read(document, written, http, selected, sink)?, http) {
+            match (tls::read(document, written, &suites, http, selected, sink)?, http) {
                 (tls::Ending::Passthrough, _) => Some(Serves::Passthrough),
                 (tls::Ending::Here(tls), true) => Some(Serves::Https(Arc::from(tls))),
                 (tls::Ending::Here(tls), false) => Some(Serves::InsideTls(Arc::from(tls))),

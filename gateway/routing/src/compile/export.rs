@@ -1,4 +1,4 @@
-//! `exportTo` of a DestinationRule: which namespaces' gateways see it.
+//! `exportTo`: which namespaces' gateways see a DestinationRule or a VirtualService.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::names::is_label;
 use crate::origin::At;
 use crate::wire::sink::Sink;
 
-/// Who sees a rule. Written forms that mean the same are the same: `.` is the rule's own namespace's name.
+/// Who sees an object. Written forms that mean the same are the same: `.` is its own namespace's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Export {
     /// Everyone: `*`, or nothing written.
@@ -17,18 +17,25 @@ pub(super) enum Export {
 }
 
 impl Export {
-    /// Reads and validates `exportTo` (Istio `validateExportTo`). A rule for some workloads only can't be seen
-    /// from other namespaces.
+    /// What `exportTo` of an object in namespace `own` says.
+    pub(super) fn of(written: &[At<String>], own: &Arc<str>) -> Self {
+        if written.is_empty() || written.iter().any(|scope| scope.value == "*") {
+            return Export::Everyone;
+        }
+        Export::Namespaces(written.iter().map(|scope| whole(scope, own)).collect())
+    }
+
+    /// The same, with what is wrong with it in the sink (Istio `validateExportTo`). A rule for some workloads only
+    /// can't be seen from other namespaces.
     pub(super) fn read(
         written: &[At<String>],
         own: &Arc<str>,
         for_workloads: bool,
         sink: &mut Sink<'_>,
     ) -> Self {
-        let mut namespaces = BTreeSet::new();
-        let mut everyone = written.is_empty();
+        let mut names = BTreeSet::new();
         for scope in written {
-            let name: Arc<str> = if scope.value == "." { own.clone() } else { scope.value.as_str().into() };
+            let name = whole(scope, own);
             if for_workloads && name != *own {
                 let message = format!(
                     "a rule with a workloadSelector can't be exported beyond its namespace, to {:?}",
@@ -37,18 +44,17 @@ impl Export {
                 sink.schema(scope.pos, message);
             }
             if scope.value == "*" {
-                everyone = true;
                 if written.len() > 1 {
                     sink.schema(scope.pos, "\"*\" is everyone, so nothing else can stand beside it".into());
                 }
             } else if !is_label(&name) {
                 sink.schema(scope.pos, format!("{:?} is not a namespace", scope.value));
             }
-            if !namespaces.insert(name) {
+            if !names.insert(name) {
                 sink.schema(scope.pos, format!("{:?} is there twice", scope.value));
             }
         }
-        if everyone { Export::Everyone } else { Export::Namespaces(namespaces) }
+        Export::of(written, own)
     }
 
     /// Whether gateways of a namespace see it.
@@ -63,4 +69,8 @@ impl Export {
     pub(super) fn is_private(&self, own: &str) -> bool {
         matches!(self, Export::Namespaces(namespaces) if namespaces.len() == 1 && namespaces.contains(own))
     }
+}
+
+fn whole(scope: &str, own: &Arc<str>) -> Arc<str> {
+    if scope == "." { own.clone() } else { scope.into() }
 }
