@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::base64;
-use crate::diagnostic::{Code, Severity};
+use super::values::{warn, within};
 use crate::origin::At;
 use crate::snapshot::{Action, DirectResponse, Match, Redirect, RedirectPath, RedirectPort};
 use crate::wire::sink::Sink;
@@ -96,33 +96,37 @@ fn with_slash(uri: &str) -> Box<str> {
 /// Compiles a direct response.
 pub(super) fn response(written: &At<Box<WrittenResponse>>, sink: &mut Sink<'_>) -> Option<Action> {
     let WrittenResponse { status, body } = &*written.value;
-    let Some(code) = u16::try_from(status.value).ok().filter(|code| (200..600).contains(code)) else {
-        sink.schema(status.pos, format!("status {} is not within 200 to 599", status.value));
-        return None;
+    let code = within(Some(status), 200, 599, sink).and_then(|code| u16::try_from(code).ok());
+    let body = match body {
+        Some(body) => self::body(body, sink),
+        None => Some(Box::default()),
     };
-    let bytes = match body.as_ref().map(|body| &body.value) {
-        None | Some(Body { string: None, bytes: None }) => Vec::new(),
-        Some(Body { string: Some(text), bytes: None }) => text.value.clone().into_bytes(),
-        Some(Body { string: None, bytes: Some(text) }) => match base64::decode(text) {
+    Some(Action::Respond(Arc::new(DirectResponse { status: code?, body: body? })))
+}
+
+fn body(written: &At<Body>, sink: &mut Sink<'_>) -> Option<Box<[u8]>> {
+    let bytes = match &written.value {
+        Body { string: None, bytes: None } => Vec::new(),
+        Body { string: Some(text), bytes: None } => text.value.clone().into_bytes(),
+        Body { string: None, bytes: Some(text) } => match base64::decode(text) {
             Some(bytes) => bytes,
             None => {
                 sink.schema(text.pos, "the body's bytes are not base64".into());
                 return None;
             }
         },
-        Some(Body { string: Some(_), bytes: Some(bytes) }) => {
+        Body { string: Some(_), bytes: Some(bytes) } => {
             sink.schema(bytes.pos, "string and bytes exclude each other".into());
             return None;
         }
     };
-    let pos = body.as_ref().map_or(written.pos, |body| body.pos);
     if bytes.len() > MAX_BODY {
-        sink.schema(pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", bytes.len()));
+        sink.schema(written.pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", bytes.len()));
         return None;
     }
     if bytes.len() > LARGE_BODY {
         let message = format!("a body of {} bytes is kept in memory; let an upstream serve it", bytes.len());
-        sink.add(Severity::Warning, Code::SCHEMA_VALIDATION, pos, message);
+        warn(message, written.pos, sink);
     }
-    Some(Action::Respond(Arc::new(DirectResponse { status: code, body: bytes.into() })))
+    Some(bytes.into())
 }

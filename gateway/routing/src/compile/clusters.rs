@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Surroundings;
-use super::names::{domain, is_label};
+use super::names::{self, is_label};
 use super::policy::{self, Composed};
 use super::registry::{Entry, Labels, Member, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
-use crate::host::{self, HostPattern, is_address};
+use crate::host;
 use crate::nearest::nearest;
 use crate::origin::Origin;
 use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint, Locality, Policy};
@@ -230,11 +230,9 @@ fn is_destination(written: &Destination, sink: &mut Sink<'_>) -> bool {
     let Destination { host, subset, port: _ } = written; // a port without its number is not read
     // Istio also takes wildcards such as `*-shop.test` here; no service has such a name.
     let name = host.strip_prefix('*').map_or(host.as_str(), |rest| rest.trim_start_matches(['-', '.']));
-    let fault = match HostPattern::parse(name) {
+    let fault = match names::host(name) {
         _ if host.value == "*" => Some("\"*\" is not a destination".to_owned()),
-        Err(_) => Some(format!("{:?} is not the host of a destination", host.value)),
-        Ok(_) if is_address(name) => None,
-        Ok(_) => domain(name).err(),
+        read => read.err(),
     };
     let is_host = fault.is_none();
     if let Some(message) = fault {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use super::matches::compile_value;
+use super::names::read_field;
 use super::support::Written;
 use super::values::{deprecated, duration};
 use crate::origin::At;
@@ -98,11 +99,7 @@ fn is_method(item: &At<String>, sink: &mut Sink<'_>) -> bool {
 
 /// `*` is a letter of names too.
 fn is_field(item: &At<String>, sink: &mut Sink<'_>) -> bool {
-    let sound = HeaderName::from_bytes(item.as_bytes()).is_ok();
-    if !sound {
-        sink.schema(item.pos, format!("{:?} is not the name of a header field", item.value));
-    }
-    sound
+    read_field(item, sink).is_some()
 }
 
 const METHODS: [&str; 10] =

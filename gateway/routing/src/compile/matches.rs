@@ -7,7 +7,7 @@ use http::HeaderName;
 
 use super::Surroundings;
 use super::gateways::GatewayServer;
-use super::names::{check_labels, is_label, read_gateway};
+use super::names::{check_labels, is_label, read_field, read_gateway};
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
@@ -169,13 +169,7 @@ fn compile_header(
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);
             None
         }
-        lower => match HeaderName::from_bytes(lower.as_bytes()) {
-            Ok(name) => Some(condition(name, test)),
-            Err(_) => {
-                sink.schema(name.pos, format!("{:?} is not the name of a header field", name.value));
-                None
-            }
-        },
+        _ => read_field(name, sink).map(|name| condition(name, test)),
     }
 }
 

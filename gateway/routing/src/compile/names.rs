@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::values::warn;
+use crate::host::{HostPattern, is_address};
 use crate::origin::At;
 use crate::wire::ObjectName;
 use crate::wire::object::is_dns_name;
@@ -36,6 +39,24 @@ pub(super) fn domain(host: &str) -> Result<(), String> {
         return Ok(());
     };
     Err(format!("{host:?} is not a host name{fault}"))
+}
+
+/// A host that Istio takes, which an address is too; the error says what is wrong.
+pub(super) fn host(written: &str) -> Result<HostPattern, String> {
+    let pattern = HostPattern::parse(written)?;
+    if !is_address(written) {
+        domain(written)?;
+    }
+    Ok(pattern)
+}
+
+/// The name of a header field.
+pub(super) fn read_field(written: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(written.as_bytes()).ok();
+    if name.is_none() {
+        sink.schema(written.pos, format!("{:?} is not the name of a header field", written.value));
+    }
+    name
 }
 
 /// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere, and so is

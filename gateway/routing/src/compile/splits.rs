@@ -161,13 +161,11 @@ fn weights_of<T>(
     destinations.iter().map(|one| (one.pos, weight(&one.value))).collect()
 }
 
-/// Istio: weights are relative to their sum; a lone destination's is not looked at; all zero is invalid.
+/// Istio: weights are relative to their sum; a lone destination's is not looked at, as
+/// long as it is a weight; all zero is invalid.
 fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -> Option<Weights> {
     let &(first, first_weight) = destinations.first()?;
     let pos = first_weight.map_or(first, |weight| weight.pos);
-    if let [_] = destinations {
-        return Some(Weights { weights: vec![1], pos });
-    }
     if let Some((over, _)) = destinations.get(MAX_TARGETS) {
         let message = format!("{} destinations are over the limit of {MAX_TARGETS}", destinations.len());
         sink.schema(*over, message);
@@ -188,6 +186,9 @@ fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -
     }
     if weights.len() < destinations.len() {
         return None;
+    }
+    if let [_] = destinations {
+        return Some(Weights { weights: vec![1], pos });
     }
     if weights.iter().all(|&weight| weight == 0) {
         sink.schema(pos, "total destination weight = 0: all weights are zero".into())

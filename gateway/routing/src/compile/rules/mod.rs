@@ -159,10 +159,12 @@ impl Rules {
                 return;
             }
         };
-        if let Err(message) = domain(host) {
-            sink.schema(host.pos, message);
+        match domain(host) {
+            Ok(()) => report_unknown(host, &complete, &pattern, registry, sink),
+            Err(message) => {
+                sink.schema(host.pos, message);
+            }
         }
-        report_unknown(host, &complete, &pattern, registry, sink);
         self.join(Rule {
             pattern,
             name: name.clone(),

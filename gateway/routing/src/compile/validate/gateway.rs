@@ -1,13 +1,10 @@
-//! Gateways: names, ports, hosts and TLS that Istio refuses.
+//! Gateways: which of the fields of TLS Istio lets stand together.
 
 use super::super::names::is_label;
 use super::super::values::warn;
-use super::check_domain;
 use crate::origin::{At, Pos};
 use crate::wire::Document;
-use crate::wire::gateway::{
-    Gateway, Server, ServerPort, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion,
-};
+use crate::wire::gateway::{Gateway, Server, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion};
 use crate::wire::sink::Sink;
 
 /// Judges a Gateway as written.
@@ -20,51 +17,17 @@ pub(in super::super) fn gateway(document: &Document, gateway: &Gateway, sink: &m
             format!("{name:?} is not the name of a Gateway: it may not have dots"),
         );
     }
-    for server in servers {
-        check_server(server, sink);
+    for Server { port, tls, .. } in servers.iter().map(|server| &server.value) {
+        if let Some(tls) = tls {
+            check_tls(tls, &port.protocol, sink);
+        }
     }
 }
 
-fn check_server(server: &Server, sink: &mut Sink<'_>) {
-    let Server { name: _, port, bind, hosts, tls, default_endpoint: _ } = server;
-    for host in hosts {
-        let (_, name) = host.split_once('/').unwrap_or(("", host));
-        if !name.contains(['.', ':', '*']) {
-            sink.schema(host.pos, format!("{name:?} is a short name, which a server does not take"))
-                .hints
-                .push("write the whole name, as clients say it".into());
-        }
-        check_domain(name, host.pos, sink);
-    }
-    let ServerPort { number, name, protocol, target_port: _ } = &port.value;
-    let socket = bind.as_ref().and_then(|bind| Some((bind, bind.strip_prefix("unix://")?)));
-    match socket {
-        Some((bind, path)) => {
-            if !path.starts_with('@') && (!path.starts_with('/') || path.ends_with('/')) {
-                sink.schema(bind.pos, format!("{path:?} is not the path of a socket"))
-                    .hints
-                    .push("write unix:///run/shop.sock, or unix://@name".into());
-            }
-            if number.value != 0 {
-                sink.schema(number.pos, format!("a Unix socket has no port {}; write 0", number.value));
-            }
-        }
-        None if !(1..=65535).contains(&number.value) => {
-            sink.schema(number.pos, format!("port {} is not within 1 to 65535", number.value));
-        }
-        None => {}
-    }
-    if name.is_empty() {
-        sink.schema(name.pos, "a port needs a name".into());
-    }
-    check_tls(tls.as_ref(), protocol, sink);
-}
-
-fn check_tls(tls: Option<&At<ServerTls>>, protocol: &At<String>, sink: &mut Sink<'_>) {
+fn check_tls(tls: &At<ServerTls>, protocol: &At<String>, sink: &mut Sink<'_>) {
     let word = protocol.to_ascii_uppercase();
     let secure = matches!(word.as_str(), "HTTPS" | "TLS");
     let plain_http = matches!(word.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB");
-    let Some(tls) = tls else { return };
     check_options(tls, sink);
     let key = tls.pos.back(1);
     if plain_http && !only_redirects(tls) {

@@ -9,8 +9,8 @@ mod gateway;
 use super::matches::is_claim;
 use super::names;
 use super::support::Written;
-use crate::host::{HostPattern, is_address};
-use crate::origin::{At, Pos};
+use crate::host::HostPattern;
+use crate::origin::At;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpRoute, VirtualService};
 
@@ -108,17 +108,11 @@ fn check_host(host: &At<String>, for_gateway: bool, sni: bool, sink: &mut Sink<'
     }
     // `outbound_.80_._.shop.test` is how Istio's own east-west gateways name hosts.
     let automatic = for_gateway && sni && host.starts_with("outbound_.");
-    if !automatic {
-        check_domain(host, host.pos, sink);
-    }
-}
-
-/// What of a host reading it does not refuse anyway.
-fn check_domain(host: &str, pos: Pos, sink: &mut Sink<'_>) {
-    if !is_address(host)
+    // What reading it refuses is said there.
+    if !automatic
         && HostPattern::parse(host).is_ok()
-        && let Err(message) = names::domain(host)
+        && let Err(message) = names::host(host)
     {
-        sink.schema(pos, message);
+        sink.schema(host.pos, message);
     }
 }
