@@ -58,13 +58,11 @@ pub(super) fn share(written: Option<&At<f64>>, most: f64, sink: &mut Sink<'_>) -
     sound.then_some(written.value)
 }
 
-/// A percentage as written; `None` where there is none, or none that can be. A block without a value says 0.
+/// A percentage as written; `None` where there is none. A block without a value says 0, and what can't be never
+/// happens.
 pub(super) fn percent(written: Option<&At<Percent>>, sink: &mut Sink<'_>) -> Option<Chance> {
     let Percent { value } = &written?.value;
-    match value {
-        None => Some(Chance::default()),
-        value => share(value.as_ref(), 100.0, sink).and_then(Chance::percent),
-    }
+    Some(share(value.as_ref(), 100.0, sink).and_then(Chance::percent).unwrap_or_default())
 }
 
 /// A percentage of the deprecated kind, in whole percent.
@@ -75,7 +73,8 @@ pub(super) fn whole_percent(
     sink: &mut Sink<'_>,
 ) -> Option<Chance> {
     deprecated(&format!("{name:?}"), &format!("{instead:?}"), written?.pos.back(1), sink);
-    Chance::percent(number(written, 100, sink)?.into())
+    let percent = number(written, 100, sink).map(f64::from);
+    Some(percent.and_then(Chance::percent).unwrap_or_default())
 }
 
 /// Reports every field but one of those that exclude each other; at most one may be there.

@@ -4,22 +4,24 @@ use super::super::names::is_label;
 use super::super::values::warn;
 use crate::origin::{At, Pos};
 use crate::wire::Document;
-use crate::wire::gateway::{Gateway, Server, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion};
+use crate::wire::gateway::{Gateway, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion};
+use crate::wire::object::is_dns_name;
 use crate::wire::sink::Sink;
 
 /// Judges a Gateway as written.
 pub(in super::super) fn gateway(document: &Document, gateway: &Gateway, sink: &mut Sink<'_>) {
     let Gateway { selector: _, servers } = gateway;
     let name = &document.object.name.name;
-    if !is_label(name) {
+    // What is no object's name at all is said of the object.
+    if is_dns_name(name) && !is_label(name) {
         sink.schema(
             document.object.pos,
             format!("{name:?} is not the name of a Gateway: it may not have dots"),
         );
     }
-    for Server { port, tls, .. } in servers.iter().map(|server| &server.value) {
-        if let Some(tls) = tls {
-            check_tls(tls, &port.protocol, sink);
+    for server in servers {
+        if let Some(tls) = &server.tls {
+            check_tls(tls, &server.port.protocol, sink);
         }
     }
 }

@@ -64,28 +64,25 @@ pub(super) fn virtual_service(service: &VirtualService, sink: &mut Sink<'_>) {
 
 /// Which of its fields a rule may have together.
 fn check_route(route: &HttpRoute, role: Role, sink: &mut Sink<'_>) {
-    let HttpRoute {
-        route: destinations, redirect, direct_response, delegate, fault, mirror, mirrors, ..
-    } = route;
     match role {
         Role::Delegate => {
-            if let Some(key) = delegate.key() {
+            if let Some(key) = route.delegate.key() {
                 sink.schema(key, "a delegate's rule can't delegate again".into());
             }
         }
         Role::Root => {
-            for (key, field) in [(redirect.key(), "redirect"), (destinations.key(), "route")] {
+            for (key, field) in [(route.redirect.key(), "redirect"), (route.route.key(), "route")] {
                 let Some(key) = key else { continue };
                 sink.schema(key, format!("{field:?} and \"delegate\" exclude each other"));
             }
         }
         Role::Independent => {}
     }
-    let answers = redirect.is_some() || direct_response.is_some();
-    if let Some(key) = fault.key().filter(|_| answers && role != Role::Root) {
+    let answers = route.redirect.is_some() || route.direct_response.is_some();
+    if let Some(key) = route.fault.key().filter(|_| answers && role != Role::Root) {
         sink.schema(key, "\"fault\" has no place in a rule that has no route".into());
     }
-    if let (Some(_), Some(key)) = (mirror, mirrors.key()) {
+    if let (Some(_), Some(key)) = (&route.mirror, route.mirrors.key()) {
         sink.schema(key, "mirror and mirrors exclude each other".into());
     }
 }
