@@ -44,33 +44,13 @@ pub(super) fn redirect(
         );
         return None;
     }
-    let status = redirect_code.map_or(301, |code| code.value);
-    if let Some(code) = redirect_code.filter(|code| !REDIRECTS.contains(&code.value)) {
-        sink.schema(code.pos, format!("{} is not a status to redirect with", code.value))
-            .hints
-            .push("it is one of 301, 302, 303, 307, 308".into());
-        return None;
-    }
-    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+    let status = read_status(redirect_code, sink);
+    let sound = |scheme: &At<String>| matches!(scheme.as_str(), "http" | "https");
+    let unknown = scheme.filter(|scheme| !sound(scheme));
+    if let Some(scheme) = unknown {
         sink.schema(scheme.pos, format!("{:?} is neither http nor https", scheme.value));
-        return None;
     }
-    let path = match (uri, prefix_rewrite) {
-        (None, None) => RedirectPath::Kept,
-        (Some(uri), None) => RedirectPath::Whole(with_slash(uri)),
-        (None, Some(prefix)) => {
-            if blocks.iter().any(|block| block.matched_prefix().is_none()) {
-                let message = "\"prefixRewrite\" needs a prefix in every match that has a uri".to_owned();
-                sink.schema(prefix.pos, message);
-                return None;
-            }
-            RedirectPath::Prefix(prefix.as_str().into())
-        }
-        (Some(_), Some(prefix)) => {
-            sink.schema(prefix.pos, "uri and prefixRewrite exclude each other".into());
-            return None;
-        }
-    };
+    let path = read_path(uri, prefix_rewrite, blocks, sink);
     let port = match (port, derive_port.as_ref().map(|derive| derive.value)) {
         (Some(port), None) => RedirectPort::Number(port.value),
         (None, Some(DerivePort::Request)) => RedirectPort::Server,
@@ -80,13 +60,51 @@ pub(super) fn redirect(
             return None;
         }
     };
+    if unknown.is_some() {
+        return None;
+    }
     Some(Action::Redirect(Arc::new(Redirect {
-        status: u16::try_from(status).ok()?,
+        status: status?,
         scheme: scheme.map(|scheme| scheme.as_str().into()),
         authority: authority.map(|authority| authority.as_str().into()),
         port,
-        path,
+        path: path?,
     })))
+}
+
+fn read_status(written: Option<&At<i64>>, sink: &mut Sink<'_>) -> Option<u16> {
+    let Some(written) = written else { return Some(301) };
+    if !REDIRECTS.contains(&written.value) {
+        sink.schema(written.pos, format!("{} is not a status to redirect with", written.value))
+            .hints
+            .push("it is one of 301, 302, 303, 307, 308".into());
+        return None;
+    }
+    u16::try_from(written.value).ok()
+}
+
+fn read_path(
+    uri: Option<&At<String>>,
+    prefix_rewrite: Option<&At<String>>,
+    blocks: &[Arc<Match>],
+    sink: &mut Sink<'_>,
+) -> Option<RedirectPath> {
+    match (uri, prefix_rewrite) {
+        (None, None) => Some(RedirectPath::Kept),
+        (Some(uri), None) => Some(RedirectPath::Whole(with_slash(uri))),
+        (None, Some(prefix)) => {
+            if blocks.iter().any(|block| block.matched_prefix().is_none()) {
+                let message = "\"prefixRewrite\" needs a prefix in every match that has a uri".to_owned();
+                sink.schema(prefix.pos, message);
+                return None;
+            }
+            Some(RedirectPath::Prefix(prefix.as_str().into()))
+        }
+        (Some(_), Some(prefix)) => {
+            sink.schema(prefix.pos, "uri and prefixRewrite exclude each other".into());
+            None
+        }
+    }
 }
 
 fn with_slash(uri: &str) -> Box<str> {

@@ -36,23 +36,22 @@ impl Export {
         let mut names = BTreeSet::new();
         for scope in written {
             let name = whole(scope, own);
-            if for_workloads && name != *own {
-                let message = format!(
-                    "a rule with a workloadSelector can't be exported beyond its namespace, to {:?}",
-                    scope.value
-                );
+            let fault = if scope.value != "*" && !is_label(&name) {
+                Some(format!("{:?} is not a namespace", scope.value))
+            } else if for_workloads && name != *own {
+                let beyond = "a rule with a workloadSelector can't be exported beyond its namespace";
+                Some(format!("{beyond}, to {:?}", scope.value))
+            } else if names.contains(&name) {
+                Some(format!("{:?} is there twice", scope.value))
+            } else if scope.value == "*" && written.len() > 1 {
+                Some("\"*\" is everyone, so nothing else can stand beside it".to_owned())
+            } else {
+                None
+            };
+            if let Some(message) = fault {
                 sink.schema(scope.pos, message);
             }
-            if scope.value == "*" {
-                if written.len() > 1 {
-                    sink.schema(scope.pos, "\"*\" is everyone, so nothing else can stand beside it".into());
-                }
-            } else if !is_label(&name) {
-                sink.schema(scope.pos, format!("{:?} is not a namespace", scope.value));
-            }
-            if !names.insert(name) {
-                sink.schema(scope.pos, format!("{:?} is there twice", scope.value));
-            }
+            names.insert(name);
         }
         Export::of(written, own)
     }

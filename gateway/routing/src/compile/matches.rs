@@ -152,13 +152,13 @@ fn compile_header(
     condition: fn(HeaderName, ValueTest) -> Test,
     sink: &mut Sink<'_>,
 ) -> Option<Test> {
-    let test = not_empty(name.pos, compile_value(value, sink)?, PRESENT, sink)?;
+    let test = compile_value(value, sink).and_then(|test| not_empty(name.pos, test, PRESENT, sink));
     let is_field = matches!(condition(HeaderName::from_static("x"), ValueTest::Present), Test::Header(..));
     match name.to_ascii_lowercase().as_str() {
-        ":method" if is_field => Some(Test::Method(test)),
-        ":authority" if is_field => Some(Test::Authority(test)),
-        ":scheme" if is_field => Some(Test::Scheme(test)),
-        ":path" if is_field => Some(Test::Target(test)),
+        ":method" if is_field => test.map(Test::Method),
+        ":authority" if is_field => test.map(Test::Authority),
+        ":scheme" if is_field => test.map(Test::Scheme),
+        ":path" if is_field => test.map(Test::Target),
         claim if is_claim(claim) => {
             let message = format!("{:?} is a claim of a token, and no token is verified here", name.value);
             sink.add(Severity::Error, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION, name.pos, message);
@@ -169,7 +169,10 @@ fn compile_header(
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);
             None
         }
-        _ => read_field(name, sink).map(|name| condition(name, test)),
+        _ => {
+            let name = read_field(name, sink)?;
+            test.map(|test| condition(name, test))
+        }
     }
 }
 
