@@ -16,7 +16,8 @@ pub(crate) fn complete(host: &str, namespace: &str) -> String {
     format!("{host}.{namespace}.{CLUSTER_DOMAIN}")
 }
 
-fn is_address(host: &str) -> bool {
+/// Whether it is an IP address.
+pub(crate) fn is_address(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Surroundings;
+use super::names::{self, is_label};
 use super::policy::{self, Composed};
 use super::registry::{Entry, Labels, Member, Registry, selects};
 use super::rules::Rules;
@@ -11,7 +12,7 @@ use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
-use crate::origin::{At, Origin};
+use crate::origin::Origin;
 use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint, Locality, Policy};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::Destination;
@@ -48,15 +49,28 @@ impl<'s> Clusters<'s> {
         (self.made, self.uses)
     }
 
-    /// The cluster of a destination that an object of `namespace` names. One that does not exist is a finding,
-    /// and a cluster without a service.
-    pub(super) fn resolve(
+    /// The cluster of a destination that an object of `namespace` names; `None` for a VirtualService that no gateway
+    /// of ours serves, which has no `clusters`.
+    pub(super) fn find(
+        clusters: Option<&mut Self>,
+        destination: &Destination,
+        namespace: &str,
+        sink: &mut Sink<'_>,
+    ) -> Option<ClusterId> {
+        let sound = is_destination(destination, sink);
+        clusters.map(|clusters| clusters.resolve(destination, sound, namespace, sink))
+    }
+
+    /// One that does not exist is a finding, and a cluster without a service; one that is not `sound` can't exist,
+    /// and what is wrong with it has been said.
+    fn resolve(
         &mut self,
-        destination: &At<Destination>,
+        destination: &Destination,
+        sound: bool,
         namespace: &str,
         sink: &mut Sink<'_>,
     ) -> ClusterId {
-        let Destination { host, subset, port } = &destination.value;
+        let Destination { host, subset, port } = destination;
         let subset = &subset.as_ref().filter(|subset| !subset.is_empty());
         let complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
@@ -64,6 +78,9 @@ impl<'s> Clusters<'s> {
         let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
         let missing_port = wanted_port.map_or(0, |port| port.value);
 
+        if !sound {
+            return self.insert(key(missing_port), None, Made::default());
+        }
         let Some(entry) = self.registry.find(&complete, namespace) else {
             self.unknown_host(destination, &complete, namespace, sink);
             return self.insert(key(missing_port), None, Made::default());
@@ -152,12 +169,12 @@ impl<'s> Clusters<'s> {
 
     fn unknown_host(
         &mut self,
-        destination: &At<Destination>,
+        destination: &Destination,
         complete: &Arc<str>,
         namespace: &str,
         sink: &mut Sink<'_>,
     ) {
-        let Destination { host, port, .. } = &destination.value;
+        let Destination { host, port, .. } = destination;
         let message = match host.as_str() == &**complete {
             true => format!("there is no host {complete:?}"),
             false => format!(
@@ -208,14 +225,34 @@ struct Made {
 }
 
 /// What our own routes would need a mesh for is an error, and never passed over.
-fn refuse(destination: &At<Destination>, origin: &Origin, what: &str, sink: &mut Sink<'_>) {
-    let host = &destination.value.host;
+fn refuse(destination: &Destination, origin: &Origin, what: &str, sink: &mut Sink<'_>) {
+    let host = &destination.host;
     sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
         .hints
         .push(format!("it says so at {origin}"));
 }
 
-fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>) {
+/// Istio `validateDestination`: whether a service and a subset can have such names.
+fn is_destination(written: &Destination, sink: &mut Sink<'_>) -> bool {
+    let Destination { host, subset, port: _ } = written; // a port without its number is not read
+    // Istio also takes wildcards such as `*-shop.test` here; no service has such a name.
+    let name = host.strip_prefix('*').map_or(host.as_str(), |rest| rest.trim_start_matches(['-', '.']));
+    let fault = match names::host(name) {
+        _ if host.value == "*" => Some("\"*\" is not a destination".to_owned()),
+        read => read.err(),
+    };
+    let is_host = fault.is_none();
+    if let Some(message) = fault {
+        sink.schema(host.pos, message);
+    }
+    let nameless = subset.as_ref().filter(|subset| !subset.is_empty() && !is_label(subset));
+    if let Some(subset) = nameless {
+        sink.schema(subset.pos, format!("{:?} is not the name of a subset", subset.value));
+    }
+    is_host && nameless.is_none()
+}
+
+fn refuse_none(destination: &Destination, entry: &Entry, sink: &mut Sink<'_>) {
     if let Some(origin) = &entry.needs_mesh {
         let what = "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints";
         refuse(destination, origin, what, sink);

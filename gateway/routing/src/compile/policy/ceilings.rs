@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::{deprecated, duration, duration_or_zero, number, one_of, share, within};
+use super::super::values::{deprecated, duration, duration_or_zero, number, one_of, share, within};
 use crate::compile::support::Written;
 use crate::origin::At;
 use crate::snapshot::policy::{self, KeepAlive, Protocol};

@@ -5,7 +5,6 @@
 
 mod balancer;
 mod ceilings;
-mod check;
 mod locality;
 #[cfg(test)]
 mod tests;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::registry::Labels;
 use super::support::{Written, fields, unsupported};
+use super::values::one_of;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin};
 use crate::snapshot::policy::{ConnectionPool, OutlierDetection, Protocol, RetryBudget};
@@ -99,7 +99,7 @@ pub(super) fn read(
     if fields.iter().all(|field| field.key().is_none()) {
         sink.schema(written.pos, "a trafficPolicy needs at least one field".into());
     }
-    check::one_of(&[("tunnel", tunnel.key()), ("proxyProtocol", proxy_protocol.key())], sink);
+    one_of(&[("tunnel", tunnel.key()), ("proxyProtocol", proxy_protocol.key())], sink);
     unsupported(Severity::Error, fields![tunnel, proxy_protocol = "proxyProtocol"], sink);
     if let Some(tunnel) = tunnel {
         check_tunnel(&tunnel.value, sink);

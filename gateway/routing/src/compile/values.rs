@@ -1,24 +1,27 @@
-//! What values of a traffic policy may be: Istio's schema and validation, value by value.
+//! Values that several fields share: Istio's schema and validation, value by value.
 
 use std::time::Duration;
 
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
+use crate::snapshot::Chance;
 use crate::wire::sink::Sink;
+use crate::wire::virtual_service::Percent;
 
 /// Istio `ValidateDuration`: at least 1ms, and whole milliseconds.
 pub(super) fn duration(written: Option<&At<Duration>>, sink: &mut Sink<'_>) -> Option<Duration> {
     let written = written?;
-    let nanoseconds = written.subsec_nanos();
-    if written.value < Duration::from_millis(1) {
-        sink.schema(written.pos, format!("a duration of {:?} is under 1ms", written.value));
-        return None;
-    }
-    if !nanoseconds.is_multiple_of(1_000_000) {
-        sink.schema(written.pos, format!("a duration of {:?} is not whole milliseconds", written.value));
-        return None;
-    }
-    Some(written.value)
+    let fault = if written.value < Duration::from_millis(1) {
+        "under 1ms"
+    } else if !written.subsec_nanos().is_multiple_of(1_000_000) {
+        "not whole milliseconds"
+    } else {
+        return Some(written.value);
+    };
+    // Rust writes no time at all as `0ns`; people do not.
+    let said = if written.is_zero() { "0s".to_owned() } else { format!("{:?}", written.value) };
+    sink.schema(written.pos, format!("a duration of {said} is {fault}"));
+    None
 }
 
 /// The same, or zero.
@@ -55,6 +58,25 @@ pub(super) fn share(written: Option<&At<f64>>, most: f64, sink: &mut Sink<'_>) -
     sound.then_some(written.value)
 }
 
+/// A percentage as written; `None` where there is none. A block without a value says 0, and what can't be never
+/// happens.
+pub(super) fn percent(written: Option<&At<Percent>>, sink: &mut Sink<'_>) -> Option<Chance> {
+    let Percent { value } = &written?.value;
+    Some(share(value.as_ref(), 100.0, sink).and_then(Chance::percent).unwrap_or_default())
+}
+
+/// A percentage of the deprecated kind, in whole percent.
+pub(super) fn whole_percent(
+    written: Option<&At<i64>>,
+    name: &str,
+    instead: &str,
+    sink: &mut Sink<'_>,
+) -> Option<Chance> {
+    deprecated(&format!("{name:?}"), &format!("{instead:?}"), written?.pos.back(1), sink);
+    let percent = number(written, 100, sink).map(f64::from);
+    Some(percent.and_then(Chance::percent).unwrap_or_default())
+}
+
 /// Reports every field but one of those that exclude each other; at most one may be there.
 pub(super) fn one_of(fields: &[(&str, Option<Pos>)], sink: &mut Sink<'_>) {
     let mut written = fields.iter().filter_map(|(name, pos)| Some((name, (*pos)?)));
@@ -71,6 +93,6 @@ pub(super) fn deprecated(name: &str, instead: &str, pos: Pos, sink: &mut Sink<'_
 }
 
 /// What Istio's validation warns of.
-pub(super) fn warn(message: &str, pos: Pos, sink: &mut Sink<'_>) {
-    sink.add(Severity::Warning, Code::SCHEMA_WARNING, pos, message.to_owned());
+pub(super) fn warn(message: impl Into<String>, pos: Pos, sink: &mut Sink<'_>) {
+    sink.add(Severity::Warning, Code::SCHEMA_WARNING, pos, message.into());
 }
