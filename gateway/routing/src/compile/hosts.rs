@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
-use super::delegates::{self, Delegates};
+use super::delegates::Delegates;
+use super::export::Export;
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
 use super::objects::{Objects, Of};
@@ -105,7 +106,7 @@ fn compile<'s>(
 ) -> Option<Bound<'s>> {
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
-    let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
+    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
     validate::virtual_service((document, service), sink);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         sink.schema(
@@ -118,7 +119,8 @@ fn compile<'s>(
     let named = read_gateways(gateways, namespace, known_gateways, sink);
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
-    let visible = delegates::is_visible(service, namespace, &surroundings.namespace);
+    let export = Export::of(export_to, namespace);
+    let visible = export.admits(&surroundings.namespace);
     let ours = !served.is_empty() && visible && !hosts.is_empty();
     if ours {
         clusters.uses.note(document);
@@ -184,8 +186,8 @@ fn compile<'s>(
             rules.extend(compiled);
         }
     }
-    let public = service.export_to.iter().all(|scope| scope.value == "*");
-    let nearness = if public { 2 } else { u8::from(**namespace != *surroundings.namespace) };
+    let nearness =
+        if export == Export::Everyone { 2 } else { u8::from(**namespace != *surroundings.namespace) };
     let mut streams = Streams { document, clusters: ours.then_some(clusters), splits, sink };
     let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
     ours.then_some(Bound {

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::export::Export;
 use super::objects::Of;
 use crate::diagnostic::{Code, Severity};
 use crate::host;
@@ -89,7 +90,7 @@ impl<'s> Delegates<'s> {
         let Some((delegate, service)) = self.find(written, own, missing, sink) else {
             return Vec::new();
         };
-        if !is_visible(service, &delegate.object.name.namespace, own) {
+        if !Export::of(&service.export_to, &delegate.object.name.namespace).admits(own) {
             let message =
                 format!("VirtualService {} is not exported to namespace {own:?}", delegate.object.name);
             sink.add(missing, Code::REFERENCED_RESOURCE_NOT_FOUND, written.pos, message)
@@ -171,13 +172,6 @@ fn wanted(written: &Delegate, own_namespace: &Arc<str>) -> ObjectName {
         name: said(name).unwrap_or_default().into(),
         namespace: said(namespace).map_or_else(|| own_namespace.clone(), Into::into),
     }
-}
-
-/// Istio `exportTo`: nothing is everyone, `.` the own namespace.
-pub(super) fn is_visible(service: &VirtualService, own_namespace: &str, namespace: &str) -> bool {
-    let admits =
-        |scope: &str| scope == "*" || scope == namespace || scope == "." && own_namespace == namespace;
-    service.export_to.is_empty() || service.export_to.iter().any(|scope| admits(scope))
 }
 
 /// Names that a root writes mean what they mean in its own namespace, also under a delegate of another.

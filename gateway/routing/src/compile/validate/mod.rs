@@ -1,4 +1,4 @@
-//! What Istio's admission webhook refuses of a VirtualService or Gateway, said of each object alone.
+//! What Istio's admission webhook refuses of an object, said of each object alone.
 //!
 //! Only what compiling does not say anyway is said here: `compile` turns fields into what runs and reports those it
 //! cannot turn; these rooms look at fields whatever becomes of them, and give nothing back. So a field that is not
@@ -10,11 +10,13 @@ mod gateway;
 mod headers;
 mod matches;
 mod mirrors;
+mod registry;
 mod retries;
 mod route;
 mod tls_tcp;
 mod values;
 
+use super::export::{Export, Exported};
 use super::objects::Of;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
@@ -23,6 +25,7 @@ use crate::wire::virtual_service::VirtualService;
 
 pub(super) use gateway::gateway;
 pub(super) use matches::is_claim;
+pub(super) use registry::{announced_sidecar, service_entry, workload_entry, workload_group};
 
 /// What a rule is, by the VirtualService that it stands in and by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink:
         }
     }
     values::gateway_names(gateways, sink);
-    values::export_to(export_to, &document.object.name.namespace, sink);
+    Export::read(export_to, &document.object.name.namespace, Exported::Object, sink);
     // Istio: `mesh` beside other gateways makes it one for the mesh, as far as validation goes.
     let for_gateway = !gateways.is_empty() && gateways.iter().all(|gateway| gateway.value != "mesh");
     for host in hosts {

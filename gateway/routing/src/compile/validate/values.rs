@@ -119,21 +119,6 @@ pub(super) fn gateway_names(names: &[At<String>], sink: &mut Sink<'_>) {
     }
 }
 
-/// Istio `validateExportTo`: namespaces, `.` for the own one, or `*` alone for all.
-pub(super) fn export_to(scopes: &[At<String>], namespace: &str, sink: &mut Sink<'_>) {
-    let whole = |scope: &str| if scope == "." { namespace.to_owned() } else { scope.to_owned() };
-    for (index, scope) in scopes.iter().enumerate() {
-        let sound = matches!(scope.as_str(), "*" | ".") || is_label(scope);
-        if !sound {
-            sink.schema(scope.pos, format!("{:?} is not a namespace", scope.value));
-        } else if scopes.iter().take(index).any(|other| whole(other) == whole(scope)) {
-            sink.schema(scope.pos, format!("{:?} is in exportTo twice", scope.value));
-        } else if scope.value == "*" && scopes.len() > 1 {
-            sink.schema(scope.pos, "\"*\" is everyone already: it stands alone in exportTo".into());
-        }
-    }
-}
-
 /// Kubernetes' labels: a key with an optional prefix, and a value of at most 63 characters.
 pub(super) fn labels(labels: &[(At<String>, At<String>)], sink: &mut Sink<'_>) {
     let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());

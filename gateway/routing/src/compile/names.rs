@@ -13,16 +13,24 @@ pub(super) fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Istio `ValidateWildcardDomain`: a name of labels whose first may be `*` or begin with `*-`. An address is none.
+/// Istio `ValidateWildcardDomain`: a name of labels whose first may be `*` or begin with it. An address is none.
 pub(super) fn is_wildcard_domain(host: &str) -> bool {
     let mut labels = host.split('.');
     let first = labels.next().unwrap_or_default();
     let rest: Vec<&str> = labels.collect();
     let rest = rest.strip_suffix(&[""]).unwrap_or(&rest);
     let last = rest.last();
-    let leads = first == "*" || is_label(first.strip_prefix("*-").unwrap_or(first));
+    let leads = match first.strip_prefix('*') {
+        Some(rest) => rest.is_empty() || is_label(rest.strip_prefix('-').unwrap_or(rest)),
+        None => is_label(first),
+    };
     let named = last.is_none_or(|last| last.parse::<i64>().is_err());
     host.len() <= 255 && leads && named && rest.iter().all(|label| is_label(label))
+}
+
+/// Istio `ValidateFQDN`: the same without a wildcard.
+pub(super) fn is_domain(host: &str) -> bool {
+    !host.contains('*') && host.parse::<i64>().is_err() && is_wildcard_domain(host)
 }
 
 /// Istio `labels.Instance.Validate`: keys are `prefix/name` or `name`, values are names or empty.
