@@ -60,6 +60,8 @@ codes! {
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.
     UNKNOWN_DESTINATION_RULE_HOST = "IST0174" "UnknownDestinationRuleHost";
+    /// Two ServiceEntries that say of one port of one host that it speaks different protocols.
+    CONFLICTING_PROTOCOL = "IST0177" "ConflictingServiceEntryProtocol";
     /// The text is not YAML.
     SYNTAX = "TRY0001" "SyntaxError";
     /// A file or directory that cannot be read, or is over a limit.

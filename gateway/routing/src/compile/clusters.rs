@@ -97,6 +97,10 @@ impl<'s> Clusters<'s> {
             (wanted, ports) => {
                 let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
                 let (code, at, message) = match wanted {
+                    _ if ports.is_empty() => {
+                        let message = format!("{complete:?} has no ports");
+                        (Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
+                    }
                     Some(port) => {
                         let message = format!("{complete:?} has no port {}", port.value);
                         (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
@@ -106,20 +110,32 @@ impl<'s> Clusters<'s> {
                         (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
                     }
                 };
-                let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
+                let hint = match numbers.as_slice() {
+                    [] => format!("it is defined at {}", entry.origin),
+                    numbers => format!("it has {} ({})", numbers.join(", "), entry.origin),
+                };
                 sink.add(self.dangling, code, at, message).hints.push(hint);
                 return self.insert(key(missing_port), None, Made::default());
             }
         };
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
-            let composed = policy::compose(
+            let mut composed = policy::compose(
                 rule.and_then(|rule| rule.policy.as_ref()),
                 found.and_then(|subset| subset.policy.as_ref()),
                 number,
             );
             for (origin, what) in &composed.needs_mesh {
                 refuse(destination, origin, what, sink);
+            }
+            if let Some(tls) = composed.look_for(&entry.subject_alt_names) {
+                let message = format!(
+                    "the subjectAltNames of {complete:?} can't be looked for: TLS knows one DNS name, the one that is sent"
+                );
+                sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message).hints.extend([
+                    format!("they are those of the ServiceEntry at {}, its TLS is at {tls}", entry.origin),
+                    "write one DNS name in subjectAltNames, and the same or none in sni".into(),
+                ]);
             }
             let selected: Vec<&Member> = entry
                 .members
@@ -130,10 +146,13 @@ impl<'s> Clusters<'s> {
             if let (Some(subset), Some(found), true) = (subset, found, selected.is_empty()) {
                 let labels: Vec<String> =
                     found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-                let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
+                let message = match entry.members.is_empty() {
+                    true => format!("{complete:?} has no endpoints, so subset {subset_name} has none"),
+                    false => format!("no endpoint of {complete:?} carries {}", labels.join(", ")),
+                };
                 sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
                     .hints
-                    .push(format!("requests for subset {} are answered 503 until one does", subset_name));
+                    .push(format!("requests for subset {subset_name} are answered 503 until one does"));
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -183,6 +202,13 @@ impl<'s> Clusters<'s> {
             ),
         };
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
+        if let Some((name, origin)) = self.registry.hidden(complete) {
+            let here = &self.surroundings.namespace;
+            finding.hints.push(format!(
+                "ServiceEntry {name} ({origin}) has it, and is not exported to namespace {here:?}, where this gateway is"
+            ));
+            return;
+        }
         finding
             .hints
             .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
@@ -279,6 +305,7 @@ fn endpoints(
             locality: member.locality.clone(),
             placement: placement?,
             workload: member.workload.clone(),
+            probe: member.probe.clone(),
         })
     });
     placed.collect()

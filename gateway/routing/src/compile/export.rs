@@ -1,4 +1,4 @@
-//! `exportTo`: which namespaces' gateways see a DestinationRule or a VirtualService.
+//! `exportTo`: which namespaces' gateways see an object.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,51 +7,68 @@ use super::names::is_label;
 use crate::origin::At;
 use crate::wire::sink::Sink;
 
-/// Who sees an object. Written forms that mean the same are the same: `.` is its own namespace's name.
+/// Who sees an object. Written forms that mean the same are the same: `.` is the object's own namespace's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Export {
     /// Everyone: `*`, or nothing written.
     Everyone,
-    /// These namespaces.
+    /// These namespaces; none is nobody, not even the object's own: `~`.
     Namespaces(BTreeSet<Arc<str>>),
 }
 
+/// What is exported, as far as it is judged otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exported {
+    /// A VirtualService, or a DestinationRule for all workloads.
+    Object,
+    /// A ServiceEntry: nobody at all may see it, `~`.
+    Service,
+    /// A DestinationRule for some workloads, which can't be seen from other namespaces.
+    ForWorkloads,
+}
+
 impl Export {
-    /// What `exportTo` of an object in namespace `own` says.
+    /// What a sound `exportTo` means.
     pub(super) fn of(written: &[At<String>], own: &Arc<str>) -> Self {
-        if written.is_empty() || written.iter().any(|scope| scope.value == "*") {
+        let says = |word: &str| written.iter().any(|scope| scope.value == word);
+        if written.is_empty() || says("*") {
             return Export::Everyone;
+        }
+        if says("~") {
+            return Export::Namespaces(BTreeSet::new());
         }
         Export::Namespaces(written.iter().map(|scope| whole(scope, own)).collect())
     }
 
-    /// The same, with what is wrong with it in the sink (Istio `validateExportTo`). A rule for some workloads only
-    /// can't be seen from other namespaces.
-    pub(super) fn read(
-        written: &[At<String>],
-        own: &Arc<str>,
-        for_workloads: bool,
-        sink: &mut Sink<'_>,
-    ) -> Self {
-        let mut names = BTreeSet::new();
+    /// The same, judged (Istio `validateExportTo`).
+    pub(super) fn read(written: &[At<String>], own: &Arc<str>, what: Exported, sink: &mut Sink<'_>) -> Self {
+        let mut seen = BTreeSet::new();
         for scope in written {
             let name = whole(scope, own);
-            let fault = if scope.value != "*" && !is_label(&name) {
-                Some(format!("{:?} is not a namespace", scope.value))
-            } else if for_workloads && name != *own {
-                let beyond = "a rule with a workloadSelector can't be exported beyond its namespace";
-                Some(format!("{beyond}, to {:?}", scope.value))
-            } else if names.contains(&name) {
-                Some(format!("{:?} is there twice", scope.value))
-            } else if scope.value == "*" && written.len() > 1 {
-                Some("\"*\" is everyone, so nothing else can stand beside it".to_owned())
-            } else {
-                None
-            };
-            if let Some(message) = fault {
+            if what == Exported::ForWorkloads && name != *own {
+                let message = format!(
+                    "a rule with a workloadSelector can't be exported beyond its namespace, to {:?}",
+                    scope.value
+                );
                 sink.schema(scope.pos, message);
             }
-            names.insert(name);
+            match scope.as_str() {
+                "*" if written.len() > 1 => {
+                    sink.schema(scope.pos, "\"*\" is everyone, so nothing else can stand beside it".into());
+                }
+                "~" if what == Exported::Service && written.len() > 1 => {
+                    sink.schema(scope.pos, "\"~\" is nobody, so nothing else can stand beside it".into());
+                }
+                "*" => {}
+                "~" if what == Exported::Service => {}
+                _ if !is_label(&name) => {
+                    sink.schema(scope.pos, format!("{:?} is not a namespace", scope.value));
+                }
+                _ => {}
+            }
+            if !seen.insert(name) {
+                sink.schema(scope.pos, format!("{:?} is there twice", scope.value));
+            }
         }
         Export::of(written, own)
     }
@@ -64,12 +81,36 @@ impl Export {
         }
     }
 
-    /// Whether nobody but the rule's own namespace sees it.
+    /// Whether nobody but the object's own namespace sees it.
     pub(super) fn is_private(&self, own: &str) -> bool {
         matches!(self, Export::Namespaces(namespaces) if namespaces.len() == 1 && namespaces.contains(own))
     }
 }
 
-fn whole(scope: &str, own: &Arc<str>) -> Arc<str> {
-    if scope == "." { own.clone() } else { scope.into() }
+fn whole(scope: &At<String>, own: &Arc<str>) -> Arc<str> {
+    if scope.value == "." { own.clone() } else { scope.as_str().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sees_what() {
+        for (written, seen) in [
+            (&[][..], [true, true, true]),
+            (&["*"], [true, true, true]),
+            (&["."], [true, false, false]),
+            (&["own"], [true, false, false]),
+            (&["a", "."], [true, true, false]),
+            (&["a", "b"], [false, true, true]),
+            (&["~"], [false, false, false]),
+        ] {
+            let at = |scope: &&str| At { value: (*scope).to_owned(), pos: Default::default() };
+            let written: Vec<At<String>> = written.iter().map(at).collect();
+            let export = Export::of(&written, &"own".into());
+            assert_eq!(["own", "a", "b"].map(|namespace| export.admits(namespace)), seen, "{export:?}");
+            assert_eq!(export.is_private("own"), seen == [true, false, false], "{export:?}");
+        }
+    }
 }

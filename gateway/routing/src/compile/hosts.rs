@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::clusters::Clusters;
 use super::delegates::{Delegates, is_delegate};
-use super::export::Export;
+use super::export::{Export, Exported};
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
 use super::names::read_gateway;
@@ -122,7 +122,7 @@ fn compile<'s>(
     let named = read_gateways(gateways, namespace, known_gateways, sink);
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
-    let export = Export::read(export_to, namespace, false, sink);
+    let export = Export::read(export_to, namespace, Exported::Object, sink);
     let visible = export.admits(&surroundings.namespace);
     let ours = !served.is_empty() && visible && !hosts.is_empty();
     if ours {

@@ -21,14 +21,17 @@ pub(super) fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Istio `ValidateWildcardDomain`: a name of labels whose first may be `*` or begin with `*-`; the error says what is
+/// Istio `ValidateWildcardDomain`: a name of labels whose first may be `*` or begin with it; the error says what is
 /// wrong. An address is none.
 pub(super) fn domain(host: &str) -> Result<(), String> {
     let mut labels = host.split('.');
     let first = labels.next().unwrap_or_default();
     let rest: Vec<&str> = labels.collect();
     let rest = rest.strip_suffix(&[""]).unwrap_or(&rest);
-    let leads = first == "*" || is_label(first.strip_prefix("*-").unwrap_or(first));
+    let leads = match first.strip_prefix('*') {
+        Some(rest) => rest.is_empty() || is_label(rest.strip_prefix('-').unwrap_or(rest)),
+        None => is_label(first),
+    };
     let fault = if host.contains('_') {
         ": it may not have \"_\""
     } else if rest.last().is_some_and(|last| last.parse::<i64>().is_ok()) {
@@ -93,6 +96,11 @@ pub(super) fn read_gateway(written: &At<String>, own: &Arc<str>, sink: &mut Sink
         Some(_) => {}
     }
     name
+}
+
+/// Istio `ValidateFQDN`: a domain without a wildcard.
+pub(super) fn is_domain(host: &str) -> bool {
+    !host.contains('*') && host.parse::<i64>().is_err() && domain(host).is_ok()
 }
 
 /// Istio `labels.Instance.Validate`: keys are `prefix/name` or `name`, values are names or empty.

@@ -1,6 +1,5 @@
 //! Rules for connections: `tls` by the name that a client asks for, `tcp` by the port alone.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::clusters::Clusters;
@@ -8,7 +7,7 @@ use super::gateways::GatewayServer;
 use super::names::{check_labels, read_gateway};
 use super::splits::Splits;
 use super::support::{fields, unsupported};
-use super::values::warn;
+use super::values::{subnet, warn};
 use crate::diagnostic::Severity;
 use crate::host::{HostPattern, is_address};
 use crate::origin::{At, Pos};
@@ -150,9 +149,7 @@ impl Streams<'_, '_, '_, '_, '_> {
 
     /// What has no effect is judged all the same.
     fn check_ignored(&mut self, subnets: &[At<String>], labels: &[(At<String>, At<String>)]) {
-        for subnet in subnets.iter().filter(|subnet| !is_subnet(subnet)) {
-            self.sink.schema(subnet.pos, format!("{:?} is neither an address nor a subnet", subnet.value));
-        }
+        subnets.iter().for_each(|written| subnet(written, self.sink));
         check_labels(labels, self.sink);
     }
 
@@ -166,15 +163,4 @@ impl Streams<'_, '_, '_, '_, '_> {
             gateways: named,
         })
     }
-}
-
-/// Istio `ValidateIPSubnet`: an address, or one with the length of its prefix.
-fn is_subnet(written: &str) -> bool {
-    let (address, length) = written.split_once('/').unwrap_or((written, "0"));
-    let most = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    length.parse::<u8>().is_ok_and(|length| length <= most)
 }

@@ -1,5 +1,6 @@
 //! Values that several fields share: Istio's schema and validation, value by value.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::diagnostic::{Code, Severity};
@@ -75,6 +76,19 @@ pub(super) fn whole_percent(
     deprecated(&format!("{name:?}"), &format!("{instead:?}"), written?.pos.back(1), sink);
     let percent = number(written, 100, sink).map(f64::from);
     Some(percent.and_then(Chance::percent).unwrap_or_default())
+}
+
+/// Istio `ValidateIPSubnet`: an address, or one with the length of its prefix.
+pub(super) fn subnet(written: &At<String>, sink: &mut Sink<'_>) {
+    let (address, length) = written.split_once('/').unwrap_or((written, "0"));
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => Some(32),
+        Ok(IpAddr::V6(_)) => Some(128),
+        Err(_) => None,
+    };
+    if !most.zip(length.parse::<u8>().ok()).is_some_and(|(most, length)| length <= most) {
+        sink.schema(written.pos, format!("{:?} is neither an address nor a subnet", written.value));
+    }
 }
 
 /// Reports every field but one of those that exclude each other; at most one may be there.

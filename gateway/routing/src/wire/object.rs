@@ -35,6 +35,8 @@ pub struct Object {
     pub(crate) name: ObjectName,
     /// `metadata.labels`.
     pub(crate) labels: Vec<(At<String>, At<String>)>,
+    /// `metadata.annotations`.
+    pub(crate) annotations: Vec<(At<String>, At<String>)>,
     /// `metadata.creationTimestamp` (RFC 3339, so that text order is time order); `None` in most files.
     pub(crate) created: Option<String>,
     /// Where `metadata.name` stands.
@@ -162,6 +164,7 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     Read::Object(Box::new(Object {
         name,
         labels: meta.labels,
+        annotations: meta.annotations,
         created: meta.created,
         pos: meta.name.pos,
         spec_pos,

@@ -239,6 +239,18 @@ impl Blocks {
 }
 
 impl Composed {
+    /// Looks for a service's own names in its servers' certificates where the rule names none, as Istio does with
+    /// a ServiceEntry's. Where that can't be done, it gives the place of the rule's TLS.
+    pub(super) fn look_for(&mut self, names: &[Box<str>]) -> Option<&Origin> {
+        let tls = self.policy.tls.as_ref()?;
+        if names.is_empty() || tls.insecure_skip_verify || !tls.subject_alt_names.is_empty() {
+            return None;
+        }
+        let tls = Arc::make_mut(&mut self.policy).tls.as_mut()?;
+        tls.subject_alt_names = names.into();
+        tls.server_name().is_none().then_some(&tls.origin)
+    }
+
     /// Where each of a cluster's endpoints stands; `None` for one that gets no traffic.
     pub(super) fn place(
         &self,

@@ -1,5 +1,7 @@
-//! ServiceEntries and WorkloadEntries → services: which hosts there are, on which ports, and who answers there.
+//! ServiceEntries, WorkloadEntries and WorkloadGroups → services: which hosts there are, on which ports, and who answers there.
 
+mod group;
+mod probe;
 mod service_entry;
 mod workload;
 
@@ -7,17 +9,25 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::objects::Objects;
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
-use crate::snapshot::{Locality, Service, Workload};
+use crate::snapshot::{Locality, Probe, Service, Workload};
+use crate::wire::ObjectName;
 
 /// Labels by key.
 pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// Every service, by host; for one host the oldest first.
+/// Every service that the gateway sees, by host; for one host the oldest first.
 pub(in crate::compile) struct Registry {
     by_host: BTreeMap<Arc<str>, Vec<Entry>>,
+    /// Hosts of objects that are not exported to the gateway's namespace: the first one's name and place.
+    hidden: BTreeMap<Arc<str>, (ObjectName, Origin)>,
+    /// What each host's ports are said to speak, and where: of the first that says so.
+    protocols: BTreeMap<(Arc<str>, u16), (String, Origin)>,
+    /// Where the gateway is.
+    namespace: Arc<str>,
 }
 
 /// One host as one namespace defines it.
@@ -26,6 +36,8 @@ pub(in crate::compile) struct Entry {
     pub(in crate::compile) ports: Vec<Port>,
     pub(in crate::compile) members: Vec<Member>,
     pub(in crate::compile) origin: Origin,
+    /// `subjectAltNames`: what its servers' certificates carry, where its DestinationRule does not say.
+    pub(in crate::compile) subject_alt_names: Vec<Box<str>>,
     /// The objects that it is made from.
     pub(in crate::compile) titles: Vec<String>,
     /// Where resolution NONE is said, which a route of ours can't use.
@@ -52,6 +64,7 @@ pub(in crate::compile) struct Member {
     /// Its share, over 0.
     pub(in crate::compile) weight: u32,
     pub(in crate::compile) locality: Arc<Locality>,
+    pub(in crate::compile) probe: Option<Arc<Probe>>,
 }
 
 impl Entry {
@@ -63,9 +76,19 @@ impl Entry {
 }
 
 impl Registry {
-    pub(in crate::compile) fn build(objects: &Objects<'_>, out: &mut Diagnostics) -> Self {
-        let workloads = workload::read_all(objects, out);
-        let mut registry = Registry { by_host: BTreeMap::new() };
+    pub(in crate::compile) fn build(
+        objects: &Objects<'_>,
+        here: &Surroundings,
+        out: &mut Diagnostics,
+    ) -> Self {
+        let groups = group::Groups::read_all(objects, out);
+        let workloads = workload::read_all(objects, &groups, out);
+        let mut registry = Registry {
+            by_host: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+            namespace: here.namespace.as_str().into(),
+        };
         for &entry in &objects.service_entries {
             registry.add_service_entry(entry, &workloads, out);
         }
@@ -78,9 +101,14 @@ impl Registry {
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
     }
 
-    /// Whether there is a host of this name.
+    /// Whether there is a host of this name, be it one that the gateway does not see.
     pub(in crate::compile) fn has(&self, host: &str) -> bool {
-        self.by_host.contains_key(host)
+        self.by_host.contains_key(host) || self.hidden.contains_key(host)
+    }
+
+    /// The object that has a host and is not exported to the gateway's namespace, and where it is written.
+    pub(in crate::compile) fn hidden(&self, host: &str) -> Option<&(ObjectName, Origin)> {
+        self.hidden.get(host)
     }
 
     /// Every host there is.
@@ -96,6 +124,9 @@ impl Registry {
             Some(other) => {
                 other.members.extend(entry.members);
                 other.titles.extend(entry.titles);
+                if other.subject_alt_names.is_empty() {
+                    other.subject_alt_names = entry.subject_alt_names;
+                }
                 let new = entry
                     .ports
                     .into_iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Surroundings;
-use super::export::Export;
+use super::export::{Export, Exported};
 use super::names::{check_labels, domain, is_label};
 use super::objects::{Objects, Of};
 use super::policy::{self, Level, LevelOf, Reading};
@@ -130,7 +130,8 @@ impl Rules {
         let name = &document.object.name;
         let reading = Reading { document, here };
         let workloads = workload_selector.as_ref().map(|selector| read_workloads(selector, sink));
-        let export = Export::read(export_to, &name.namespace, workloads.is_some(), sink);
+        let exported = if workloads.is_some() { Exported::ForWorkloads } else { Exported::Object };
+        let export = Export::read(export_to, &name.namespace, exported, sink);
         let policy = traffic_policy.as_ref().map(|policy| policy::read(reading, policy, LevelOf::Host, sink));
         let mut read: Vec<RuleSubset> = Vec::new();
         for subset in subsets {

@@ -1,10 +1,11 @@
-//! What Istio's admission webhook refuses of a VirtualService or Gateway, said of each object alone.
+//! What Istio's admission webhook refuses of an object, said of each object alone.
 //!
 //! Only what no other room reads into something stronger is judged here: which fields go together, and what Istio
 //! refuses of a value that could be compiled. What is read is judged where it is read, so a fault is said once; these
 //! rooms look at fields whatever becomes of them, and give nothing back.
 
 mod gateway;
+mod registry;
 
 use super::delegates::is_delegate;
 use super::matches::is_claim;
@@ -17,6 +18,7 @@ use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpRoute, VirtualService};
 
 pub(super) use gateway::gateway;
+pub(super) use registry::{announced_sidecar, service_entry, workload_entry, workload_group};
 
 /// What a rule is, by the VirtualService that it stands in and by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
