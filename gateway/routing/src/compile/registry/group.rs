@@ -74,6 +74,6 @@ fn read<'s>(document: &'s Document, group: &'s WorkloadGroup, out: &mut Diagnost
         template: &template.value,
         wanted: labels(lent()),
         labels: labels(lent().chain(&template.labels)),
-        probe: probe::read(probe.as_ref(), sink),
+        probe: probe::read(probe, sink),
     }
 }

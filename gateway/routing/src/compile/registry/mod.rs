@@ -3,6 +3,8 @@
 mod group;
 mod probe;
 mod service_entry;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::collections::BTreeMap;

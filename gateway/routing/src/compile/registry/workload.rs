@@ -94,7 +94,7 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
     let lent = |of: fn(&WorkloadEntry) -> &Option<At<String>>| template.and_then(|entry| of(entry).as_ref());
     let share = read_weight(entry, sink).filter(|_| weight.is_some());
     let share = share.or_else(|| template?.weight.as_ref().and_then(|w| u32::try_from(w.value).ok()));
-    let address = read_address(entry, &read, sink);
+    let address = read_address(entry, &read, sink)?;
     let network = network.as_ref().or(lent(|entry| &entry.network)).filter(|network| !network.is_empty());
     if let Some(name) = network {
         let message =
@@ -105,7 +105,7 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
         );
         return None;
     }
-    let Address::Ip(address) = address? else { return None };
+    let Address::Ip(address) = address else { return None };
     let all_ports = template.iter().flat_map(|entry| &entry.ports).chain(ports);
     let place = locality.as_ref().or(lent(|entry| &entry.locality)).map_or("", |place| place.as_str());
     let locality = match read.labels.get("istio-locality") {
@@ -147,7 +147,9 @@ fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>)
             }
             Some(network) => {
                 let message = "an endpoint without an address is one of another network's gateway".to_owned();
-                sink.add(Severity::Warning, Code::SCHEMA_WARNING, network.pos, message);
+                sink.add(Severity::Warning, Code::SCHEMA_WARNING, network.pos, message)
+                    .hints
+                    .push("it gets no requests here".into());
             }
         }
         return None;
