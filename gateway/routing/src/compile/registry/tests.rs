@@ -76,7 +76,7 @@ fn groups_lend_what_entries_do_not_say() {
             group,
             "WorkloadEntry a: annotations: {istio.io/autoRegistrationGroup: carts}, spec: {address: 10.0.0.1}",
         ],
-        &["10.0.0.1:8080 x3 us/a/1 a/v1 probed"],
+        &["10.0.0.1:8080 x3 us/a/1 carts/v1 probed"],
         &[],
     );
     // A name that no group has is no other group's.
@@ -86,7 +86,7 @@ fn groups_lend_what_entries_do_not_say() {
             group,
             "WorkloadEntry a: annotations: {istio.io/autoRegistrationGroup: cart}, spec: {address: 10.0.0.1, labels: {app: cart}}",
         ],
-        &["10.0.0.1:8000 x1  a/"],
+        &["10.0.0.1:8000 x1  cart/"],
         &["there is no WorkloadGroup default/cart"],
     );
     // Another namespace's group, one for other labels, and one for none.
@@ -116,8 +116,10 @@ fn groups_lend_what_entries_do_not_say() {
 
 #[test]
 fn endpoints_are_where_they_say() {
-    let entry = "WorkloadEntry a: spec: {address: 10.0.0.1, labels: {app: cart, istio-locality: us.a.1}, locality: eu}";
+    let entry = "WorkloadEntry a: spec: {address: 10.0.0.1, labels: {app: cart, istio-locality: us.a.1}}";
     check(&[SELECTS, entry], &["10.0.0.1:8000 x1 us/a/1 a/"], &[]);
+    let both = "WorkloadEntry a: spec: {address: 10.0.0.1, labels: {app: cart, istio-locality: us.a.1}, locality: eu}";
+    check(&[SELECTS, both], &["10.0.0.1:8000 x1 eu a/"], &[]);
     let far = "it is in network \"far\", which needs a mesh's gateway there to be reached";
     check(
         &[SELECTS, entry, "WorkloadEntry b: spec: {address: 10.0.0.2, network: far, labels: {app: cart}}"],
