@@ -97,7 +97,8 @@ impl Registry {
         registry
     }
 
-    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest.
+    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest; none that is
+    /// not exported to the gateway.
     pub(in crate::compile) fn find(&self, host: &str, namespace: &str) -> Option<&Entry> {
         let entries = self.by_host.get(host)?;
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())

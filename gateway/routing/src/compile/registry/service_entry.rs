@@ -88,8 +88,11 @@ impl Registry {
                 sink.schema(host.pos, format!("{:?} is not a host name", host.value));
                 continue;
             }
-            // `*shop.test`, of which validation warns.
-            if HostPattern::parse(host).is_err() {
+            if let Err(message) = HostPattern::parse(host) {
+                // Of `*shop.test` validation warns; `shop.test.` is what Istio takes beside.
+                if !host.starts_with('*') {
+                    sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
+                }
                 continue;
             }
             let host: Arc<str> = host.to_ascii_lowercase().into();
