@@ -38,8 +38,7 @@ impl Registry {
             subject_alt_names,
         } = entry;
         validate::service_entry((document, entry), sink);
-        let name = &document.object.name;
-        let namespace = &name.namespace;
+        let namespace = &document.object.name.namespace;
         let visible = Export::read(export_to, namespace, Exported::Service, sink).admits(&self.namespace);
         if !visible {
             let message =
@@ -97,7 +96,12 @@ impl Registry {
             }
             let host: Arc<str> = host.to_ascii_lowercase().into();
             if !visible {
-                self.hidden.entry(host).or_insert_with(|| (name.clone(), document.named_at()));
+                let here = &self.namespace;
+                let why = format!(
+                    "{title} ({}) has it, and is not exported to namespace {here:?}",
+                    document.named_at()
+                );
+                self.hidden.entry(host).or_insert(why);
                 continue;
             }
             self.compare_protocols(&host, written_ports, document, sink);
