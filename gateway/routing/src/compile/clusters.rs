@@ -91,33 +91,15 @@ impl<'s> Clusters<'s> {
             self.uses.note_all(&rule.titles);
         }
         refuse_none(destination, entry, sink);
-        let number = match (wanted_port, entry.ports.as_slice()) {
-            (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,
-            (None, [port]) => port.number,
-            (wanted, ports) => {
-                let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
-                let (code, at, message) = match wanted {
-                    _ if ports.is_empty() => {
-                        let message = format!("{complete:?} has no ports");
-                        (Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
-                    }
-                    Some(port) => {
-                        let message = format!("{complete:?} has no port {}", port.value);
-                        (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
-                    }
-                    None => {
-                        let message = format!("{complete:?} has several ports, so the destination needs one");
-                        (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
-                    }
-                };
-                let hint = match numbers.as_slice() {
-                    [] => format!("it is defined at {}", entry.origin),
-                    numbers => format!("it has {} ({})", numbers.join(", "), entry.origin),
-                };
-                sink.add(self.dangling, code, at, message).hints.push(hint);
-                return self.insert(key(missing_port), None, Made::default());
-            }
+        let port = match (wanted_port, entry.ports.as_slice()) {
+            (None, [port]) => Some(port),
+            (wanted, ports) => wanted.and_then(|wanted| ports.iter().find(|p| p.number == wanted.value)),
         };
+        let Some(port) = port else {
+            self.no_such_port(destination, &complete, entry, sink);
+            return self.insert(key(missing_port), None, Made::default());
+        };
+        let number = port.number;
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
             let mut composed = policy::compose(
@@ -174,6 +156,35 @@ impl<'s> Clusters<'s> {
         self.insert(key(number), None, Made::default())
     }
 
+    fn no_such_port(
+        &self,
+        destination: &Destination,
+        complete: &Arc<str>,
+        entry: &Entry,
+        sink: &mut Sink<'_>,
+    ) {
+        let Destination { host, port, .. } = destination;
+        let wanted = port.as_ref().and_then(|port| port.number.as_ref());
+        let (code, at, message) = match wanted {
+            Some(port) => {
+                let message = format!("{complete:?} has no port {}", port.value);
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
+            }
+            None if entry.ports.is_empty() => {
+                let message = format!("{complete:?} has no port");
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
+            }
+            None => {
+                let message = format!("{complete:?} has several ports, so the destination needs one");
+                (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
+            }
+        };
+        let numbers: Vec<String> = entry.ports.iter().map(|port| port.number.to_string()).collect();
+        let numbers = if numbers.is_empty() { "none of TCP".to_owned() } else { numbers.join(", ") };
+        let hint = format!("it has {numbers} ({})", entry.origin);
+        sink.add(self.dangling, code, at, message).hints.push(hint);
+    }
+
     /// One cluster for each key; a service may be another one in another namespace.
     fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, of: Made) -> ClusterId {
         let service = entry.map(|entry| entry.service.clone());
@@ -202,16 +213,13 @@ impl<'s> Clusters<'s> {
             ),
         };
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
-        if let Some((name, origin)) = self.registry.hidden(complete) {
-            let here = &self.surroundings.namespace;
-            finding.hints.push(format!(
-                "ServiceEntry {name} ({origin}) has it, and is not exported to namespace {here:?}, where this gateway is"
-            ));
-            return;
-        }
         finding
             .hints
             .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        if let Some(why) = self.registry.why_hidden(complete) {
+            finding.hints.push(why.to_owned());
+            return;
+        }
         let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
         if self.offered.insert(complete.clone()) {
             finding.hints.push(self.service_entry_to_paste(complete, namespace, port));

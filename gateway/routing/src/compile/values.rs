@@ -86,7 +86,7 @@ pub(super) fn subnet(written: &At<String>, sink: &mut Sink<'_>) {
         Ok(IpAddr::V6(_)) => Some(128),
         Err(_) => None,
     };
-    if !most.zip(length.parse::<u8>().ok()).is_some_and(|(most, length)| length <= most) {
+    if most.zip(length.parse::<u8>().ok()).is_none_or(|(most, length)| length > most) {
         sink.schema(written.pos, format!("{:?} is neither an address nor a subnet", written.value));
     }
 }

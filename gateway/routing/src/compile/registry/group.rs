@@ -9,6 +9,7 @@ use super::{Labels, labels, probe, selects, workload};
 use crate::compile::objects::Objects;
 use crate::compile::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::origin::At;
 use crate::snapshot::Probe;
 use crate::wire::registry::{GroupMetadata, WorkloadEntry, WorkloadGroup};
 use crate::wire::sink::Sink;
@@ -41,11 +42,10 @@ impl<'s> Groups<'s> {
     pub(super) fn of(&self, document: &Document, labels: &Labels, sink: &mut Sink<'_>) -> Option<&Group<'s>> {
         let ObjectName { namespace, .. } = &document.object.name;
         let mut near = self.0.iter().filter(|group| group.document.object.name.namespace == *namespace);
-        let named = document.object.annotations.iter().find(|(key, _)| key.value == ANNOTATION);
-        match named {
+        match named(document) {
             // A group without labels covers nobody by them; else one for agents would take every entry.
             None => near.find(|group| !group.wanted.is_empty() && selects(&group.wanted, labels)),
-            Some((_, name)) => {
+            Some(name) => {
                 let group = near.find(|group| *group.document.object.name.name == *name.value);
                 if group.is_none() {
                     let message = format!("there is no WorkloadGroup {namespace}/{}", name.value);
@@ -55,6 +55,11 @@ impl<'s> Groups<'s> {
             }
         }
     }
+}
+
+/// The group that an entry says it is of.
+pub(super) fn named(document: &Document) -> Option<&At<String>> {
+    document.object.annotations.iter().find(|(key, _)| key.value == ANNOTATION).map(|(_, name)| name)
 }
 
 fn read<'s>(document: &'s Document, group: &'s WorkloadGroup, out: &mut Diagnostics) -> Group<'s> {
@@ -73,7 +78,8 @@ fn read<'s>(document: &'s Document, group: &'s WorkloadGroup, out: &mut Diagnost
         document,
         template: &template.value,
         wanted: labels(lent()),
-        labels: labels(lent().chain(&template.labels)),
-        probe: probe::read(probe.as_ref(), sink),
+        // Istio: "node metadata > WorkloadGroup.Metadata > WorkloadGroup.Template".
+        labels: labels(template.labels.iter().chain(lent())),
+        probe: probe::read(probe, sink),
     }
 }

@@ -1,8 +1,11 @@
-//! ServiceEntries, WorkloadEntries and WorkloadGroups → services: which hosts there are, on which ports, and who answers there.
+//! ServiceEntries, WorkloadEntries and WorkloadGroups → services: which hosts there are, on which ports, and who
+//! answers there.
 
 mod group;
 mod probe;
 mod service_entry;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -14,7 +17,6 @@ use super::objects::Objects;
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
 use crate::snapshot::{Locality, Probe, Service, Workload};
-use crate::wire::ObjectName;
 
 /// Labels by key.
 pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -22,8 +24,8 @@ pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 /// Every service that the gateway sees, by host; for one host the oldest first.
 pub(in crate::compile) struct Registry {
     by_host: BTreeMap<Arc<str>, Vec<Entry>>,
-    /// Hosts of objects that are not exported to the gateway's namespace: the first one's name and place.
-    hidden: BTreeMap<Arc<str>, (ObjectName, Origin)>,
+    /// Services that the gateway's namespace does not see, and why.
+    hidden: BTreeMap<Arc<str>, String>,
     /// What each host's ports are said to speak, and where: of the first that says so.
     protocols: BTreeMap<(Arc<str>, u16), (String, Origin)>,
     /// Where the gateway is.
@@ -95,20 +97,21 @@ impl Registry {
         registry
     }
 
-    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest.
+    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest; none that is
+    /// not exported to the gateway.
     pub(in crate::compile) fn find(&self, host: &str, namespace: &str) -> Option<&Entry> {
         let entries = self.by_host.get(host)?;
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
     }
 
-    /// Whether there is a host of this name, be it one that the gateway does not see.
+    /// Whether there is a host of this name, seen by us or not.
     pub(in crate::compile) fn has(&self, host: &str) -> bool {
         self.by_host.contains_key(host) || self.hidden.contains_key(host)
     }
 
-    /// The object that has a host and is not exported to the gateway's namespace, and where it is written.
-    pub(in crate::compile) fn hidden(&self, host: &str) -> Option<&(ObjectName, Origin)> {
-        self.hidden.get(host)
+    /// Why a host that is there is not seen.
+    pub(in crate::compile) fn why_hidden(&self, host: &str) -> Option<&str> {
+        self.hidden.get(host).map(String::as_str)
     }
 
     /// Every host there is.

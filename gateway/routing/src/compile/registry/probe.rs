@@ -18,10 +18,8 @@ use crate::wire::sink::Sink;
 const FAILURES: u32 = 3;
 
 /// Reads a probe. One by a command is refused: it would have to run on the endpoint.
-pub(super) fn read(written: Option<&At<ReadinessProbe>>, sink: &mut Sink<'_>) -> Option<Arc<Probe>> {
-    let probe = written?;
-    // This goes when probes are executed.
-    unsupported_yet(probe, sink);
+pub(super) fn read(written: &Option<At<ReadinessProbe>>, sink: &mut Sink<'_>) -> Option<Arc<Probe>> {
+    let probe = written.as_ref()?;
     let ReadinessProbe {
         initial_delay_seconds,
         timeout_seconds,
@@ -88,11 +86,9 @@ pub(super) fn read(written: Option<&At<ReadinessProbe>>, sink: &mut Sink<'_>) ->
         }
         _ => return None,
     };
+    // This line goes when probes are executed.
+    unsupported(Severity::Warning, fields![written = "probe"], sink);
     Some(Arc::new(Probe { kind, initial_delay, timeout, period, success_threshold, failure_threshold }))
-}
-
-fn unsupported_yet(probe: &At<ReadinessProbe>, sink: &mut Sink<'_>) {
-    unsupported(Severity::Warning, fields![probe], sink);
 }
 
 fn said_host(host: &Option<At<String>>) -> Option<Box<str>> {

@@ -38,8 +38,7 @@ impl Registry {
             subject_alt_names,
         } = entry;
         validate::service_entry((document, entry), sink);
-        let name = &document.object.name;
-        let namespace = &name.namespace;
+        let namespace = &document.object.name.namespace;
         let visible = Export::read(export_to, namespace, Exported::Service, sink).admits(&self.namespace);
         if !visible {
             let message =
@@ -88,13 +87,21 @@ impl Registry {
                 sink.schema(host.pos, format!("{:?} is not a host name", host.value));
                 continue;
             }
-            // `*shop.test`, of which validation warns.
-            if HostPattern::parse(host).is_err() {
+            if let Err(message) = HostPattern::parse(host) {
+                // Of `*shop.test` validation warns; `shop.test.` is what Istio takes beside.
+                if !host.starts_with('*') {
+                    sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
+                }
                 continue;
             }
             let host: Arc<str> = host.to_ascii_lowercase().into();
             if !visible {
-                self.hidden.entry(host).or_insert_with(|| (name.clone(), document.named_at()));
+                let here = &self.namespace;
+                let why = format!(
+                    "{title} ({}) has it, and is not exported to namespace {here:?}",
+                    document.named_at()
+                );
+                self.hidden.entry(host).or_insert(why);
                 continue;
             }
             self.compare_protocols(&host, written_ports, document, sink);

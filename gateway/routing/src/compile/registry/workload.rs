@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::group::{Group, Groups};
+use super::group::{self, Group, Groups};
 use super::{Labels, Member, labels};
 use crate::compile::names::is_domain;
 use crate::compile::objects::Objects;
@@ -30,7 +30,7 @@ pub(super) struct Selectable<'s> {
 pub(super) struct Endpoint<'e> {
     /// The labels that count.
     pub(super) labels: Labels,
-    /// A WorkloadEntry's own name.
+    /// What a WorkloadEntry is called.
     pub(super) own_name: Option<&'e Arc<str>>,
     pub(super) namespace: &'e Arc<str>,
     /// What stands in where nothing names the workload.
@@ -69,9 +69,11 @@ pub(super) fn read_all<'s>(
             let mut labels = group.map_or_else(Labels::new, |group| group.labels.clone());
             labels.extend(own);
             let name = &document.object.name;
+            // Istio names what it has made from a group by the group.
+            let named = group::named(document).map(|group| Arc::from(group.as_str()));
             let read = Endpoint {
                 labels: labels.clone(),
-                own_name: Some(&name.name),
+                own_name: named.as_ref().or(Some(&name.name)),
                 namespace: &name.namespace,
                 host: &name.name,
                 pos: document.object.pos,
@@ -94,7 +96,7 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
     let lent = |of: fn(&WorkloadEntry) -> &Option<At<String>>| template.and_then(|entry| of(entry).as_ref());
     let share = read_weight(entry, sink).filter(|_| weight.is_some());
     let share = share.or_else(|| template?.weight.as_ref().and_then(|w| u32::try_from(w.value).ok()));
-    let address = read_address(entry, &read, sink);
+    let address = read_address(entry, &read, sink)?;
     let network = network.as_ref().or(lent(|entry| &entry.network)).filter(|network| !network.is_empty());
     if let Some(name) = network {
         let message =
@@ -105,15 +107,15 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
         );
         return None;
     }
-    let Address::Ip(address) = address? else { return None };
+    let Address::Ip(address) = address else { return None };
     let all_ports = template.iter().flat_map(|entry| &entry.ports).chain(ports);
-    let place = locality.as_ref().or(lent(|entry| &entry.locality)).map_or("", |place| place.as_str());
-    let locality = match read.labels.get("istio-locality") {
-        Some(label) if label.contains('/') => Locality::parse(label),
-        // A label's value can't have a slash.
-        Some(label) if !label.is_empty() => Locality::parse(&label.replace('.', "/")),
-        _ => Locality::parse(place),
+    let said = |place: Option<&At<String>>| {
+        place.filter(|place| !place.is_empty()).map(|place| Locality::parse(place))
     };
+    let locality = said(locality.as_ref())
+        .or_else(|| labelled_locality(&read.labels))
+        .or_else(|| said(lent(|entry| &entry.locality)))
+        .unwrap_or_default();
     Some(Member {
         address,
         ports: all_ports.map(|(name, number)| (name.as_str().into(), number.value)).collect(),
@@ -125,6 +127,13 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
         locality: Arc::new(locality),
         probe: read.group.and_then(|group| group.probe.clone()),
     })
+}
+
+/// Where a label says that an endpoint runs, with dots, since a label's value can't have slashes.
+fn labelled_locality(labels: &Labels) -> Option<Locality> {
+    let keys = ["topology.istio.io/locality", "istio-locality"];
+    let label = keys.iter().find_map(|key| labels.get(*key)).filter(|label| !label.is_empty())?;
+    Some(Locality::parse(&if label.contains('/') { label.to_string() } else { label.replace('.', "/") }))
 }
 
 /// Reads `weight`; 0 where there is none.
@@ -147,7 +156,9 @@ fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>)
             }
             Some(network) => {
                 let message = "an endpoint without an address is one of another network's gateway".to_owned();
-                sink.add(Severity::Warning, Code::SCHEMA_WARNING, network.pos, message);
+                sink.add(Severity::Warning, Code::SCHEMA_WARNING, network.pos, message)
+                    .hints
+                    .push("it gets no requests here".into());
             }
         }
         return None;

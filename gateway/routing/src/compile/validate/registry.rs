@@ -43,7 +43,8 @@ pub(in super::super) fn service_entry((_, entry): Of<'_, ServiceEntry>, sink: &m
     }
     check_addresses(addresses, resolution, sink);
     check_ports(ports, resolution, sink);
-    let several = hosts.get(1).filter(|_| resolution != Resolution::None);
+    // Of DYNAMIC_DNS that is so for one host already.
+    let several = hosts.get(1).filter(|_| !matches!(resolution, Resolution::None | Resolution::DynamicDns));
     if let (Some(host), Some(port)) = (several, ports.iter().find(|port| !tells_hosts_apart(port))) {
         let message = format!(
             "several hosts can't share port {}, whose protocol does not say which one is meant",
