@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::policy::{self, Composed};
-use super::registry::{Entry, Labels, Member, Registry, selects};
+use super::registry::{Entry, Labels, Member, Port, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
@@ -58,13 +58,15 @@ impl<'s> Clusters<'s> {
     ) -> ClusterId {
         let Destination { host, subset, port } = &destination.value;
         let subset = &subset.as_ref().filter(|subset| !subset.is_empty());
-        let complete: Arc<str> = host::complete(host, namespace).into();
+        let mut complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
         let wanted_port = port.as_ref().and_then(|port| port.number.as_ref());
-        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
         let missing_port = wanted_port.map_or(0, |port| port.value);
-
-        let Some(entry) = self.registry.find(&complete, namespace) else {
+        let found = self.registry.find(&complete, namespace);
+        // What a Service is another name for has the rules, the ports and the metrics.
+        complete = found.map_or(complete, |entry| entry.service.host.clone());
+        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
+        let Some(entry) = found else {
             self.unknown_host(destination, &complete, namespace, sink);
             return self.insert(key(missing_port), None, Made::default());
         };
@@ -74,33 +76,30 @@ impl<'s> Clusters<'s> {
             self.uses.note_all(&rule.titles);
         }
         refuse_none(destination, entry, sink);
-        let number = match (wanted_port, entry.ports.as_slice()) {
-            (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,
-            (None, [port]) => port.number,
-            (wanted, ports) => {
-                let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
-                let (code, at, message) = match wanted {
-                    Some(port) => {
-                        let message = format!("{complete:?} has no port {}", port.value);
-                        (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
-                    }
-                    None => {
-                        let message = format!("{complete:?} has several ports, so the destination needs one");
-                        (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
-                    }
-                };
-                let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
-                sink.add(self.dangling, code, at, message).hints.push(hint);
-                return self.insert(key(missing_port), None, Made::default());
-            }
+        if entry.external_name.is_some() {
+            // A name that is nobody's here; the finding is its Service's.
+            return self.insert(key(missing_port), None, Made::default());
+        }
+        let port = match (wanted_port, entry.ports.as_slice()) {
+            (None, [port]) => Some(port),
+            (wanted, ports) => wanted.and_then(|wanted| ports.iter().find(|p| p.number == wanted.value)),
         };
+        let Some(port) = port else {
+            self.no_such_port(destination, &complete, entry, sink);
+            return self.insert(key(missing_port), None, Made::default());
+        };
+        let number = port.number;
+        report_state(destination, entry, port, sink);
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
-            let composed = policy::compose(
+            let mut composed = policy::compose(
                 rule.and_then(|rule| rule.policy.as_ref()),
                 found.and_then(|subset| subset.policy.as_ref()),
                 number,
             );
+            if port.h2 {
+                composed.speak_h2();
+            }
             for (origin, what) in &composed.needs_mesh {
                 refuse(destination, origin, what, sink);
             }
@@ -114,9 +113,15 @@ impl<'s> Clusters<'s> {
                 let labels: Vec<String> =
                     found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
-                sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
+                let finding = sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message);
+                finding
                     .hints
                     .push(format!("requests for subset {} are answered 503 until one does", subset_name));
+                let no_labels = entry.members.iter().all(|member| member.labels.is_empty());
+                if entry.is_kubernetes && no_labels && !entry.members.is_empty() {
+                    let hint = "labels are those of the Pods behind the endpoints, and none of these is here";
+                    finding.hints.push(hint.to_owned());
+                }
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -136,6 +141,35 @@ impl<'s> Clusters<'s> {
             }
         });
         self.insert(key(number), None, Made::default())
+    }
+
+    fn no_such_port(
+        &self,
+        destination: &At<Destination>,
+        complete: &Arc<str>,
+        entry: &Entry,
+        sink: &mut Sink<'_>,
+    ) {
+        let Destination { host, port, .. } = &destination.value;
+        let wanted = port.as_ref().and_then(|port| port.number.as_ref());
+        let (code, at, message) = match wanted {
+            Some(port) => {
+                let message = format!("{complete:?} has no port {}", port.value);
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
+            }
+            None if entry.ports.is_empty() => {
+                let message = format!("{complete:?} has no port");
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
+            }
+            None => {
+                let message = format!("{complete:?} has several ports, so the destination needs one");
+                (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
+            }
+        };
+        let numbers: Vec<String> = entry.ports.iter().map(|port| port.number.to_string()).collect();
+        let numbers = if numbers.is_empty() { "none of TCP".to_owned() } else { numbers.join(", ") };
+        let hint = format!("it has {numbers} ({})", entry.origin);
+        sink.add(self.dangling, code, at, message).hints.push(hint);
     }
 
     /// One cluster for each key; a service may be another one in another namespace.
@@ -169,6 +203,10 @@ impl<'s> Clusters<'s> {
         finding
             .hints
             .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        if let Some(why) = self.registry.why_hidden(complete) {
+            finding.hints.push(why.to_owned());
+            return;
+        }
         let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
         if self.offered.insert(complete.clone()) {
             finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
@@ -219,6 +257,21 @@ fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>
     if let Some(origin) = &entry.needs_mesh {
         let what = "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints";
         refuse(destination, origin, what, sink);
+    }
+}
+
+/// What a route to one of Kubernetes' Services should know of it.
+fn report_state(destination: &At<Destination>, entry: &Entry, port: &Port, sink: &mut Sink<'_>) {
+    let host = &destination.value.host;
+    if port.grpc_web {
+        let message = format!("port {} of {:?} speaks gRPC-Web, which is not supported yet", port.number, host.value);
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
+    }
+    if entry.lacks_slices {
+        let message = format!("no EndpointSlice of {:?} is here, so nobody is known to answer", host.value);
+        sink.add(Severity::Warning, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
+            .hints
+            .push(format!("requests are answered 503 until there is one; the Service is at {}", entry.origin));
     }
 }
 

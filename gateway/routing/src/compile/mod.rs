@@ -142,7 +142,7 @@ impl Compiler {
         let mut findings = Diagnostics::default();
         let out = &mut findings;
         let objects = objects::Objects::index(set, out);
-        let registry = registry::Registry::build(&objects, out);
+        let registry = registry::Registry::build(&objects, surroundings, out);
         let rules = rules::Rules::build(&objects, &registry, surroundings, out);
         let servers = gateways::select(&objects, surroundings, out);
         conflicts::report(&servers.ours, out);

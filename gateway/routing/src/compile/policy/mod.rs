@@ -239,6 +239,14 @@ impl Blocks {
 }
 
 impl Composed {
+    /// The port speaks HTTP/2, unless the policy says what is spoken.
+    pub(super) fn speak_h2(&mut self) {
+        let policy = Arc::make_mut(&mut self.policy);
+        if policy.protocol == Protocol::Http1 {
+            policy.protocol = Protocol::Http2;
+        }
+    }
+
     /// Where each of a cluster's endpoints stands; `None` for one that gets no traffic.
     pub(super) fn place(
         &self,
