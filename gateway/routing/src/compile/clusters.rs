@@ -264,14 +264,15 @@ fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>
 fn report_state(destination: &At<Destination>, entry: &Entry, port: &Port, sink: &mut Sink<'_>) {
     let host = &destination.value.host;
     if port.grpc_web {
-        let message = format!("port {} of {:?} speaks gRPC-Web, which is not supported yet", port.number, host.value);
+        let message =
+            format!("port {} of {:?} speaks gRPC-Web, which is not supported yet", port.number, host.value);
         sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
     }
     if entry.lacks_slices {
         let message = format!("no EndpointSlice of {:?} is here, so nobody is known to answer", host.value);
-        sink.add(Severity::Warning, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
-            .hints
-            .push(format!("requests are answered 503 until there is one; the Service is at {}", entry.origin));
+        sink.add(Severity::Warning, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message).hints.push(
+            format!("requests are answered 503 until there is one; the Service is at {}", entry.origin),
+        );
     }
 }
 

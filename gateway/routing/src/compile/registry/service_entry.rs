@@ -99,10 +99,7 @@ impl Registry {
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
-                ports: ports
-                    .iter()
-                    .map(|port| Port { name: port.name.clone(), ..*port })
-                    .collect(),
+                ports: ports.iter().map(|port| Port { name: port.name.clone(), ..*port }).collect(),
                 members,
                 origin: document.named_at(),
                 titles,

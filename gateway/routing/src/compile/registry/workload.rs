@@ -88,7 +88,12 @@ fn entry_pos(entry: &WorkloadEntry) -> crate::origin::Pos {
 
 /// How metrics name the workload at an endpoint: by label `service.istio.io/workload-name`, else by its
 /// WorkloadEntry, else as `app-version` like Bookinfo's Deployments, else as the host's first label.
-pub(super) fn workload(labels: &Labels, own_name: Option<&Arc<str>>, namespace: &Arc<str>, host: &str) -> Workload {
+pub(super) fn workload(
+    labels: &Labels,
+    own_name: Option<&Arc<str>>,
+    namespace: &Arc<str>,
+    host: &str,
+) -> Workload {
     let label =
         |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).cloned().unwrap_or_else(|| "".into());
     let short: Arc<str> = host.split('.').next().unwrap_or(host).into();

@@ -57,7 +57,8 @@ impl Registry {
             let title = document.object.title();
             let Service { metadata, spec } = service;
             let ServiceSpec { kind, ports, selector, external_name } = &spec.value;
-            if let Some(scopes) = export_to(metadata.as_ref()).filter(|scopes| !admits(scopes, namespace, here))
+            if let Some(scopes) =
+                export_to(metadata.as_ref()).filter(|scopes| !admits(scopes, namespace, here))
             {
                 self.hidden.insert(host, format!("{title} is exported to {scopes:?}, and so not to here"));
                 continue;

@@ -116,7 +116,8 @@ fn owner<'p>(owners: &'p [At<OwnerReference>], labels: &Labels) -> Option<&'p st
     });
     let OwnerReference { kind, name, controller: _ } = controller?;
     let name = name.as_ref()?.as_str();
-    let hash = ["pod-template-hash", "rollouts-pod-template-hash"].into_iter().find_map(|key| labels.get(key));
+    let hash =
+        ["pod-template-hash", "rollouts-pod-template-hash"].into_iter().find_map(|key| labels.get(key));
     let of_replica_set = hash
         .filter(|hash| is(kind.as_ref(), "ReplicaSet") && !hash.is_empty())
         .and_then(|hash| name.strip_suffix(&**hash)?.strip_suffix('-'));

@@ -55,8 +55,7 @@ fn spoken(name: &str) -> (bool, bool) {
     if name.starts_with("grpc-web") {
         return (true, true);
     }
-    let h2 = name == "kubernetes.io/h2c"
-        || matches!(name.split('-').next(), Some("http2" | "grpc" | "h2c"));
+    let h2 = name == "kubernetes.io/h2c" || matches!(name.split('-').next(), Some("http2" | "grpc" | "h2c"));
     (h2, false)
 }
 

@@ -119,9 +119,8 @@ fn locality(
     topology: &[(At<String>, At<String>)],
     here: &Surroundings,
 ) -> Locality {
-    let of_old = |wanted: &str| {
-        topology.iter().find(|(key, _)| key.value == wanted).map(|(_, value)| value.as_str())
-    };
+    let of_old =
+        |wanted: &str| topology.iter().find(|(key, _)| key.value == wanted).map(|(_, value)| value.as_str());
     let zone = zone.map(|zone| zone.as_str()).or(of_old("topology.kubernetes.io/zone")).unwrap_or_default();
     let own = (!zone.is_empty() && *zone == *here.locality.zone).then_some(&*here.locality.region);
     let region = of_old("topology.kubernetes.io/region").or(own).unwrap_or_default();
