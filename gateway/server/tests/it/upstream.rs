@@ -118,8 +118,8 @@ fn tls_towards_an_upstream_is_checked_as_it_is_written() {
 /// An origin that speaks HTTP/2 alone, with prior knowledge, and answers with what it was asked for.
 pub(crate) fn h2_origin(runtime: &tokio::runtime::Runtime) -> SocketAddr {
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = listener.local_addr().expect("an address");
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {

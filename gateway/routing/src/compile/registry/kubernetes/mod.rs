@@ -117,10 +117,10 @@ impl Registry {
 
 /// The WorkloadEntries of a namespace that a Service's selector chooses as well. Istio: one answers on its own port
 /// of the Service's port's name, else on `targetPort`, which may be the name of one of its own.
-fn chosen<'w>(
+fn chosen(
     wanted: &Labels,
     namespace: &Arc<str>,
-    workloads: &'w [Selectable<'_>],
+    workloads: &[Selectable<'_>],
     ports: &[ServicePort<'_>],
     titles: &mut Vec<String>,
 ) -> Vec<Member> {
