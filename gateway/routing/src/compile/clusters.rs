@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::names::{self, is_label};
 use super::policy::{self, Composed};
-use super::registry::{Entry, Labels, Member, Registry, selects};
+use super::registry::{Entry, Labels, Member, Port, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
@@ -72,16 +72,18 @@ impl<'s> Clusters<'s> {
     ) -> ClusterId {
         let Destination { host, subset, port } = destination;
         let subset = &subset.as_ref().filter(|subset| !subset.is_empty());
-        let complete: Arc<str> = host::complete(host, namespace).into();
+        let mut complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
         let wanted_port = port.as_ref().and_then(|port| port.number.as_ref());
-        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
         let missing_port = wanted_port.map_or(0, |port| port.value);
-
+        let found = self.registry.find(&complete, namespace);
+        // What a Service is another name for has the rules, the ports and the metrics.
+        complete = found.map_or(complete, |entry| entry.service.host.clone());
+        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
         if !sound {
             return self.insert(key(missing_port), None, Made::default());
         }
-        let Some(entry) = self.registry.find(&complete, namespace) else {
+        let Some(entry) = found else {
             self.unknown_host(destination, &complete, namespace, sink);
             return self.insert(key(missing_port), None, Made::default());
         };
@@ -91,6 +93,10 @@ impl<'s> Clusters<'s> {
             self.uses.note_all(&rule.titles);
         }
         refuse_none(destination, entry, sink);
+        if entry.external_name.is_some() {
+            // A name that is nobody's here; the finding is its Service's.
+            return self.insert(key(missing_port), None, Made::default());
+        }
         let port = match (wanted_port, entry.ports.as_slice()) {
             (None, [port]) => Some(port),
             (wanted, ports) => wanted.and_then(|wanted| ports.iter().find(|p| p.number == wanted.value)),
@@ -100,6 +106,7 @@ impl<'s> Clusters<'s> {
             return self.insert(key(missing_port), None, Made::default());
         };
         let number = port.number;
+        report_state(destination, entry, port, sink);
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
             let mut composed = policy::compose(
@@ -107,6 +114,9 @@ impl<'s> Clusters<'s> {
                 found.and_then(|subset| subset.policy.as_ref()),
                 number,
             );
+            if port.h2 {
+                composed.speak_h2();
+            }
             for (origin, what) in &composed.needs_mesh {
                 refuse(destination, origin, what, sink);
             }
@@ -132,9 +142,15 @@ impl<'s> Clusters<'s> {
                     true => format!("{complete:?} has no endpoints, so subset {subset_name} has none"),
                     false => format!("no endpoint of {complete:?} carries {}", labels.join(", ")),
                 };
-                sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
+                let finding = sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message);
+                finding
                     .hints
                     .push(format!("requests for subset {subset_name} are answered 503 until one does"));
+                let no_labels = entry.members.iter().all(|member| member.labels.is_empty());
+                if entry.is_kubernetes && no_labels && !entry.members.is_empty() {
+                    let hint = "labels are those of the Pods behind the endpoints, and none of these is here";
+                    finding.hints.push(hint.to_owned());
+                }
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -290,6 +306,22 @@ fn refuse_none(destination: &Destination, entry: &Entry, sink: &mut Sink<'_>) {
     if let Some(origin) = &entry.needs_mesh {
         let what = "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints";
         refuse(destination, origin, what, sink);
+    }
+}
+
+/// What a route to one of Kubernetes' Services should know of it.
+fn report_state(destination: &Destination, entry: &Entry, port: &Port, sink: &mut Sink<'_>) {
+    let host = &destination.host;
+    if port.grpc_web {
+        let message =
+            format!("port {} of {:?} speaks gRPC-Web, which is not supported yet", port.number, host.value);
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
+    }
+    if entry.lacks_slices {
+        let message = format!("no EndpointSlice of {:?} is here, so nobody is known to answer", host.value);
+        sink.add(Severity::Warning, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message).hints.push(
+            format!("requests are answered 503 until there is one; the Service is at {}", entry.origin),
+        );
     }
 }
 

@@ -29,15 +29,19 @@ pub(super) enum Exported {
 
 impl Export {
     /// What a sound `exportTo` means.
-    pub(super) fn of(written: &[At<String>], own: &Arc<str>) -> Self {
-        let says = |word: &str| written.iter().any(|scope| scope.value == word);
-        if written.is_empty() || says("*") {
+    pub(super) fn of_written(written: &[At<String>], own: &Arc<str>) -> Self {
+        Export::of(written.iter().map(|scope| scope.as_str()), own)
+    }
+
+    /// The same of words that have no places.
+    pub(super) fn of<'w>(written: impl Iterator<Item = &'w str> + Clone, own: &Arc<str>) -> Self {
+        if written.clone().next().is_none() || written.clone().any(|scope| scope == "*") {
             return Export::Everyone;
         }
-        if says("~") {
+        if written.clone().any(|scope| scope == "~") {
             return Export::Namespaces(BTreeSet::new());
         }
-        Export::Namespaces(written.iter().map(|scope| whole(scope, own)).collect())
+        Export::Namespaces(written.map(|scope| whole(scope, own)).collect())
     }
 
     /// The same, judged (Istio `validateExportTo`).
@@ -70,7 +74,7 @@ impl Export {
                 sink.schema(scope.pos, format!("{:?} is there twice", scope.value));
             }
         }
-        Export::of(written, own)
+        Export::of_written(written, own)
     }
 
     /// Whether gateways of a namespace see it.
@@ -87,8 +91,8 @@ impl Export {
     }
 }
 
-fn whole(scope: &At<String>, own: &Arc<str>) -> Arc<str> {
-    if scope.value == "." { own.clone() } else { scope.as_str().into() }
+fn whole(scope: &str, own: &Arc<str>) -> Arc<str> {
+    if scope == "." { own.clone() } else { scope.into() }
 }
 
 #[cfg(test)]
@@ -106,9 +110,7 @@ mod tests {
             (&["a", "b"], [false, true, true]),
             (&["~"], [false, false, false]),
         ] {
-            let at = |scope: &&str| At { value: (*scope).to_owned(), pos: Default::default() };
-            let written: Vec<At<String>> = written.iter().map(at).collect();
-            let export = Export::of(&written, &"own".into());
+            let export = Export::of(written.iter().copied(), &"own".into());
             assert_eq!(["own", "a", "b"].map(|namespace| export.admits(namespace)), seen, "{export:?}");
             assert_eq!(export.is_private("own"), seen == [true, false, false], "{export:?}");
         }

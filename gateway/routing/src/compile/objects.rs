@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::wire::destination_rule::DestinationRule;
 use crate::wire::gateway::Gateway;
+use crate::wire::kubernetes::{EndpointSlice, Pod, Service};
 use crate::wire::object::Spec;
 use crate::wire::registry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 use crate::wire::virtual_service::VirtualService;
@@ -23,6 +24,9 @@ pub(super) struct Objects<'s> {
     pub(super) service_entries: Vec<Of<'s, ServiceEntry>>,
     pub(super) workload_entries: Vec<Of<'s, WorkloadEntry>>,
     pub(super) workload_groups: Vec<Of<'s, WorkloadGroup>>,
+    pub(super) services: Vec<Of<'s, Service>>,
+    pub(super) endpoint_slices: Vec<Of<'s, EndpointSlice>>,
+    pub(super) pods: Vec<Of<'s, Pod>>,
 }
 
 impl<'s> Objects<'s> {
@@ -48,6 +52,9 @@ impl<'s> Objects<'s> {
                 Spec::ServiceEntry(spec) => objects.service_entries.push((document, spec)),
                 Spec::WorkloadEntry(spec) => objects.workload_entries.push((document, spec)),
                 Spec::WorkloadGroup(spec) => objects.workload_groups.push((document, spec)),
+                Spec::Service(service) => objects.services.push((document, service)),
+                Spec::EndpointSlice(slice) => objects.endpoint_slices.push((document, slice)),
+                Spec::Pod(pod) => objects.pods.push((document, pod)),
             }
         }
         objects

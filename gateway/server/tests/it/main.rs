@@ -11,6 +11,7 @@ mod explain;
 mod fault;
 mod gateway;
 mod http2;
+mod kubernetes_files;
 mod mirror;
 mod paths;
 mod ports;

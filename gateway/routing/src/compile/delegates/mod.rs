@@ -91,7 +91,7 @@ impl<'s> Delegates<'s> {
         let Some((delegate, service)) = self.find(written, own, missing, sink) else {
             return Vec::new();
         };
-        if !Export::of(&service.export_to, &delegate.object.name.namespace).admits(own) {
+        if !Export::of_written(&service.export_to, &delegate.object.name.namespace).admits(own) {
             let message =
                 format!("VirtualService {} is not exported to namespace {own:?}", delegate.object.name);
             sink.add(missing, Code::REFERENCED_RESOURCE_NOT_FOUND, written.pos, message)

@@ -251,6 +251,14 @@ impl Composed {
         tls.server_name().is_none().then_some(&tls.origin)
     }
 
+    /// The port speaks HTTP/2, unless the policy says what is spoken.
+    pub(super) fn speak_h2(&mut self) {
+        let policy = Arc::make_mut(&mut self.policy);
+        if policy.protocol == Protocol::Http1 {
+            policy.protocol = Protocol::Http2;
+        }
+    }
+
     /// Where each of a cluster's endpoints stands; `None` for one that gets no traffic.
     pub(super) fn place(
         &self,

@@ -1,7 +1,8 @@
-//! ServiceEntries, WorkloadEntries and WorkloadGroups → services: which hosts there are, on which ports, and who
-//! answers there.
+//! ServiceEntries, WorkloadEntries and WorkloadGroups, and Kubernetes' own objects → services: which hosts there are,
+//! on which ports, and who answers there.
 
 mod group;
+mod kubernetes;
 mod probe;
 mod service_entry;
 #[cfg(test)]
@@ -17,11 +18,15 @@ use super::objects::Objects;
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
 use crate::snapshot::{Locality, Probe, Service, Workload};
+use kubernetes::Kubernetes;
+
+/// Names in a row for one host; more go in a circle.
+const MOST_NAMES: usize = 16;
 
 /// Labels by key.
 pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// Every service that the gateway sees, by host; for one host the oldest first.
+/// Every service that the gateway sees, by host; for one host Kubernetes' Service first, then the oldest.
 pub(in crate::compile) struct Registry {
     by_host: BTreeMap<Arc<str>, Vec<Entry>>,
     /// Services that the gateway's namespace does not see, and why.
@@ -44,6 +49,12 @@ pub(in crate::compile) struct Entry {
     pub(in crate::compile) titles: Vec<String>,
     /// Where resolution NONE is said, which a route of ours can't use.
     pub(in crate::compile) needs_mesh: Option<Origin>,
+    /// Whether it is a Service of Kubernetes.
+    pub(in crate::compile) is_kubernetes: bool,
+    /// The host that it is another name for (`type: ExternalName`).
+    pub(in crate::compile) external_name: Option<Arc<str>>,
+    /// Whether it selects Pods, and no EndpointSlice of it is here.
+    pub(in crate::compile) lacks_slices: bool,
 }
 
 /// A port of a service.
@@ -51,6 +62,10 @@ pub(in crate::compile) struct Port {
     pub(in crate::compile) number: u16,
     name: Arc<str>,
     target: u16,
+    /// Whether HTTP/2 is spoken there.
+    pub(in crate::compile) h2: bool,
+    /// Whether that is gRPC-Web.
+    pub(in crate::compile) grpc_web: bool,
 }
 
 /// Who may answer for a service: an endpoint before its port is known.
@@ -84,22 +99,36 @@ impl Registry {
         out: &mut Diagnostics,
     ) -> Self {
         let groups = group::Groups::read_all(objects, out);
-        let workloads = workload::read_all(objects, &groups, out);
+        let mut workloads = workload::read_all(objects, &groups, out);
         let mut registry = Registry {
             by_host: BTreeMap::new(),
             hidden: BTreeMap::new(),
             protocols: BTreeMap::new(),
             namespace: here.namespace.as_str().into(),
         };
+        let kubernetes = Kubernetes::index(objects);
+        registry.add_services(&kubernetes, &workloads, here, out);
+        workloads.extend(kubernetes.selectable_pods());
         for &entry in &objects.service_entries {
             registry.add_service_entry(entry, &workloads, out);
         }
+        registry.report_external_names(&kubernetes, out);
         registry
     }
 
-    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest; none that is
-    /// not exported to the gateway.
+    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the first; none that is not
+    /// exported to the gateway. A Service that is another name for a host here is that host.
     pub(in crate::compile) fn find(&self, host: &str, namespace: &str) -> Option<&Entry> {
+        let mut entry = self.named(host, namespace)?;
+        for _ in 0..MOST_NAMES {
+            let other = entry.external_name.as_ref().and_then(|other| self.named(other, namespace));
+            let Some(other) = other else { break };
+            entry = other;
+        }
+        Some(entry)
+    }
+
+    fn named(&self, host: &str, namespace: &str) -> Option<&Entry> {
         let entries = self.by_host.get(host)?;
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
     }
@@ -117,6 +146,12 @@ impl Registry {
     /// Every host there is.
     pub(in crate::compile) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.by_host.keys().map(|host| &**host)
+    }
+
+    /// Kubernetes' Service of a host in a namespace: no ServiceEntry stands beside it, whichever is older.
+    fn service_of_kubernetes(&self, host: &str, namespace: &str) -> Option<&Entry> {
+        let mut entries = self.by_host.get(host)?.iter();
+        entries.find(|entry| entry.is_kubernetes && &*entry.service.namespace == namespace)
     }
 
     /// Several ServiceEntries of one host in one namespace are one service with all their ports and endpoints.

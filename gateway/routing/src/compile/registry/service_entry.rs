@@ -94,7 +94,14 @@ impl Registry {
                 }
                 continue;
             }
+            let pos = host.pos;
             let host: Arc<str> = host.to_ascii_lowercase().into();
+            if let Some(service) = self.service_of_kubernetes(&host, namespace) {
+                let message = format!("{host:?} is a Service's, so this ServiceEntry does not count for it");
+                let hint = format!("the Service is at {}", service.origin);
+                sink.add(Severity::Warning, Code::NOT_FOR_US, pos, message).hints.push(hint);
+                continue;
+            }
             if !visible {
                 let here = &self.namespace;
                 let why = format!(
@@ -130,15 +137,15 @@ impl Registry {
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
-                ports: ports
-                    .iter()
-                    .map(|p| Port { number: p.number, name: p.name.clone(), target: p.target })
-                    .collect(),
+                ports: ports.iter().map(|port| Port { name: port.name.clone(), ..*port }).collect(),
                 members,
                 origin: document.named_at(),
                 subject_alt_names: subject_alt_names.iter().map(|name| name.as_str().into()).collect(),
                 titles,
                 needs_mesh: needs_mesh.clone(),
+                is_kubernetes: false,
+                external_name: None,
+                lacks_slices: false,
             });
         }
     }
@@ -206,17 +213,16 @@ fn read_ports(written: &[At<ServicePort>], sink: &mut Sink<'_>) -> Vec<Port> {
                 .hints
                 .push(format!("it is one of {}", KNOWN.join(", ")));
         }
-        const HTTP2: [&str; 3] = ["HTTP2", "GRPC", "GRPC-WEB"];
-        if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str()))
-        {
-            let message = format!(
-                "{} towards a service is not supported yet: it is spoken to in HTTP/1.1",
-                protocol.value
-            );
+        let speaks = |wanted: &[&str]| {
+            protocol.as_ref().filter(|p| wanted.iter().any(|wanted| p.eq_ignore_ascii_case(wanted)))
+        };
+        if let Some(protocol) = speaks(&["GRPC-WEB"]) {
+            let message = format!("{} towards a service is not supported yet", protocol.value);
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, protocol.pos, message);
         }
         let target = target_port.as_ref().map_or(number.value, |target| target.value);
-        ports.push(Port { number: number.value, name: name.as_str().into(), target });
+        let h2 = speaks(&["HTTP2", "GRPC"]).is_some();
+        ports.push(Port { number: number.value, name: name.as_str().into(), target, h2, grpc_web: false });
     }
     ports
 }
