@@ -32,6 +32,8 @@ pub(super) struct View<'v> {
     pub(super) now: Option<Instant>,
     /// Whether every endpoint is open, so that nobody has to be asked.
     pub(super) all_open: bool,
+    /// Whether some are left out, beside those that were tried.
+    pub(super) some_out: bool,
 }
 
 impl Group {
@@ -50,6 +52,20 @@ impl Group {
     /// Whether any endpoint is open.
     pub(super) fn has_open(&self, open: impl Fn(usize) -> bool) -> bool {
         self.members.iter().any(|&(index, _)| open(index as usize))
+    }
+
+    /// How many endpoints are open.
+    pub(super) fn count_open(&self, open: impl Fn(usize) -> bool) -> usize {
+        self.members.iter().filter(|&&(index, _)| open(index as usize)).count()
+    }
+
+    /// Which part of its share a group can take: all, until more than two sevenths of it are out. As Envoy weighs
+    /// localities.
+    pub(super) fn provisioned(&self, view: &View<'_>, open: impl Fn(usize) -> bool) -> f64 {
+        match view.some_out {
+            true => (OVERPROVISIONED * self.count_open(open) as f64 / self.len() as f64).min(1.0),
+            false => 1.0,
+        }
     }
 
     /// An open endpoint; `None` where none is.
@@ -122,6 +138,9 @@ impl Group {
         members.filter(move |&(index, _)| open(index))
     }
 }
+
+/// Envoy's factor.
+const OVERPROVISIONED: f64 = 1.4;
 
 /// Turns that are passed on before an endpoint is drawn by lot.
 const MOST_TURNS: usize = 64;
