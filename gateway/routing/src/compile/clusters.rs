@@ -116,7 +116,10 @@ impl<'s> Clusters<'s> {
                 let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
                 sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
                     .hints
-                    .push(format!("requests for subset {} are answered 503 until one does", subset_name));
+                    .push("it is held until one does: its share goes to its siblings; alone, its requests are answered 503".into());
+            }
+            if !self.has(&key(number), entry) {
+                warn_of_no_ejections(destination, &endpoints, &composed.policy, sink);
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -148,6 +151,10 @@ impl<'s> Clusters<'s> {
             made.push(Arc::new(Cluster { key, service, endpoints, policy, origin }));
             ClusterId::new(made.len() - 1)
         })
+    }
+
+    fn has(&self, key: &ClusterKey, entry: &Entry) -> bool {
+        self.ids.contains_key(&(key.clone(), entry.service.namespace.clone()))
     }
 
     fn unknown_host(
@@ -213,6 +220,29 @@ fn refuse(destination: &At<Destination>, origin: &Origin, what: &str, sink: &mut
     sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
         .hints
         .push(format!("it says so at {origin}"));
+}
+
+/// Envoy ejects nobody where one endpoint is more than the percentage; Istio's default of 10 needs ten of them.
+fn warn_of_no_ejections(
+    destination: &At<Destination>,
+    endpoints: &[Endpoint],
+    policy: &Policy,
+    sink: &mut Sink<'_>,
+) {
+    let Some(outlier) = &policy.outlier else { return };
+    let (percent, count) = (outlier.max_ejection_percent, endpoints.len());
+    if count == 0 || usize::from(percent) * count >= 100 {
+        return;
+    }
+    let Destination { host, subset, port: _ } = &destination.value;
+    let subset = subset.as_ref().map(|subset| format!(" subset {:?}", subset.value)).unwrap_or_default();
+    let message = format!(
+        "outlierDetection of {:?}{subset} ejects nobody: one of {count} is more than maxEjectionPercent {percent}",
+        host.value
+    );
+    sink.add(Severity::Warning, Code::EJECTS_NOBODY, host.pos, message)
+        .hints
+        .push(format!("maxEjectionPercent: {} lets one go", 100_usize.div_ceil(count)));
 }
 
 fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>) {
