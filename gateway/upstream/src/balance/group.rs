@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use trysail_routing::snapshot::policy::{Balancer, Warmup};
 
-use super::least_request::least_request;
+use super::least_request::{least_request, pair};
 use super::lot::{again, below, by_weight, part};
 use super::round_robin::RoundRobin;
 use super::warmup::factor;
@@ -99,6 +99,9 @@ impl Group {
                 let of = |place: usize| self.members.get(place).map_or(0, |&(index, _)| index as usize);
                 return least_request(self.members.len(), view.lot, |place| active(of(place))).map(of);
             }
+            if let Some((first, second)) = self.open_pair(view.lot, open) {
+                return Some(if active(second) < active(first) { second } else { first });
+            }
             let of = |place: usize| self.open(open).nth(place).map_or(0, |(index, _)| index);
             return least_request(self.open(open).count(), view.lot, |place| active(of(place))).map(of);
         }
@@ -107,6 +110,17 @@ impl Group {
             (index, f64::from(weight) * warmth / (f64::from(active(index)) + 1.0))
         });
         by_weight(weighed, view.lot)
+    }
+
+    /// Two open endpoints, each pair as likely, found without looking at all: where most are open, one of some draws
+    /// is of such.
+    fn open_pair(&self, lot: u64, open: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let of = |place: usize| self.members.get(place).map_or(0, |&(index, _)| index as usize);
+        let draws = (0..DRAWS).filter(|_| self.members.len() > 1).map(|draw| {
+            let (first, second) = pair(self.members.len(), again(lot, FIRST_DRAW + draw));
+            (of(first), of(second))
+        });
+        draws.into_iter().find(|&(first, second)| open(first) && open(second))
     }
 
     /// The next open endpoint in turn. One that is warming up passes some of its turns on.
@@ -138,6 +152,11 @@ impl Group {
         members.filter(move |&(index, _)| open(index))
     }
 }
+
+/// Pairs that are drawn before all endpoints are looked at.
+const DRAWS: u64 = 4;
+/// Where their numbers begin, past those of other choices by the same lot.
+const FIRST_DRAW: u64 = 1 << 32;
 
 /// Envoy's factor.
 const OVERPROVISIONED: f64 = 1.4;

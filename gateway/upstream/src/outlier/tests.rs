@@ -267,6 +267,11 @@ fn every_balancer_passes_over_who_is_out() {
         let before: Vec<Option<usize>> = (0..200).map(keyed).collect();
         pool.tell_all(1, &[ERROR; 5]);
         assert_eq!(pool.met(), [0, 2, 3], "{balancer:?}");
+        // Who is left shares evenly what comes without a key.
+        let mut counts = [0_u32; 4];
+        (0..30_000).filter_map(|turn| pool.pick(lot(turn))).for_each(|index| counts[index] += 1);
+        let even = |index: usize| counts[index].abs_diff(10_000) < 400;
+        assert!([0, 2, 3].into_iter().all(even), "{balancer:?}: {counts:?}");
         for (turn, before) in (0..).zip(before) {
             let after = keyed(turn);
             assert!(after != Some(1), "{balancer:?}");
