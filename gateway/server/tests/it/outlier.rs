@@ -136,3 +136,66 @@ fn fewer_than_the_percentage_stay_in_whatever_they_do() {
     assert_eq!((endpoints(&gateway, "ejected"), endpoints(&gateway, "healthy")), (0.0, 3.0));
     assert_eq!(bad.iter().map(Origin::requests).sum::<u64>(), 60);
 }
+
+#[test]
+fn of_grpc_its_own_status_counts() {
+    let good = Origin::start(Answer::version("good"));
+    let bad = Origin::start(Answer::version("bad").header("grpc-status", "14"));
+    let detection =
+        "outlierDetection: {consecutiveGatewayErrors: 3, maxEjectionPercent: 50, baseEjectionTime: 1h}";
+    let (_folder, gateway) = start(&[good.addr(), bad.addr()], detection);
+    let ask = |kind: &str| {
+        let fields = [("content-type", kind)];
+        (0..8).for_each(|_| {
+            let reply = gateway.client().request("POST", "a", "/v1", &fields, None).expect("an answer");
+            assert_eq!(reply.status, 200);
+        });
+    };
+    ask("text/plain");
+    assert_eq!(endpoints(&gateway, "ejected"), 0.0);
+    let line = gateway.after(|| ask("application/grpc"), "ejected");
+    assert!(line.ends_with("3 consecutive gateway errors"), "{line}");
+    assert_eq!(bad.requests(), 4 + 3);
+}
+
+#[test]
+fn connections_of_tcp_that_fail_eject_too() {
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let good = Origin::start(Answer::version("good"));
+    let folder = Folder::new();
+    let tcp = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: reviews-gateway}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: ['*']
+  gateways: [reviews-gateway]
+  tcp: [{route: [{destination: {host: reviews}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec:
+  host: reviews
+  trafficPolicy:
+    loadBalancer: {simple: ROUND_ROBIN}
+    outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 50, baseEjectionTime: 1h}
+";
+    folder.write("tcp.yaml", tcp);
+    folder.write("endpoints.yaml", &service_entry(&[("v1", nobody), ("v1", good.addr())]));
+    let gateway = Gateway::start(folder.path());
+    let line = gateway.after(
+        || {
+            let answered = (0..12).filter(|_| gateway.client().get("a", "/", &[]).is_ok()).count();
+            assert_eq!(answered, 10, "two connections were passed to nobody");
+        },
+        "ejected",
+    );
+    assert!(line.contains(&format!("ejected {nobody} (reviews) for 3,600 s: 2 consecutive 5xx")), "{line}");
+}
