@@ -148,7 +148,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
-        outlier::failed(ctx, failure);
+        outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
     }
@@ -216,10 +216,11 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
-        if let Some(failure) = failure {
-            outlier::failed(ctx, failure);
-        }
+        let resent = ctx.stale;
         let again = ctx.next.is_some() || failure.is_some_and(|failure| retry::again(session, ctx, failure));
+        if let Some(failure) = failure {
+            outlier::failed(ctx, failure, ctx.stale > resent);
+        }
         error.set_retry(again);
         error
     }

@@ -33,15 +33,16 @@ pub(super) fn answered(session: &Session, ctx: &Ctx, response: &ResponseHeader) 
     tell(&ctx.active, cluster, endpoint, report);
 }
 
-/// Tells that an endpoint did not answer, or broke off.
-pub(super) fn failed(ctx: &Ctx, failure: Failure) {
+/// Tells that an endpoint did not answer, or broke off; `resent` where the request goes again as if it had not.
+pub(super) fn failed(ctx: &Ctx, failure: Failure, resent: bool) {
     let report = match failure {
         // A kept connection that had ended meanwhile says nothing of who kept it; an answer has been told.
-        Failure::Stale | Failure::Answer { .. } => return,
+        Failure::Stale if resent => return,
+        Failure::Answer { .. } => return,
         // Too late after the answer's head is not too late to answer.
         Failure::PerTry if ctx.status > 0 => return,
         Failure::PerTry => Report::TimedOut,
-        Failure::Connect | Failure::Refused | Failure::Reset => Report::Failed,
+        Failure::Connect | Failure::Stale | Failure::Refused | Failure::Reset => Report::Failed,
     };
     if let Some((cluster, endpoint)) = watched(ctx) {
         tell(&ctx.active, cluster, endpoint, report);

@@ -103,6 +103,14 @@ fn failures_to_get_an_answer_count_and_everybody_out_is_503() {
         assert_eq!((reply.status, reply.text().as_str()), (503, "no healthy upstream"), "{address}");
         eventually(PATIENCE, "UH", || gateway.sum("istio_requests_total", &["response_flags=\"UH\""]) == 1.0);
     }
+    // A connection that breaks under what may not be sent twice is a failure, also if it was kept.
+    let kept = Origin::start(Answer::version("kept"));
+    let (_folder, gateway) = start(&[kept.addr()], &detection.replacen("Errors: 2", "Errors: 1", 1));
+    let ask = || gateway.client().request("POST", "a", "/v1", &[], None).expect("an answer").status;
+    assert_eq!(ask(), 200);
+    kept.set_answer(Answer::version("kept").cut_after(0));
+    gateway.after(|| assert_eq!(ask(), 503), "ejected");
+    assert_eq!(kept.requests(), 2);
     // With a floor for health, all are used when too few are left.
     let floor = detection.replacen('{', "{minHealthPercent: 50, ", 1);
     let (_folder, gateway) = start(&[cut.addr()], &floor);
