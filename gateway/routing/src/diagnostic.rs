@@ -86,6 +86,8 @@ codes! {
     EMPTY = "TRY0011" "EmptyConfiguration";
     /// A rule of a delegate that cannot stand in for its root's.
     DELEGATE = "TRY0012" "DelegateLeftOut";
+    /// Outlier detection whose percentage lets no endpoint go.
+    EJECTS_NOBODY = "TRY0015" "EjectsNobody";
 }
 
 /// How bad a finding is. What each severity does is the source's policy, not decided here.

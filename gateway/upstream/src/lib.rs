@@ -5,10 +5,13 @@
 
 pub mod balance;
 mod endpoint;
+mod held;
+pub mod outlier;
 pub mod retry;
 mod state;
 mod ticket;
 
 pub use endpoint::{Active, EndpointState};
+pub use held::Held;
 pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

@@ -145,12 +145,15 @@ impl<'s> Clusters<'s> {
                 let finding = sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message);
                 finding
                     .hints
-                    .push(format!("requests for subset {subset_name} are answered 503 until one does"));
+                    .push("it is held until one does: its share goes to its siblings; alone, its requests are answered 503".into());
                 let no_labels = entry.members.iter().all(|member| member.labels.is_empty());
                 if entry.is_kubernetes && no_labels && !entry.members.is_empty() {
                     let hint = "labels are those of the Pods behind the endpoints, and none of these is here";
                     finding.hints.push(hint.to_owned());
                 }
+            }
+            if !self.has(&key(number), entry) {
+                warn_of_no_ejections(destination, &endpoints, &composed.policy, sink);
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -211,6 +214,10 @@ impl<'s> Clusters<'s> {
             made.push(Arc::new(Cluster { key, service, endpoints, policy, origin }));
             ClusterId::new(made.len() - 1)
         })
+    }
+
+    fn has(&self, key: &ClusterKey, entry: &Entry) -> bool {
+        self.ids.contains_key(&(key.clone(), entry.service.namespace.clone()))
     }
 
     fn unknown_host(
@@ -300,6 +307,29 @@ fn is_destination(written: &Destination, sink: &mut Sink<'_>) -> bool {
         sink.schema(subset.pos, format!("{:?} is not the name of a subset", subset.value));
     }
     is_host && nameless.is_none()
+}
+
+/// Envoy ejects nobody where one endpoint is more than the percentage; Istio's default of 10 needs ten of them.
+fn warn_of_no_ejections(
+    destination: &Destination,
+    endpoints: &[Endpoint],
+    policy: &Policy,
+    sink: &mut Sink<'_>,
+) {
+    let Some(outlier) = &policy.outlier else { return };
+    let (percent, count) = (outlier.max_ejection_percent, endpoints.len());
+    if count == 0 || usize::from(percent) * count >= 100 {
+        return;
+    }
+    let Destination { host, subset, port: _ } = destination;
+    let subset = subset.as_ref().map(|subset| format!(" subset {:?}", subset.value)).unwrap_or_default();
+    let message = format!(
+        "outlierDetection of {:?}{subset} ejects nobody: one of {count} is more than maxEjectionPercent {percent}",
+        host.value
+    );
+    sink.add(Severity::Warning, Code::EJECTS_NOBODY, host.pos, message)
+        .hints
+        .push(format!("maxEjectionPercent: {} lets one go", 100_usize.div_ceil(count)));
 }
 
 fn refuse_none(destination: &Destination, entry: &Entry, sink: &mut Sink<'_>) {

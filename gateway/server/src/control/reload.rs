@@ -12,7 +12,7 @@ use trysail_routing::snapshot::{Listener, Snapshot};
 use trysail_routing::wire::ConfigSet;
 use trysail_upstream::Upstreams;
 
-use super::{Directories, Reading, Wake, changes};
+use super::{Directories, Reading, Wake, changes, held};
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
@@ -133,6 +133,9 @@ impl Reloader {
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        let after = self.active.load();
+        let (before, after) = ((&before.snapshot, &before.upstreams), (&after.snapshot, &after.upstreams));
+        held::changes(before, after).iter().for_each(|line| info!("{line}"));
         Outcome::Applied
     }
 
@@ -215,9 +218,12 @@ impl Reloader {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
+        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
+        self.metrics.endpoints.bind(&snapshot, &upstreams);
         self.active.store(Arc::new(Active {
             revision: set.revision.clone(),
-            upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now()),
+            upstreams,
+            endpoints: self.metrics.endpoints.clone(),
             peers: Peers::build(&snapshot, &trusts, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
             tls,

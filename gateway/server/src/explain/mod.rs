@@ -17,7 +17,7 @@ use trysail_routing::snapshot::{
     self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, TlsServer,
     Transform, VirtualHosts,
 };
-use trysail_upstream::Upstreams;
+use trysail_upstream::{Held, Upstreams};
 
 pub(crate) use asked::Asked;
 
@@ -100,6 +100,10 @@ struct Target {
     /// Where its subset, or else its service, is defined; nowhere where it does not exist.
     defined: Option<String>,
     endpoints: Vec<Endpoint>,
+    /// Whether its share goes to the others, as it has had no endpoint yet. Of files: where the process starts with
+    /// them.
+    #[serde(default)]
+    held: bool,
     /// Which of them gets a request.
     balancer: String,
     /// What the target is asked for.
@@ -113,6 +117,9 @@ struct Endpoint {
     address: String,
     /// Requests that it is working on; only known of a running process.
     active: Option<u32>,
+    /// Whether outlier detection leaves it out now.
+    #[serde(default)]
+    ejected: bool,
 }
 
 /// How many turns are told.
@@ -237,12 +244,22 @@ impl Answer {
     /// `sends` tells what a target gets.
     fn forward(&mut self, facts: &Facts<'_>, split: &Split, sends: impl Fn(&snapshot::Target) -> String) {
         let of: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
+        let is_held = |target: &snapshot::Target| {
+            let cluster = facts.snapshot.cluster(target.cluster);
+            let of = |held: &Held| held.split == split.id && held.cluster == target.cluster;
+            let held = facts.upstreams.map(|upstreams| upstreams.held().iter().any(of));
+            held.unwrap_or(target.weight > 0 && cluster.endpoints.is_empty() && cluster.service.is_some())
+        };
+        let some_ready = split.targets.iter().any(|target| target.weight > 0 && !is_held(target));
         let target = |target: &snapshot::Target| {
             let cluster = facts.snapshot.cluster(target.cluster);
             let state = facts.upstreams.map(|upstreams| upstreams.cluster(target.cluster));
             let endpoint = |(at, endpoint): (usize, &snapshot::Endpoint)| Endpoint {
                 address: endpoint.address.to_string(),
                 active: state.and_then(|state| state.endpoints.get(at)).map(|state| state.active()),
+                ejected: state
+                    .and_then(|state| state.endpoints.get(at))
+                    .is_some_and(|state| !state.is_available()),
             };
             let transform = target.transform.as_deref();
             Target {
@@ -254,6 +271,7 @@ impl Answer {
                 place: target.origin.to_string(),
                 defined: cluster.origin.as_ref().map(ToString::to_string),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
+                held: some_ready && is_held(target),
                 balancer: balancer(&cluster.policy.balancer),
                 sends: sends(target),
                 returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),
@@ -261,7 +279,7 @@ impl Answer {
         };
         self.targets = split.targets.iter().map(target).collect();
         self.turns = facts.upstreams.map(|upstreams| {
-            let turns = upstreams.ticket(split.id).next(split).take(TURNS);
+            let turns = upstreams.ticket(split.id).next().take(TURNS);
             let named = |turn: usize| self.targets.get(turn).map(|target| target.name.clone());
             turns.filter_map(named).collect()
         });

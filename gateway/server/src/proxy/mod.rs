@@ -19,6 +19,7 @@ pub(crate) mod hash;
 mod headers;
 pub(crate) mod mirror;
 mod outcome;
+pub(crate) mod outlier;
 mod peer;
 mod reply;
 mod retry;
@@ -147,6 +148,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
     }
@@ -195,6 +197,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
             error.set_retry(true);
@@ -212,8 +215,12 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         // An answer that is not wanted was decided on when it came.
-        let again = ctx.next.is_some()
-            || retry::failure(&error, reused).is_some_and(|failure| retry::again(session, ctx, failure));
+        let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
+        let resent = ctx.stale;
+        let again = ctx.next.is_some() || failure.is_some_and(|failure| retry::again(session, ctx, failure));
+        if let Some(failure) = failure {
+            outlier::failed(ctx, failure, ctx.stale > resent);
+        }
         error.set_retry(again);
         error
     }

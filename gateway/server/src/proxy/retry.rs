@@ -58,7 +58,8 @@ pub(super) fn answer(response: &ResponseHeader) -> Failure {
     }
 }
 
-fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+/// gRPC's status, where it stands in an answer's head.
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
     headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 

@@ -125,7 +125,7 @@ pub(super) fn read(
         }
     }
     if retry_budget.is_some() {
-        not_executed_yet(&None, &None, retry_budget, sink);
+        not_executed_yet(&None, retry_budget, sink);
     }
     let retry_budget = retry_budget.as_ref().map(|budget| ceilings::retry_budget(&budget.value, sink));
     Level { blocks, retry_budget, ports }
@@ -150,7 +150,7 @@ fn read_blocks(
     if let (Some((written, read)), Some(code)) = (&read, warn) {
         tls::warn_of_no_authorities(written, read, code, sink);
     }
-    not_executed_yet(connection_pool, outlier_detection, &None, sink);
+    not_executed_yet(connection_pool, &None, sink);
     Blocks {
         balancer: load_balancer
             .as_ref()
@@ -164,17 +164,12 @@ fn read_blocks(
 /// What of a policy is read and kept, and executed by a later change. A line here goes when its block works.
 fn not_executed_yet(
     connection_pool: &May<wire::ConnectionPool>,
-    outlier_detection: &May<wire::OutlierDetection>,
     retry_budget: &Option<At<wire::RetryBudget>>,
     sink: &mut Sink<'_>,
 ) {
     unsupported(
         Severity::Warning,
-        fields![
-            connection_pool = "connectionPool",
-            outlier_detection = "outlierDetection",
-            retry_budget = "retryBudget",
-        ],
+        fields![connection_pool = "connectionPool", retry_budget = "retryBudget"],
         sink,
     );
 }
