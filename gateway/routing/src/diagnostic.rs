@@ -60,6 +60,8 @@ codes! {
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.
     UNKNOWN_DESTINATION_RULE_HOST = "IST0174" "UnknownDestinationRuleHost";
+    /// Two ServiceEntries that say of one port of one host that it speaks different protocols.
+    CONFLICTING_PROTOCOL = "IST0177" "ConflictingServiceEntryProtocol";
     /// The text is not YAML.
     SYNTAX = "TRY0001" "SyntaxError";
     /// A file or directory that cannot be read, or is over a limit.
@@ -84,6 +86,8 @@ codes! {
     EMPTY = "TRY0011" "EmptyConfiguration";
     /// A rule of a delegate that cannot stand in for its root's.
     DELEGATE = "TRY0012" "DelegateLeftOut";
+    /// Outlier detection whose percentage lets no endpoint go.
+    EJECTS_NOBODY = "TRY0015" "EjectsNobody";
 }
 
 /// How bad a finding is. What each severity does is the source's policy, not decided here.

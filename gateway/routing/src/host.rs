@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The domain that Kubernetes gives its services.
 const CLUSTER_DOMAIN: &str = "svc.cluster.local";
@@ -13,10 +14,16 @@ pub(crate) fn complete(host: &str, namespace: &str) -> String {
     if host.contains('.') || host == "*" || is_address(&host) {
         return host;
     }
-    format!("{host}.{namespace}.{CLUSTER_DOMAIN}")
+    of_service(&host, namespace).to_string()
 }
 
-fn is_address(host: &str) -> bool {
+/// The host that a Service of Kubernetes is.
+pub(crate) fn of_service(name: &str, namespace: &str) -> Arc<str> {
+    format!("{name}.{namespace}.{CLUSTER_DOMAIN}").into()
+}
+
+/// Whether it is an IP address.
+pub(crate) fn is_address(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 

@@ -99,90 +99,24 @@ fn said(findings: &[Diagnostic], least: Severity) -> bool {
 }
 
 /// What we judge otherwise than Istio, and why.
-const OTHERWISE: &[(&str, &str)] = &[(
-    "TestValidateHTTPDirectResponse#7",
-    "its bytes are the text itself; an API server would refuse them, since JSON has bytes as base64",
-)];
-
-/// Cases of kinds whose validation is not written yet.
-const PENDING: &[&str] = &[
-    "TestValidateConnectionPool#5",
-    "TestValidateConnectionPool#6",
-    "TestValidateConnectionPool#7",
-    "TestValidateConnectionPool#8",
-    "TestValidateConnectionPool#9",
-    "TestValidateConnectionPool#10",
-    "TestValidateConnectionPool#11",
-    "TestValidateConnectionPool#12",
-    "TestValidateConnectionPool#14",
-    "TestValidateConnectionPool#15",
-    "TestValidateConnectionPool#16",
-    "TestValidateConnectionPool#17",
-    "TestValidateDestinationRule#3",
-    "TestValidateDestinationRule#6",
-    "TestValidateDestinationRule#8",
-    "TestValidateDestinationRule#14",
-    "TestValidateDestinationRule#15",
-    "TestValidateDestinationRule#16",
-    "TestValidateDestinationRule#21",
-    "TestValidateDestinationRule#24",
-    "TestValidateLoadBalancer#3",
-    "TestValidateLoadBalancer#7",
-    "TestValidateOutlierDetection#1",
-    "TestValidateOutlierDetection#2",
-    "TestValidateOutlierDetection#3",
-    "TestValidateOutlierDetection#4",
-    "TestValidateOutlierDetection#5",
-    "TestValidateOutlierDetection#7",
-    "TestValidateServiceEntries#0",
-    "TestValidateServiceEntries#1",
-    "TestValidateServiceEntries#2",
-    "TestValidateServiceEntries#5",
-    "TestValidateServiceEntries#6",
-    "TestValidateServiceEntries#11",
-    "TestValidateServiceEntries#14",
-    "TestValidateServiceEntries#16",
-    "TestValidateServiceEntries#28",
-    "TestValidateServiceEntries#29",
-    "TestValidateServiceEntries#30",
-    "TestValidateServiceEntries#37",
-    "TestValidateServiceEntries#48",
-    "TestValidateServiceEntries#49",
-    "TestValidateServiceEntries#50",
-    "TestValidateServiceEntries#52",
-    "TestValidateServiceEntries#54",
-    "TestValidateServiceEntries#58",
-    "TestValidateTrafficPolicy#1",
-    "TestValidateTrafficPolicy#2",
-    "TestValidateTrafficPolicy#3",
-    "TestValidateTrafficPolicy#4",
-    "TestValidateTrafficPolicy#5",
-    "TestValidateTrafficPolicy#6",
-    "TestValidateWorkloadEntry#2",
-    "TestValidateWorkloadEntry#4",
-    "TestValidateWorkloadEntry#5",
-    "TestValidateWorkloadGroup#1",
-    "TestValidateWorkloadGroup#2",
-    "TestValidateWorkloadGroup#3",
-    "TestValidateWorkloadGroup#8",
-    "destinationrule-invalid#0",
-    "destinationrule-invalid#2",
-    "serviceentry-valid#0",
-    "serviceentry-valid#1",
-    "serviceentry-valid#2",
-    "serviceentry-valid#3",
-    "serviceentry-valid#4",
-    "workloadentry-invalid#2",
-    "workloadentry-invalid#3",
-    "workloadentry-invalid#4",
-    "workloadentry-invalid#6",
-    "workloadentry-valid#1",
-    "workloadentry-valid#4",
-    "workloadgroup-invalid#2",
-    "networking-v1-ServiceEntry#0",
-    "networking-v1alpha3-ServiceEntry#0",
-    "networking-v1beta1-ServiceEntry#0",
+const OTHERWISE: &[(&str, &str)] = &[
+    (
+        "TestValidateHTTPDirectResponse#7",
+        "its bytes are the text itself; an API server would refuse them, since JSON has bytes as base64",
+    ),
+    (
+        "TestValidateServiceEntries#58",
+        "what is wrong with it is a label of a waypoint, which the case does not carry; without it it is #57",
+    ),
+    (
+        "serviceentry-valid#0",
+        "unquoted in a list in brackets, \"001:db8::\" is the key of a map, by YAML 1.2",
+    ),
 ];
+
+/// What Istio warns of for the sake of sidecars: virtual addresses, which nothing here listens on.
+const WARNS_FOR_SIDECARS: [&str; 3] =
+    ["TestValidateServiceEntries#4", "TestValidateServiceEntries#44", "TestValidateServiceEntries#45"];
 
 #[test]
 fn every_object_is_judged_as_istio_judges_it() {
@@ -193,12 +127,9 @@ fn every_object_is_judged_as_istio_judges_it() {
     for case in webhook.iter().chain(&crd) {
         let found = findings(&case.object);
         let agrees = rejects(&found) != case.valid;
-        if PENDING.contains(&case.id.as_str()) {
-            println!("pending: {} {}{}", case.id, case.name, if agrees { ", and agrees now" } else { "" });
-            continue;
-        }
-        let ours = ["kind: VirtualService", "kind: Gateway"].iter().any(|kind| case.object.contains(kind));
-        if let Some(warns) = case.warns.filter(|_| ours)
+        let ours = ["kind: VirtualService", "kind: Gateway", "kind: ServiceEntry", "kind: WorkloadEntry"];
+        let ours = ours.iter().any(|kind| case.object.contains(kind));
+        if let Some(warns) = case.warns.filter(|_| ours && !WARNS_FOR_SIDECARS.contains(&case.id.as_str()))
             && said(&found, if warns { Severity::Note } else { Severity::Warning }) != warns
         {
             faults.push(format!("{} {}: does Istio warn? {warns}", case.id, case.name));

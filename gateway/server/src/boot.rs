@@ -25,6 +25,7 @@ use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, T
 use crate::metrics::{Loads, Metrics, Mirrored, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
+use crate::proxy::outlier;
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::settings::Settings;
@@ -100,6 +101,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
         listener::open(admin_port, admin, 1, runtime.handle()),
     ];
+    runtime.spawn(sweep(active.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
     Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
 }
@@ -170,6 +172,20 @@ impl Running {
     }
 }
 
+/// Takes ejected endpoints back when their time is over, for as long as the process runs.
+async fn sweep(active: ActiveCell) {
+    loop {
+        // Each cluster sweeps by its own interval; it is asked often enough to be late by a quarter at most.
+        let interval = active.load().upstreams.sweep_interval().map_or(SWEEP, |interval| interval / 4);
+        tokio::time::sleep(interval.clamp(SOONEST_SWEEP, SWEEP)).await;
+        outlier::sweep(&active.load(), Instant::now());
+    }
+}
+
+/// Intervals of sweeps are looked at so often, or sooner where one is shorter.
+const SWEEP: Duration = Duration::from_secs(1);
+const SOONEST_SWEEP: Duration = Duration::from_millis(10);
+
 /// A revision of nothing, to stand before the first.
 fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     let snapshot = Snapshot::default();
@@ -181,6 +197,7 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         peers: Peers::build(&snapshot, &Trusts::default(), times),
         requests: metrics.traffic.bind(&snapshot, Instant::now()),
         loads: Loads::default(),
+        endpoints: metrics.endpoints.clone(),
         tls: Configs::default(),
         trusts: Trusts::default(),
         bound: Vec::new(),

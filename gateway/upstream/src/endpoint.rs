@@ -1,7 +1,7 @@
 //! The state of one endpoint, which balancers look at and requests count on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The state of one endpoint of one cluster.
@@ -9,6 +9,55 @@ use std::time::Instant;
 pub struct EndpointState {
     active: AtomicU32,
     joined: Option<Instant>,
+    /// What outlier detection counts.
+    pub(crate) streaks: Streaks,
+    ejected: AtomicBool,
+    ejections: Mutex<Ejections>,
+}
+
+/// Failures in a row, of each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Streaks {
+    /// Answers that count as an error.
+    pub(crate) errors: Streak,
+    /// Answers 502, 503 and 504.
+    pub(crate) gateway: Streak,
+    /// Tries without an answer, where they are counted by themselves.
+    pub(crate) local: Streak,
+}
+
+/// How often something happened in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Streak(AtomicU32);
+
+/// What is remembered of an endpoint's ejections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ejections {
+    /// When it may be back; `None` where it is in.
+    pub(crate) until: Option<Instant>,
+    /// How many times the base an ejection lasts.
+    pub(crate) multiplier: u32,
+}
+
+impl Streak {
+    /// Once more; how often in a row that is.
+    pub(crate) fn grow(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// It has ended. Most of the time there is none, and then nothing is written.
+    pub(crate) fn end(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Streaks {
+    /// All of them have ended.
+    pub(crate) fn end(&self) {
+        [&self.errors, &self.gateway, &self.local].into_iter().for_each(Streak::end);
+    }
 }
 
 impl EndpointState {
@@ -25,6 +74,30 @@ impl EndpointState {
     /// How many requests it is working on.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether balancers may choose it.
+    pub fn is_available(&self) -> bool {
+        !self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// Until when outlier detection leaves it out; it comes back with the first sweep after. `None` where it is in.
+    pub fn ejected_until(&self) -> Option<Instant> {
+        self.ejections().until
+    }
+
+    /// What is remembered of its ejections. Locked by who ejects, sweeps or shows, and by no request.
+    pub(crate) fn ejections(&self) -> MutexGuard<'_, Ejections> {
+        self.ejections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves it out, or takes it back with all its streaks at an end.
+    pub(crate) fn set_ejected(&self, until: Option<Instant>) {
+        self.ejections().until = until;
+        if until.is_none() {
+            self.streaks.end();
+        }
+        self.ejected.store(until.is_some(), Ordering::Relaxed);
     }
 
     /// Counts one request on it until the guard is dropped.

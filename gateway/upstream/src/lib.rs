@@ -5,11 +5,14 @@
 
 pub mod balance;
 mod endpoint;
+mod held;
 pub mod limits;
+pub mod outlier;
 pub mod retry;
 mod state;
 mod ticket;
 
 pub use endpoint::{Active, EndpointState};
+pub use held::Held;
 pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

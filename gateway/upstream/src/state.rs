@@ -8,14 +8,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use trysail_routing::snapshot::policy::{Balancer, Warmup};
-use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, RouteKey, Snapshot, Split, SplitId};
+use trysail_routing::snapshot::policy::{Balancer, Policy, Warmup};
+use trysail_routing::snapshot::{
+    Cluster, ClusterId, ClusterKey, RouteKey, Schedule, Snapshot, Split, SplitId,
+};
 
 use crate::balance::{Balance, PickInput};
 use crate::endpoint::EndpointState;
+use crate::held::{Gate, Held};
 use crate::limits::Limits;
+use crate::outlier::{Detector, Ejection, Report};
 use crate::ticket::Ticket;
 
 /// The state beside one snapshot, indexed by its ids.
@@ -23,6 +27,9 @@ use crate::ticket::Ticket;
 pub struct Upstreams {
     clusters: Vec<ClusterState>,
     tickets: Vec<Arc<Ticket>>,
+    held: Vec<Held>,
+    /// The clusters with outlier detection, by their index.
+    watched: Vec<usize>,
     keys: Keys,
 }
 
@@ -37,6 +44,8 @@ pub struct ClusterState {
     warm_at: Option<Instant>,
     /// How much it takes at once.
     limits: Arc<Limits>,
+    /// Who ejects its endpoints, and by what policy; `None` for nobody.
+    outlier: Option<(Arc<Policy>, Arc<Detector>)>,
 }
 
 impl ClusterState {
@@ -55,6 +64,17 @@ impl ClusterState {
         self.balance.pick(&self.endpoints, input)
     }
 
+    /// Whether anybody wants to know how tries end.
+    pub fn has_outlier_detection(&self) -> bool {
+        self.outlier.is_some()
+    }
+
+    /// Tells how a try on one of its endpoints ended; an ejection, if it led to one. The time is asked for only then.
+    pub fn report(&self, endpoint: usize, report: Report, now: impl FnOnce() -> Instant) -> Option<Ejection> {
+        let (policy, detector) = self.outlier.as_ref()?;
+        detector.report(policy.outlier.as_ref()?, self.endpoints.get(endpoint)?, report, now)
+    }
+
     /// Until when an endpoint of it is warming up, so that choosing one needs the time; `None` for never.
     pub fn warm_at(&self) -> Option<Instant> {
         self.warm_at
@@ -66,8 +86,10 @@ impl ClusterState {
 struct Keys {
     endpoints: Map<(ClusterKey, SocketAddr), Arc<EndpointState>>,
     balances: Map<ClusterKey, Arc<Balance>>,
+    detectors: Map<ClusterKey, Arc<Detector>>,
     limits: Map<ClusterKey, Arc<Limits>>,
     tickets: Map<(RouteKey, Vec<u32>), Arc<Ticket>>,
+    gate: Gate,
 }
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -77,15 +99,54 @@ impl Upstreams {
     /// tells where in their tables new splits begin.
     pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64, now: Instant) -> Upstreams {
         let mut keys = Keys::default();
-        let clusters =
+        let clusters: Vec<ClusterState> =
             snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys, seed, now)).collect();
-        let tickets = snapshot.splits.iter().map(|split| keys.ticket(split, &before.keys, seed)).collect();
-        Upstreams { clusters, tickets, keys }
+        let endpoints = clusters.iter().map(|cluster| cluster.endpoints.as_slice());
+        keys.gate = Gate::over(&before.keys.gate, snapshot, endpoints);
+        let mut held = Vec::new();
+        let mut tickets = Vec::new();
+        for split in &snapshot.splits {
+            let weights = keys.gate.effective(snapshot, split, &mut held);
+            tickets.push(keys.ticket(split, weights, &before.keys, seed));
+        }
+        let watched = (0..clusters.len()).filter(|&index| clusters[index].has_outlier_detection()).collect();
+        Upstreams { clusters, tickets, held, watched, keys }
+    }
+
+    /// The targets that are held, each once for each split.
+    pub fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// Takes back the ejected endpoints whose time is over: the cluster's index in the snapshot, and the address.
+    pub fn sweep(&self, now: Instant) -> Vec<(usize, SocketAddr)> {
+        let detectors = self.watched.iter().filter_map(|&index| {
+            let (_, detector) = self.clusters.get(index)?.outlier.as_ref()?;
+            Some((index, detector))
+        });
+        let back = |(index, detector): (usize, &Arc<Detector>)| {
+            detector.sweep(now).into_iter().map(move |address| (index, address))
+        };
+        detectors.flat_map(back).collect()
+    }
+
+    /// The shortest interval of sweeps; `None` where nobody is watched.
+    pub fn sweep_interval(&self) -> Option<Duration> {
+        let policies = self.watched.iter().filter_map(|&index| {
+            let (policy, _) = self.clusters.get(index)?.outlier.as_ref()?;
+            Some(policy.outlier.as_ref()?.interval)
+        });
+        policies.min()
     }
 
     /// The state of a cluster of the snapshot that this was made for.
     pub fn cluster(&self, id: ClusterId) -> &ClusterState {
         &self.clusters[id.index()]
+    }
+
+    /// The states of the endpoints of the snapshot's cluster at `index`, in its order.
+    pub fn endpoints(&self, index: usize) -> &[Arc<EndpointState>] {
+        self.clusters.get(index).map_or(&[], |cluster| &cluster.endpoints)
     }
 
     /// The ticket of a split of the snapshot that this was made for.
@@ -125,12 +186,54 @@ impl Keys {
             None => Limits::begin(&cluster.policy),
         });
         self.limits.insert(cluster.key.clone(), limits.clone());
-        ClusterState { endpoints, balance, limits, warm_at: warm_at.filter(|&warm_at| warm_at > now) }
+        let outlier = self.detector(cluster, &endpoints, &balance, before, now);
+        let outlier = outlier.map(|detector| (cluster.policy.clone(), detector));
+        ClusterState {
+            endpoints,
+            balance,
+            limits,
+            warm_at: warm_at.filter(|&warm_at| warm_at > now),
+            outlier,
+        }
     }
 
-    fn ticket(&mut self, split: &Split, before: &Keys, seed: u64) -> Arc<Ticket> {
-        let key = (split.key, split.targets.iter().map(|target| target.weight).collect());
-        let start = || Arc::new(Ticket::new(split.schedule.start(mix(seed, split.key))));
+    /// The detector of a cluster, told of its endpoints; `None` where its policy wants none.
+    fn detector(
+        &mut self,
+        cluster: &Cluster,
+        endpoints: &[Arc<EndpointState>],
+        balance: &Arc<Balance>,
+        before: &Keys,
+        now: Instant,
+    ) -> Option<Arc<Detector>> {
+        let policy = cluster.policy.outlier.as_ref();
+        // A key may stand for two services of one host, in two namespaces: each has its own, and one is kept.
+        let kept = before.detectors.get(&cluster.key).filter(|_| !self.detectors.contains_key(&cluster.key));
+        let kept = kept.cloned();
+        // One that was, and is wanted no more, still has to let go of whom it ejected.
+        let detector = kept.or_else(|| policy.map(|_| Arc::default()))?;
+        let addresses = cluster.endpoints.iter().map(|endpoint| endpoint.address);
+        detector.watch(policy, addresses.zip(endpoints.iter().cloned()), balance.clone(), now);
+        policy?;
+        self.detectors.entry(cluster.key.clone()).or_insert_with(|| detector.clone());
+        Some(detector)
+    }
+
+    fn ticket(
+        &mut self,
+        split: &Split,
+        effective: Option<Vec<u32>>,
+        before: &Keys,
+        seed: u64,
+    ) -> Arc<Ticket> {
+        let is_written = effective.is_none();
+        let written = || split.targets.iter().map(|target| target.weight).collect();
+        let key = (split.key, effective.unwrap_or_else(written));
+        let start = || {
+            let own = if is_written { None } else { Schedule::new(&key.1, seed) };
+            let schedule = own.map_or_else(|| split.schedule.clone(), Arc::new);
+            Arc::new(Ticket::new(schedule, mix(seed, split.key)))
+        };
         let ticket = before.tickets.get(&key).cloned().unwrap_or_else(start);
         self.tickets.insert(key, ticket.clone());
         ticket

@@ -4,33 +4,41 @@
 //! turns given out are a prefix of the schedule. That is what makes a split exact from the first request: the
 //! schedule keeps every prefix within one request of its shares (`trysail_routing::snapshot::schedule`).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trysail_routing::snapshot::Split;
+use trysail_routing::snapshot::Schedule;
 
-/// The position of one split. Kept over reloads by the route's key and weights.
+/// The position of one split. Kept over reloads by the route's key and effective weights.
 #[derive(Debug)]
 pub struct Ticket {
+    /// By the weights that hold now: the split's own, but that targets which are held have none.
+    schedule: Arc<Schedule>,
     start: u64,
     taken: AtomicU64,
 }
 
 impl Ticket {
-    /// A ticket that begins at the table's slot `start`.
-    pub(crate) fn new(start: u64) -> Self {
-        Ticket { start, taken: AtomicU64::new(0) }
+    /// A ticket that begins where `hash` says.
+    pub(crate) fn new(schedule: Arc<Schedule>, hash: u64) -> Self {
+        Ticket { start: schedule.start(hash), schedule, taken: AtomicU64::new(0) }
     }
 
-    /// Takes the next turn: the index of the target whose turn it is, in `split.targets`.
-    pub fn take(&self, split: &Split) -> usize {
+    /// Takes the next turn: the index of the target whose turn it is, in the split's targets.
+    pub fn take(&self) -> usize {
         let turn = self.taken.fetch_add(1, Ordering::Relaxed);
-        split.schedule.target(self.start.wrapping_add(turn))
+        self.schedule.target(self.start.wrapping_add(turn))
     }
 
     /// Whose the next turns are, without taking one.
-    pub fn next<'s>(&self, split: &'s Split) -> impl Iterator<Item = usize> + 's {
+    pub fn next(&self) -> impl Iterator<Item = usize> + '_ {
         let first = self.start.wrapping_add(self.taken());
-        (0..).map(move |turn| split.schedule.target(first.wrapping_add(turn)))
+        (0..).map(move |turn| self.schedule.target(first.wrapping_add(turn)))
+    }
+
+    /// The slots that each target has in a cycle; none for one that is held.
+    pub fn effective(&self) -> &[u32] {
+        self.schedule.effective()
     }
 
     /// How many turns were taken: requests, not retries.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::base64;
-use crate::diagnostic::{Code, Severity};
+use super::values::{warn, within};
 use crate::origin::At;
 use crate::snapshot::{Action, DirectResponse, Match, Redirect, RedirectPath, RedirectPort};
 use crate::wire::sink::Sink;
@@ -44,33 +44,13 @@ pub(super) fn redirect(
         );
         return None;
     }
-    let status = redirect_code.map_or(301, |code| code.value);
-    if let Some(code) = redirect_code.filter(|code| !REDIRECTS.contains(&code.value)) {
-        sink.schema(code.pos, format!("{} is not a status to redirect with", code.value))
-            .hints
-            .push("it is one of 301, 302, 303, 307, 308".into());
-        return None;
-    }
-    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+    let status = read_status(redirect_code, sink);
+    let sound = |scheme: &At<String>| matches!(scheme.as_str(), "http" | "https");
+    let unknown = scheme.filter(|scheme| !sound(scheme));
+    if let Some(scheme) = unknown {
         sink.schema(scheme.pos, format!("{:?} is neither http nor https", scheme.value));
-        return None;
     }
-    let path = match (uri, prefix_rewrite) {
-        (None, None) => RedirectPath::Kept,
-        (Some(uri), None) => RedirectPath::Whole(with_slash(uri)),
-        (None, Some(prefix)) => {
-            if blocks.iter().any(|block| block.matched_prefix().is_none()) {
-                let message = "\"prefixRewrite\" needs a prefix in every match that has a uri".to_owned();
-                sink.schema(prefix.pos, message);
-                return None;
-            }
-            RedirectPath::Prefix(prefix.as_str().into())
-        }
-        (Some(_), Some(prefix)) => {
-            sink.schema(prefix.pos, "uri and prefixRewrite exclude each other".into());
-            return None;
-        }
-    };
+    let path = read_path(uri, prefix_rewrite, blocks, sink);
     let port = match (port, derive_port.as_ref().map(|derive| derive.value)) {
         (Some(port), None) => RedirectPort::Number(port.value),
         (None, Some(DerivePort::Request)) => RedirectPort::Server,
@@ -80,13 +60,51 @@ pub(super) fn redirect(
             return None;
         }
     };
+    if unknown.is_some() {
+        return None;
+    }
     Some(Action::Redirect(Arc::new(Redirect {
-        status: u16::try_from(status).ok()?,
+        status: status?,
         scheme: scheme.map(|scheme| scheme.as_str().into()),
         authority: authority.map(|authority| authority.as_str().into()),
         port,
-        path,
+        path: path?,
     })))
+}
+
+fn read_status(written: Option<&At<i64>>, sink: &mut Sink<'_>) -> Option<u16> {
+    let Some(written) = written else { return Some(301) };
+    if !REDIRECTS.contains(&written.value) {
+        sink.schema(written.pos, format!("{} is not a status to redirect with", written.value))
+            .hints
+            .push("it is one of 301, 302, 303, 307, 308".into());
+        return None;
+    }
+    u16::try_from(written.value).ok()
+}
+
+fn read_path(
+    uri: Option<&At<String>>,
+    prefix_rewrite: Option<&At<String>>,
+    blocks: &[Arc<Match>],
+    sink: &mut Sink<'_>,
+) -> Option<RedirectPath> {
+    match (uri, prefix_rewrite) {
+        (None, None) => Some(RedirectPath::Kept),
+        (Some(uri), None) => Some(RedirectPath::Whole(with_slash(uri))),
+        (None, Some(prefix)) => {
+            if blocks.iter().any(|block| block.matched_prefix().is_none()) {
+                let message = "\"prefixRewrite\" needs a prefix in every match that has a uri".to_owned();
+                sink.schema(prefix.pos, message);
+                return None;
+            }
+            Some(RedirectPath::Prefix(prefix.as_str().into()))
+        }
+        (Some(_), Some(prefix)) => {
+            sink.schema(prefix.pos, "uri and prefixRewrite exclude each other".into());
+            None
+        }
+    }
 }
 
 fn with_slash(uri: &str) -> Box<str> {
@@ -96,33 +114,37 @@ fn with_slash(uri: &str) -> Box<str> {
 /// Compiles a direct response.
 pub(super) fn response(written: &At<Box<WrittenResponse>>, sink: &mut Sink<'_>) -> Option<Action> {
     let WrittenResponse { status, body } = &*written.value;
-    let Some(code) = u16::try_from(status.value).ok().filter(|code| (200..600).contains(code)) else {
-        sink.schema(status.pos, format!("status {} is not within 200 to 599", status.value));
-        return None;
+    let code = within(Some(status), 200, 599, sink).and_then(|code| u16::try_from(code).ok());
+    let body = match body {
+        Some(body) => self::body(body, sink),
+        None => Some(Box::default()),
     };
-    let bytes = match body.as_ref().map(|body| &body.value) {
-        None | Some(Body { string: None, bytes: None }) => Vec::new(),
-        Some(Body { string: Some(text), bytes: None }) => text.value.clone().into_bytes(),
-        Some(Body { string: None, bytes: Some(text) }) => match base64::decode(text) {
+    Some(Action::Respond(Arc::new(DirectResponse { status: code?, body: body? })))
+}
+
+fn body(written: &At<Body>, sink: &mut Sink<'_>) -> Option<Box<[u8]>> {
+    let bytes = match &written.value {
+        Body { string: None, bytes: None } => Vec::new(),
+        Body { string: Some(text), bytes: None } => text.value.clone().into_bytes(),
+        Body { string: None, bytes: Some(text) } => match base64::decode(text) {
             Some(bytes) => bytes,
             None => {
                 sink.schema(text.pos, "the body's bytes are not base64".into());
                 return None;
             }
         },
-        Some(Body { string: Some(_), bytes: Some(bytes) }) => {
+        Body { string: Some(_), bytes: Some(bytes) } => {
             sink.schema(bytes.pos, "string and bytes exclude each other".into());
             return None;
         }
     };
-    let pos = body.as_ref().map_or(written.pos, |body| body.pos);
     if bytes.len() > MAX_BODY {
-        sink.schema(pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", bytes.len()));
+        sink.schema(written.pos, format!("a body of {} bytes is over the limit of {MAX_BODY}", bytes.len()));
         return None;
     }
     if bytes.len() > LARGE_BODY {
         let message = format!("a body of {} bytes is kept in memory; let an upstream serve it", bytes.len());
-        sink.add(Severity::Warning, Code::SCHEMA_VALIDATION, pos, message);
+        warn(message, written.pos, sink);
     }
-    Some(Action::Respond(Arc::new(DirectResponse { status: code, body: bytes.into() })))
+    Some(bytes.into())
 }

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Surroundings;
+use super::names::{self, is_label};
 use super::policy::{self, Composed};
-use super::registry::{Entry, Labels, Member, Registry, selects};
+use super::registry::{Entry, Labels, Member, Port, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
-use crate::origin::{At, Origin};
+use crate::origin::Origin;
 use crate::snapshot::{Cluster, ClusterId, ClusterKey, Endpoint, Locality, Policy};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::Destination;
@@ -48,23 +49,41 @@ impl<'s> Clusters<'s> {
         (self.made, self.uses)
     }
 
-    /// The cluster of a destination that an object of `namespace` names. One that does not exist is a finding,
-    /// and a cluster without a service.
-    pub(super) fn resolve(
+    /// The cluster of a destination that an object of `namespace` names; `None` for a VirtualService that no gateway
+    /// of ours serves, which has no `clusters`.
+    pub(super) fn find(
+        clusters: Option<&mut Self>,
+        destination: &Destination,
+        namespace: &str,
+        sink: &mut Sink<'_>,
+    ) -> Option<ClusterId> {
+        let sound = is_destination(destination, sink);
+        clusters.map(|clusters| clusters.resolve(destination, sound, namespace, sink))
+    }
+
+    /// One that does not exist is a finding, and a cluster without a service; one that is not `sound` can't exist,
+    /// and what is wrong with it has been said.
+    fn resolve(
         &mut self,
-        destination: &At<Destination>,
+        destination: &Destination,
+        sound: bool,
         namespace: &str,
         sink: &mut Sink<'_>,
     ) -> ClusterId {
-        let Destination { host, subset, port } = &destination.value;
+        let Destination { host, subset, port } = destination;
         let subset = &subset.as_ref().filter(|subset| !subset.is_empty());
-        let complete: Arc<str> = host::complete(host, namespace).into();
+        let mut complete: Arc<str> = host::complete(host, namespace).into();
         let subset_name: Arc<str> = subset.as_ref().map_or("", |subset| subset.as_str()).into();
         let wanted_port = port.as_ref().and_then(|port| port.number.as_ref());
-        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
         let missing_port = wanted_port.map_or(0, |port| port.value);
-
-        let Some(entry) = self.registry.find(&complete, namespace) else {
+        let found = self.registry.find(&complete, namespace);
+        // What a Service is another name for has the rules, the ports and the metrics.
+        complete = found.map_or(complete, |entry| entry.service.host.clone());
+        let key = |port| ClusterKey { host: complete.clone(), subset: subset_name.clone(), port };
+        if !sound {
+            return self.insert(key(missing_port), None, Made::default());
+        }
+        let Some(entry) = found else {
             self.unknown_host(destination, &complete, namespace, sink);
             return self.insert(key(missing_port), None, Made::default());
         };
@@ -74,35 +93,41 @@ impl<'s> Clusters<'s> {
             self.uses.note_all(&rule.titles);
         }
         refuse_none(destination, entry, sink);
-        let number = match (wanted_port, entry.ports.as_slice()) {
-            (Some(port), ports) if ports.iter().any(|p| p.number == port.value) => port.value,
-            (None, [port]) => port.number,
-            (wanted, ports) => {
-                let numbers: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
-                let (code, at, message) = match wanted {
-                    Some(port) => {
-                        let message = format!("{complete:?} has no port {}", port.value);
-                        (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
-                    }
-                    None => {
-                        let message = format!("{complete:?} has several ports, so the destination needs one");
-                        (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
-                    }
-                };
-                let hint = format!("it has {} ({})", numbers.join(", "), entry.origin);
-                sink.add(self.dangling, code, at, message).hints.push(hint);
-                return self.insert(key(missing_port), None, Made::default());
-            }
+        if entry.external_name.is_some() {
+            // A name that is nobody's here; the finding is its Service's.
+            return self.insert(key(missing_port), None, Made::default());
+        }
+        let port = match (wanted_port, entry.ports.as_slice()) {
+            (None, [port]) => Some(port),
+            (wanted, ports) => wanted.and_then(|wanted| ports.iter().find(|p| p.number == wanted.value)),
         };
+        let Some(port) = port else {
+            self.no_such_port(destination, &complete, entry, sink);
+            return self.insert(key(missing_port), None, Made::default());
+        };
+        let number = port.number;
+        report_state(destination, entry, port, sink);
         let found = rule.and_then(|rule| rule.subsets.iter().find(|candidate| candidate.name == subset_name));
         let (Some(subset), None) = (subset, found) else {
-            let composed = policy::compose(
+            let mut composed = policy::compose(
                 rule.and_then(|rule| rule.policy.as_ref()),
                 found.and_then(|subset| subset.policy.as_ref()),
                 number,
             );
+            if port.h2 {
+                composed.speak_h2();
+            }
             for (origin, what) in &composed.needs_mesh {
                 refuse(destination, origin, what, sink);
+            }
+            if let Some(tls) = composed.look_for(&entry.subject_alt_names) {
+                let message = format!(
+                    "the subjectAltNames of {complete:?} can't be looked for: TLS knows one DNS name, the one that is sent"
+                );
+                sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message).hints.extend([
+                    format!("they are those of the ServiceEntry at {}, its TLS is at {tls}", entry.origin),
+                    "write one DNS name in subjectAltNames, and the same or none in sni".into(),
+                ]);
             }
             let selected: Vec<&Member> = entry
                 .members
@@ -113,10 +138,22 @@ impl<'s> Clusters<'s> {
             if let (Some(subset), Some(found), true) = (subset, found, selected.is_empty()) {
                 let labels: Vec<String> =
                     found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-                let message = format!("no endpoint of {complete:?} carries {}", labels.join(", "));
-                sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message)
+                let message = match entry.members.is_empty() {
+                    true => format!("{complete:?} has no endpoints, so subset {subset_name} has none"),
+                    false => format!("no endpoint of {complete:?} carries {}", labels.join(", ")),
+                };
+                let finding = sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message);
+                finding
                     .hints
-                    .push(format!("requests for subset {} are answered 503 until one does", subset_name));
+                    .push("it is held until one does: its share goes to its siblings; alone, its requests are answered 503".into());
+                let no_labels = entry.members.iter().all(|member| member.labels.is_empty());
+                if entry.is_kubernetes && no_labels && !entry.members.is_empty() {
+                    let hint = "labels are those of the Pods behind the endpoints, and none of these is here";
+                    finding.hints.push(hint.to_owned());
+                }
+            }
+            if !self.has(&key(number), entry) {
+                warn_of_no_ejections(destination, &endpoints, &composed.policy, sink);
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
             return self.insert(
@@ -138,6 +175,35 @@ impl<'s> Clusters<'s> {
         self.insert(key(number), None, Made::default())
     }
 
+    fn no_such_port(
+        &self,
+        destination: &Destination,
+        complete: &Arc<str>,
+        entry: &Entry,
+        sink: &mut Sink<'_>,
+    ) {
+        let Destination { host, port, .. } = destination;
+        let wanted = port.as_ref().and_then(|port| port.number.as_ref());
+        let (code, at, message) = match wanted {
+            Some(port) => {
+                let message = format!("{complete:?} has no port {}", port.value);
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, port.pos, message)
+            }
+            None if entry.ports.is_empty() => {
+                let message = format!("{complete:?} has no port");
+                (Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message)
+            }
+            None => {
+                let message = format!("{complete:?} has several ports, so the destination needs one");
+                (Code::DESTINATION_PORT_REQUIRED, host.pos, message)
+            }
+        };
+        let numbers: Vec<String> = entry.ports.iter().map(|port| port.number.to_string()).collect();
+        let numbers = if numbers.is_empty() { "none of TCP".to_owned() } else { numbers.join(", ") };
+        let hint = format!("it has {numbers} ({})", entry.origin);
+        sink.add(self.dangling, code, at, message).hints.push(hint);
+    }
+
     /// One cluster for each key; a service may be another one in another namespace.
     fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, of: Made) -> ClusterId {
         let service = entry.map(|entry| entry.service.clone());
@@ -150,14 +216,18 @@ impl<'s> Clusters<'s> {
         })
     }
 
+    fn has(&self, key: &ClusterKey, entry: &Entry) -> bool {
+        self.ids.contains_key(&(key.clone(), entry.service.namespace.clone()))
+    }
+
     fn unknown_host(
         &mut self,
-        destination: &At<Destination>,
+        destination: &Destination,
         complete: &Arc<str>,
         namespace: &str,
         sink: &mut Sink<'_>,
     ) {
-        let Destination { host, port, .. } = &destination.value;
+        let Destination { host, port, .. } = destination;
         let message = match host.as_str() == &**complete {
             true => format!("there is no host {complete:?}"),
             false => format!(
@@ -169,6 +239,10 @@ impl<'s> Clusters<'s> {
         finding
             .hints
             .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        if let Some(why) = self.registry.why_hidden(complete) {
+            finding.hints.push(why.to_owned());
+            return;
+        }
         let port = port.as_ref().and_then(|port| port.number.as_ref()).map_or(80, |port| port.value);
         if self.offered.insert(complete.clone()) {
             finding.hints.push(self.service_entry_to_paste(complete, namespace, port));
@@ -208,17 +282,76 @@ struct Made {
 }
 
 /// What our own routes would need a mesh for is an error, and never passed over.
-fn refuse(destination: &At<Destination>, origin: &Origin, what: &str, sink: &mut Sink<'_>) {
-    let host = &destination.value.host;
+fn refuse(destination: &Destination, origin: &Origin, what: &str, sink: &mut Sink<'_>) {
+    let host = &destination.host;
     sink.add(Severity::Error, Code::NEEDS_MESH, host.pos, format!("{:?} {what}", host.value))
         .hints
         .push(format!("it says so at {origin}"));
 }
 
-fn refuse_none(destination: &At<Destination>, entry: &Entry, sink: &mut Sink<'_>) {
+/// Istio `validateDestination`: whether a service and a subset can have such names.
+fn is_destination(written: &Destination, sink: &mut Sink<'_>) -> bool {
+    let Destination { host, subset, port: _ } = written; // a port without its number is not read
+    // Istio also takes wildcards such as `*-shop.test` here; no service has such a name.
+    let name = host.strip_prefix('*').map_or(host.as_str(), |rest| rest.trim_start_matches(['-', '.']));
+    let fault = match names::host(name) {
+        _ if host.value == "*" => Some("\"*\" is not a destination".to_owned()),
+        read => read.err(),
+    };
+    let is_host = fault.is_none();
+    if let Some(message) = fault {
+        sink.schema(host.pos, message);
+    }
+    let nameless = subset.as_ref().filter(|subset| !subset.is_empty() && !is_label(subset));
+    if let Some(subset) = nameless {
+        sink.schema(subset.pos, format!("{:?} is not the name of a subset", subset.value));
+    }
+    is_host && nameless.is_none()
+}
+
+/// Envoy ejects nobody where one endpoint is more than the percentage; Istio's default of 10 needs ten of them.
+fn warn_of_no_ejections(
+    destination: &Destination,
+    endpoints: &[Endpoint],
+    policy: &Policy,
+    sink: &mut Sink<'_>,
+) {
+    let Some(outlier) = &policy.outlier else { return };
+    let (percent, count) = (outlier.max_ejection_percent, endpoints.len());
+    if count == 0 || usize::from(percent) * count >= 100 {
+        return;
+    }
+    let Destination { host, subset, port: _ } = destination;
+    let subset = subset.as_ref().map(|subset| format!(" subset {:?}", subset.value)).unwrap_or_default();
+    let message = format!(
+        "outlierDetection of {:?}{subset} ejects nobody: one of {count} is more than maxEjectionPercent {percent}",
+        host.value
+    );
+    sink.add(Severity::Warning, Code::EJECTS_NOBODY, host.pos, message)
+        .hints
+        .push(format!("maxEjectionPercent: {} lets one go", 100_usize.div_ceil(count)));
+}
+
+fn refuse_none(destination: &Destination, entry: &Entry, sink: &mut Sink<'_>) {
     if let Some(origin) = &entry.needs_mesh {
         let what = "has resolution NONE, which only a sidecar can serve; write STATIC and endpoints";
         refuse(destination, origin, what, sink);
+    }
+}
+
+/// What a route to one of Kubernetes' Services should know of it.
+fn report_state(destination: &Destination, entry: &Entry, port: &Port, sink: &mut Sink<'_>) {
+    let host = &destination.host;
+    if port.grpc_web {
+        let message =
+            format!("port {} of {:?} speaks gRPC-Web, which is not supported yet", port.number, host.value);
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
+    }
+    if entry.lacks_slices {
+        let message = format!("no EndpointSlice of {:?} is here, so nobody is known to answer", host.value);
+        sink.add(Severity::Warning, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message).hints.push(
+            format!("requests are answered 503 until there is one; the Service is at {}", entry.origin),
+        );
     }
 }
 
@@ -242,6 +375,7 @@ fn endpoints(
             locality: member.locality.clone(),
             placement: placement?,
             workload: member.workload.clone(),
+            probe: member.probe.clone(),
         })
     });
     placed.collect()

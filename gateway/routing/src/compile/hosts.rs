@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
-use super::delegates::{self, Delegates, is_delegate};
+use super::delegates::{Delegates, is_delegate};
+use super::export::{Export, Exported};
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
+use super::names::read_gateway;
 use super::objects::{Objects, Of};
 use super::reach::Reach;
 use super::routes::{self, Rule};
@@ -105,7 +107,7 @@ fn compile<'s>(
 ) -> Option<Bound<'s>> {
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
-    let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
+    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
     validate::virtual_service((document, service), sink);
     let unread = |field| document.is_unread(document.object.spec_pos, field);
     if http.is_empty() && tls.is_empty() && tcp.is_empty() && !["http", "tls", "tcp"].into_iter().any(unread)
@@ -120,7 +122,8 @@ fn compile<'s>(
     let named = read_gateways(gateways, namespace, known_gateways, sink);
     let served: Vec<&GatewayServer<'_>> =
         servers.ours.iter().filter(|server| named.contains(server.gateway)).collect();
-    let visible = delegates::is_visible(service, namespace, &surroundings.namespace);
+    let export = Export::read(export_to, namespace, Exported::Object, sink);
+    let visible = export.admits(&surroundings.namespace);
     let ours = !served.is_empty() && visible && !hosts.is_empty();
     if ours {
         clusters.uses.note(document);
@@ -186,9 +189,9 @@ fn compile<'s>(
             rules.extend(compiled);
         }
     }
-    let public = service.export_to.iter().all(|scope| scope.value == "*");
-    let nearness = if public { 2 } else { u8::from(**namespace != *surroundings.namespace) };
-    let mut streams = Streams { document, clusters: ours.then_some(clusters), splits, sink };
+    let nearness =
+        if export == Export::Everyone { 2 } else { u8::from(**namespace != *surroundings.namespace) };
+    let mut streams = Streams { document, hosts, clusters: ours.then_some(clusters), splits, sink };
     let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
     ours.then_some(Bound {
         document,
@@ -230,21 +233,6 @@ fn read_hosts(hosts: &[At<String>], namespace: &str, sink: &mut Sink<'_>) -> Vec
     patterns
 }
 
-/// Istio `resolveGatewayName`: `name` and `./name` are in the own namespace, `namespace/name` is anywhere, and so is
-/// `name.namespace` of old, whatever follows it.
-pub(super) fn gateway_name(written: &str, namespace: &Arc<str>) -> ObjectName {
-    match written.split_once('/') {
-        None if written.contains('.') => {
-            let mut parts = written.split('.');
-            let name = parts.next().unwrap_or_default();
-            ObjectName { namespace: parts.next().unwrap_or_default().into(), name: name.into() }
-        }
-        None => ObjectName { namespace: namespace.clone(), name: written.into() },
-        Some((".", name)) => ObjectName { namespace: namespace.clone(), name: name.into() },
-        Some((place, name)) => ObjectName { namespace: place.into(), name: name.into() },
-    }
-}
-
 /// The Gateways that a VirtualService names and that exist.
 fn read_gateways(
     gateways: &[At<String>],
@@ -254,7 +242,7 @@ fn read_gateways(
 ) -> Vec<ObjectName> {
     let mut named = Vec::new();
     for gateway in gateways.iter().filter(|gateway| gateway.value != "mesh") {
-        let gateway_name = gateway_name(gateway, namespace);
+        let Some(gateway_name) = read_gateway(gateway, namespace, sink) else { continue };
         if known.contains(&&gateway_name) {
             named.push(gateway_name);
             continue;

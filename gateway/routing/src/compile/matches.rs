@@ -7,8 +7,7 @@ use http::HeaderName;
 
 use super::Surroundings;
 use super::gateways::GatewayServer;
-use super::hosts::gateway_name;
-use super::validate::is_claim;
+use super::names::{check_labels, is_label, read_field, read_gateway};
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
@@ -82,7 +81,9 @@ pub(super) fn compile(
     ];
     for (written, condition) in whole {
         if let Some(written) = written {
-            built.push((written.pos, compile_whole(written, sink).map(condition)));
+            let pos = written.prefix.as_ref().map_or(written.pos, |prefix| prefix.pos);
+            let test = compile_whole(written, sink).and_then(|test| not_empty(pos, test, "", sink));
+            built.push((written.pos, test.map(condition)));
         }
     }
     if let Some(uri) = uri {
@@ -98,8 +99,15 @@ pub(super) fn compile(
         built.extend(fields.iter().map(|(name, value)| (name.pos, compile_header(name, value, test, sink))));
     }
     for (name, value) in query_params {
-        let test = compile_value(value, sink).and_then(|test| not_empty(name, test, sink));
+        let test = compile_value(value, sink).and_then(|test| not_empty(name.pos, test, PRESENT, sink));
         built.push((name.pos, test.map(|test| Test::Query(name.as_str().into(), test))));
+    }
+    let named: Vec<ObjectName> =
+        gateways.iter().filter_map(|gateway| read_gateway(gateway, namespace, sink)).collect();
+    check_labels(source_labels, sink);
+    let source_namespace = source_namespace.as_ref().filter(|name| !name.is_empty());
+    if let Some(name) = source_namespace.filter(|name| !is_label(name)) {
+        sink.schema(name.pos, format!("{:?} is not a namespace", name.value));
     }
     let conditions =
         built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: sink.origin(pos) }));
@@ -108,10 +116,11 @@ pub(super) fn compile(
         source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let labelled =
         wanted.iter().all(|(key, value)| surroundings.labels.get(*key).is_some_and(|own| own == value));
-    let at_home = source_namespace.as_ref().is_none_or(|namespace| namespace.value == surroundings.namespace);
-    Some(Block {
+    let at_home = source_namespace.is_none_or(|namespace| namespace.value == surroundings.namespace);
+    // Without one of its Gateways a block could be there for all of them.
+    (named.len() == gateways.len()).then_some(Block {
         conditions: Arc::new(Match { conditions: conditions? }),
-        gateways: gateways.iter().map(|gateway| gateway_name(gateway, namespace)).collect(),
+        gateways: named,
         port: port.as_ref().map(|port| port.value),
         source_is_us: labelled && at_home,
     })
@@ -143,13 +152,13 @@ fn compile_header(
     condition: fn(HeaderName, ValueTest) -> Test,
     sink: &mut Sink<'_>,
 ) -> Option<Test> {
-    let test = not_empty(name, compile_value(value, sink)?, sink)?;
+    let test = compile_value(value, sink).and_then(|test| not_empty(name.pos, test, PRESENT, sink));
     let is_field = matches!(condition(HeaderName::from_static("x"), ValueTest::Present), Test::Header(..));
     match name.to_ascii_lowercase().as_str() {
-        ":method" if is_field => Some(Test::Method(test)),
-        ":authority" if is_field => Some(Test::Authority(test)),
-        ":scheme" if is_field => Some(Test::Scheme(test)),
-        ":path" if is_field => Some(Test::Target(test)),
+        ":method" if is_field => test.map(Test::Method),
+        ":authority" if is_field => test.map(Test::Authority),
+        ":scheme" if is_field => test.map(Test::Scheme),
+        ":path" if is_field => test.map(Test::Target),
         claim if is_claim(claim) => {
             let message = format!("{:?} is a claim of a token, and no token is verified here", name.value);
             sink.add(Severity::Error, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION, name.pos, message);
@@ -160,19 +169,19 @@ fn compile_header(
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, name.pos, message);
             None
         }
-        lower => match HeaderName::from_bytes(lower.as_bytes()) {
-            Ok(name) => Some(condition(name, test)),
-            Err(_) => {
-                sink.schema(name.pos, format!("{:?} is not the name of a header field", name.value));
-                None
-            }
-        },
+        _ => {
+            let name = read_field(name, sink)?;
+            test.map(|test| condition(name, test))
+        }
     }
 }
 
-fn not_empty(name: &At<String>, test: ValueTest, sink: &mut Sink<'_>) -> Option<ValueTest> {
+/// What is meant by an empty prefix where what is compared may be absent.
+const PRESENT: &str = "; write {} for \"present\"";
+
+fn not_empty(pos: Pos, test: ValueTest, meant: &str, sink: &mut Sink<'_>) -> Option<ValueTest> {
     if matches!(&test, ValueTest::Prefix(prefix) if prefix.is_empty()) {
-        sink.schema(name.pos, "an empty prefix takes every value; write {} for \"present\"".into());
+        sink.schema(pos, format!("an empty prefix takes every value{meant}"));
         return None;
     }
     Some(test)
@@ -192,6 +201,11 @@ pub(super) fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> O
             None
         }
     }
+}
+
+/// Whether a field's name means a claim of the request's token, as `@request.auth.claims.group`.
+pub(super) fn is_claim(name: &str) -> bool {
+    name.starts_with("@request.auth.claims")
 }
 
 fn compile_regex(written: &str, pos: Pos, sink: &mut Sink<'_>) -> Option<ValueTest> {

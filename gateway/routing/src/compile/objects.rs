@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::support::{fields, unsupported};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::wire::destination_rule::DestinationRule;
 use crate::wire::gateway::Gateway;
+use crate::wire::kubernetes::{EndpointSlice, Pod, Service};
 use crate::wire::object::Spec;
 use crate::wire::registry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 use crate::wire::virtual_service::VirtualService;
@@ -23,6 +23,10 @@ pub(super) struct Objects<'s> {
     pub(super) destination_rules: Vec<Of<'s, DestinationRule>>,
     pub(super) service_entries: Vec<Of<'s, ServiceEntry>>,
     pub(super) workload_entries: Vec<Of<'s, WorkloadEntry>>,
+    pub(super) workload_groups: Vec<Of<'s, WorkloadGroup>>,
+    pub(super) services: Vec<Of<'s, Service>>,
+    pub(super) endpoint_slices: Vec<Of<'s, EndpointSlice>>,
+    pub(super) pods: Vec<Of<'s, Pod>>,
 }
 
 impl<'s> Objects<'s> {
@@ -47,7 +51,10 @@ impl<'s> Objects<'s> {
                 Spec::DestinationRule(spec) => objects.destination_rules.push((document, spec)),
                 Spec::ServiceEntry(spec) => objects.service_entries.push((document, spec)),
                 Spec::WorkloadEntry(spec) => objects.workload_entries.push((document, spec)),
-                Spec::WorkloadGroup(group) => report_group(document, group, out),
+                Spec::WorkloadGroup(spec) => objects.workload_groups.push((document, spec)),
+                Spec::Service(service) => objects.services.push((document, service)),
+                Spec::EndpointSlice(slice) => objects.endpoint_slices.push((document, slice)),
+                Spec::Pod(pod) => objects.pods.push((document, pod)),
             }
         }
         objects
@@ -62,11 +69,4 @@ fn report_duplicate(document: &Document, other: &Document, out: &mut Diagnostics
         .add(Severity::Error, Code::DUPLICATE_OBJECT, document.object.pos, message)
         .hints
         .push(format!("the other one is at {}", other.named_at()));
-}
-
-/// A WorkloadGroup's probe and template change which endpoints there are, so it can't be passed over.
-fn report_group(document: &Document, group: &WorkloadGroup, out: &mut Diagnostics) {
-    let WorkloadGroup { metadata, template, probe } = group;
-    let title = document.object.title();
-    unsupported(Severity::Error, fields![metadata, template, probe], &mut document.sink(&title, out));
 }

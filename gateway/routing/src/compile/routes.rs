@@ -90,32 +90,34 @@ pub(super) fn compile(
         sink.schema(rewrite.pos.back(1), "\"rewrite\" has no place in a rule that has no route".into());
     }
     let handling = handling::compile(&route.value, namespace, clusters.as_deref_mut(), sink);
-    let action = match (destinations.as_slice(), redirect, direct_response) {
-        ([_, ..], None, None) => {
-            let (name, changes) = (name.clone(), &changes);
-            let rule = Forwarding { document, route, blocks: &blocks, name, changes, around: &around };
-            splits.make(&rule, clusters, sink).map(Action::Forward)
+    // All that a rule says is read, also where it says too much: what is wrong with it is found at once.
+    let redirected = redirect.as_ref().and_then(|redirect| answers::redirect(redirect, &conditions, sink));
+    let answered = direct_response.as_ref().and_then(|response| answers::response(response, sink));
+    let answers = redirect.is_some() || direct_response.is_some();
+    let forwarded = if destinations.is_empty() {
+        None
+    } else {
+        let (name, changes) = (name.clone(), &changes);
+        let rule = Forwarding { document, route, blocks: &blocks, name, changes, around: &around };
+        splits.make(&rule, clusters.filter(|_| !answers), sink).map(Action::Forward)
+    };
+    let unread = ["route", "redirect", "directResponse", "delegate"];
+    let unread = unread.into_iter().any(|field| document.is_unread(route.pos, field));
+    let said = [!destinations.is_empty(), redirect.is_some(), direct_response.is_some()];
+    match said.into_iter().filter(|said| *said).count() {
+        0 if delegate.is_none() && !unread => {
+            sink.schema(route.pos, "a rule needs a route, a redirect or a directResponse".into());
         }
-        ([], Some(redirect), None) => answers::redirect(redirect, &conditions, sink),
-        ([], None, Some(response)) => answers::response(response, sink),
-        ([], None, None) => {
-            let unread = |field| document.is_unread(route.pos, field);
-            if delegate.is_none()
-                && !["route", "redirect", "directResponse", "delegate"].into_iter().any(unread)
-            {
-                sink.schema(route.pos, "a rule needs a route, a redirect or a directResponse".into());
-            }
-            None
-        }
+        0 | 1 => {}
         _ => {
             sink.schema(route.pos, "route, redirect and directResponse exclude each other".into());
-            // Where several slip through, Istio looks at the redirect first.
-            match (redirect, direct_response) {
-                (Some(redirect), _) => answers::redirect(redirect, &conditions, sink),
-                (None, Some(response)) => answers::response(response, sink),
-                (None, None) => None,
-            }
         }
+    }
+    // Where several slip through, Istio looks at the redirect first.
+    let action = match (redirect, direct_response) {
+        (Some(_), _) => redirected,
+        (None, Some(_)) => answered,
+        (None, None) => forwarded,
     };
     let (action, true) = (action?, sound) else { return None };
     let origin = document.origin(route.pos);

@@ -57,21 +57,24 @@ impl<'s> Splits<'s> {
     pub(super) fn make(
         &mut self,
         rule: &Forwarding<'_>,
-        clusters: Option<&mut Clusters<'_>>,
+        mut clusters: Option<&mut Clusters<'_>>,
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         let destinations = &rule.route.route;
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
         let own: Vec<_> =
             destinations.iter().map(|to| transforms::level(to.headers.as_ref(), rule.around, sink)).collect();
-        let clusters = clusters?;
         let namespace = &rule.document.object.name.namespace;
         let resolve = |(destination, own): (&At<HttpDestination>, _)| {
             let HttpDestination { destination, weight: _, headers: _ } = &destination.value;
             let transform = rule.changes.towards(own, destinations.len() == 1);
-            (clusters.resolve(destination, namespace, sink), transform, rule.document.origin(destination.pos))
+            let cluster = Clusters::find(clusters.as_deref_mut(), destination, namespace, sink);
+            cluster.map(|cluster| (cluster, transform, rule.document.origin(destination.pos)))
         };
-        let targets: Vec<_> = destinations.iter().zip(&own).map(resolve).collect();
+        let targets: Vec<_> = destinations.iter().zip(&own).filter_map(resolve).collect();
+        if targets.is_empty() {
+            return None;
+        }
         let key = key(rule.document, &rule.route.value, rule.blocks);
         let origin = rule.document.origin(rule.route.pos);
         self.put(key, rule.name.clone(), origin, targets, weights?, sink)
@@ -83,21 +86,26 @@ impl<'s> Splits<'s> {
         document: &Document,
         (list, index, pos): (&str, usize, Pos),
         destinations: &[At<RouteDestination>],
-        clusters: Option<&mut Clusters<'_>>,
+        mut clusters: Option<&mut Clusters<'_>>,
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         if destinations.is_empty() {
-            sink.schema(pos, format!("a rule of {list} needs a route"));
+            if !document.is_unread(pos, "route") {
+                sink.schema(pos, format!("a rule of {list} needs a route"));
+            }
             return None;
         }
         let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
-        let clusters = clusters?;
         let name = &document.object.name;
         let resolve = |one: &At<RouteDestination>| {
             let RouteDestination { destination, weight: _ } = &one.value;
-            (clusters.resolve(destination, &name.namespace, sink), None, document.origin(destination.pos))
+            Clusters::find(clusters.as_deref_mut(), destination, &name.namespace, sink)
+                .map(|cluster| (cluster, None, document.origin(destination.pos)))
         };
-        let targets: Vec<_> = destinations.iter().map(resolve).collect();
+        let targets: Vec<_> = destinations.iter().filter_map(resolve).collect();
+        if targets.is_empty() {
+            return None;
+        }
         let key = digest(|put| {
             [&*name.namespace, &name.name, list, &index.to_string()].into_iter().for_each(&mut *put);
             destinations.iter().for_each(|one| put_destination(&one.destination, put));
@@ -155,13 +163,11 @@ fn weights_of<T>(
     destinations.iter().map(|one| (one.pos, weight(&one.value))).collect()
 }
 
-/// Istio: weights are relative to their sum; a lone destination's is not looked at; all zero is invalid.
+/// Istio: weights are relative to their sum; a lone destination's is not looked at, as
+/// long as it is a weight; all zero is invalid.
 fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -> Option<Weights> {
     let &(first, first_weight) = destinations.first()?;
     let pos = first_weight.map_or(first, |weight| weight.pos);
-    if let [_] = destinations {
-        return Some(Weights { weights: vec![1], pos });
-    }
     if let Some((over, _)) = destinations.get(MAX_TARGETS) {
         let message = format!("{} destinations are over the limit of {MAX_TARGETS}", destinations.len());
         sink.schema(*over, message);
@@ -182,6 +188,9 @@ fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -
     }
     if weights.len() < destinations.len() {
         return None;
+    }
+    if let [_] = destinations {
+        return Some(Weights { weights: vec![1], pos });
     }
     if weights.iter().all(|&weight| weight == 0) {
         sink.schema(pos, "total destination weight = 0: all weights are zero".into())

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::clusters::Clusters;
 use super::gateways::GatewayServer;
-use super::hosts::gateway_name;
+use super::names::{check_labels, read_gateway};
 use super::splits::Splits;
 use super::support::{fields, unsupported};
+use super::values::{subnet, warn};
 use crate::diagnostic::Severity;
-use crate::host::HostPattern;
-use crate::origin::At;
+use crate::host::{HostPattern, is_address};
+use crate::origin::{At, Pos};
 use crate::snapshot::Split;
 use crate::wire::sink::Sink;
-use crate::wire::virtual_service::{TcpMatch, TcpRoute, TlsMatch, TlsRoute};
+use crate::wire::virtual_service::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 use crate::wire::{Document, ObjectName};
 
 /// One rule: where its connections go, and which they are.
@@ -53,6 +54,8 @@ impl StreamRule {
 /// Compiles the rules of one VirtualService.
 pub(super) struct Streams<'a, 's, 'c, 'p, 'k> {
     pub(super) document: &'a Document,
+    /// The VirtualService's hosts, as written.
+    pub(super) hosts: &'a [At<String>],
     /// `None` for a VirtualService that no gateway of ours serves: its destinations need not exist.
     pub(super) clusters: Option<&'c mut Clusters<'s>>,
     pub(super) splits: &'c mut Splits<'p>,
@@ -63,16 +66,11 @@ impl Streams<'_, '_, '_, '_, '_> {
     pub(super) fn tls(&mut self, rules: &[At<TlsRoute>]) -> Vec<StreamRule> {
         let rule = |(index, rule): (usize, &At<TlsRoute>)| {
             let TlsRoute { matches, route } = &rule.value;
+            if matches.is_empty() && !self.document.is_unread(rule.pos, "match") {
+                self.sink.schema(rule.pos, "a rule of tls needs a match with sniHosts".into());
+            }
             let matches = matches.iter().map(|one| self.tls_match(one)).collect();
-            let clusters = self.clusters.as_deref_mut();
-            let split = self.splits.make_stream(
-                self.document,
-                ("tls", index, rule.pos),
-                route,
-                clusters,
-                self.sink,
-            )?;
-            Some(StreamRule { split, matches })
+            self.rule(("tls", index, rule.pos), matches, route)
         };
         rules.iter().enumerate().filter_map(rule).collect()
     }
@@ -81,34 +79,61 @@ impl Streams<'_, '_, '_, '_, '_> {
         let rule = |(index, rule): (usize, &At<TcpRoute>)| {
             let TcpRoute { matches, route } = &rule.value;
             let matches = matches.iter().map(|one| self.tcp_match(one)).collect();
-            let clusters = self.clusters.as_deref_mut();
-            let split = self.splits.make_stream(
-                self.document,
-                ("tcp", index, rule.pos),
-                route,
-                clusters,
-                self.sink,
-            )?;
-            Some(StreamRule { split, matches })
+            self.rule(("tcp", index, rule.pos), matches, route)
         };
         rules.iter().enumerate().filter_map(rule).collect()
     }
 
-    fn tls_match(&mut self, written: &TlsMatch) -> StreamMatch {
+    fn rule(
+        &mut self,
+        place: (&str, usize, Pos),
+        matches: Vec<Option<StreamMatch>>,
+        route: &[At<RouteDestination>],
+    ) -> Option<StreamRule> {
+        let clusters = self.clusters.as_deref_mut();
+        let split = self.splits.make_stream(self.document, place, route, clusters, self.sink)?;
+        // Without one of its conditions a rule could be there for every connection.
+        Some(StreamRule { split, matches: matches.into_iter().collect::<Option<_>>()? })
+    }
+
+    fn tls_match(&mut self, written: &At<TlsMatch>) -> Option<StreamMatch> {
         let TlsMatch { sni_hosts, port, gateways, destination_subnets, source_labels, source_namespace } =
-            written;
+            &written.value;
         let ignored = fields![
             destination_subnets = "destinationSubnets",
             source_labels = "sourceLabels",
             source_namespace = "sourceNamespace",
         ];
         unsupported(Severity::Warning, ignored, self.sink);
-        // What is no host name is a matter of the schema, and said there.
-        let names = sni_hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
-        StreamMatch { names, ..self.place(port.as_ref(), gateways) }
+        if sni_hosts.is_empty() && !self.document.is_unread(written.pos, "sniHosts") {
+            self.sink.schema(written.pos, "a match of tls needs at least one of sniHosts".into());
+        }
+        let names = sni_hosts.iter().filter_map(|host| self.name(host)).collect();
+        self.check_ignored(destination_subnets, source_labels);
+        Some(StreamMatch { names, ..self.place(port.as_ref(), gateways)? })
     }
 
-    fn tcp_match(&mut self, written: &TcpMatch) -> StreamMatch {
+    /// A name that a client may ask for, among the VirtualService's hosts.
+    fn name(&mut self, written: &At<String>) -> Option<HostPattern> {
+        let sink = &mut *self.sink;
+        if is_address(written) {
+            let message = format!("{:?} is an address, which TLS does not ask for by name", written.value);
+            warn(message, written.pos, sink);
+            return None;
+        }
+        let name =
+            HostPattern::parse(written).map_err(|message| sink.schema(written.pos, message).severity).ok()?;
+        let covers = |host: &At<String>| HostPattern::parse(host).is_ok_and(|host| host.covers(&name));
+        if !self.hosts.iter().any(covers) {
+            let listed: Vec<&str> = self.hosts.iter().map(|host| host.as_str()).collect();
+            sink.schema(written.pos, format!("{name} is not among the VirtualService's hosts"))
+                .hints
+                .push(format!("they are {}", listed.join(", ")));
+        }
+        Some(name)
+    }
+
+    fn tcp_match(&mut self, written: &TcpMatch) -> Option<StreamMatch> {
         let TcpMatch { port, gateways, destination_subnets, source_subnet, source_labels, source_namespace } =
             written;
         let ignored = fields![
@@ -118,15 +143,24 @@ impl Streams<'_, '_, '_, '_, '_> {
             source_namespace = "sourceNamespace",
         ];
         unsupported(Severity::Warning, ignored, self.sink);
+        self.check_ignored(destination_subnets, source_labels);
         self.place(port.as_ref(), gateways)
     }
 
-    fn place(&self, port: Option<&At<u16>>, gateways: &[At<String>]) -> StreamMatch {
+    /// What has no effect is judged all the same.
+    fn check_ignored(&mut self, subnets: &[At<String>], labels: &[(At<String>, At<String>)]) {
+        subnets.iter().for_each(|written| subnet(written, self.sink));
+        check_labels(labels, self.sink);
+    }
+
+    fn place(&mut self, port: Option<&At<u16>>, gateways: &[At<String>]) -> Option<StreamMatch> {
         let namespace = &self.document.object.name.namespace;
-        StreamMatch {
+        let named: Vec<ObjectName> =
+            gateways.iter().filter_map(|gateway| read_gateway(gateway, namespace, self.sink)).collect();
+        (named.len() == gateways.len()).then(|| StreamMatch {
             names: Vec::new(),
             port: port.map(|port| port.value),
-            gateways: gateways.iter().map(|gateway| gateway_name(gateway, namespace)).collect(),
-        }
+            gateways: named,
+        })
     }
 }

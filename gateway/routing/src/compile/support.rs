@@ -60,11 +60,3 @@ macro_rules! fields {
     (@name $field:ident $written:literal) => { $written };
 }
 pub(super) use fields;
-
-/// `exportTo`: only the default, everyone, is executed.
-pub(super) fn check_export_to(export_to: &[At<String>], sink: &mut Sink<'_>) {
-    for scope in export_to.iter().filter(|scope| scope.value != "*") {
-        let message = format!("\"exportTo\" other than \"*\" is not supported yet: {:?}", scope.value);
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, scope.pos, message);
-    }
-}

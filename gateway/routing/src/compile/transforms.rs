@@ -54,7 +54,9 @@ fn operations(
                 && let Some(host) = host.as_deref_mut()
             {
                 // Istio's host_rewrite_literal: as it is written, without variables.
-                *host = host.take().or_else(|| literal_authority(value, sink));
+                if variables::is_closed(value, sink) {
+                    *host = host.take().or_else(|| literal_authority(value, sink));
+                }
                 continue;
             }
             let value = variables::read(value, around, sink);

@@ -23,13 +23,12 @@ impl Uses {
         self.0.extend(titles.iter().cloned());
     }
 
-    /// Turns errors about fields that are not executed into notes where their object is not used. WorkloadGroups
-    /// are asked by nobody, and mean endpoints that are.
+    /// Turns errors about fields that are not executed, or want a mesh, into notes where their object is not used.
     pub(super) fn settle(&self, findings: &mut Diagnostics) {
         let elsewhere = findings.iter_mut().filter(|finding| {
-            [Code::UNSUPPORTED_FIELD, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION].contains(&finding.code)
+            let unable = [Code::UNSUPPORTED_FIELD, Code::NEEDS_MESH, Code::JWT_CLAIM_WITHOUT_AUTHENTICATION];
+            unable.contains(&finding.code)
                 && finding.severity == Severity::Error
-                && !finding.object.starts_with("WorkloadGroup")
                 && !self.0.contains(&finding.object)
         });
         for finding in elsewhere {

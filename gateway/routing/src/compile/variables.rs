@@ -3,7 +3,6 @@
 use http::{HeaderName, HeaderValue};
 
 use super::Surroundings;
-use crate::diagnostic::{Code, Severity};
 use crate::nearest::nearest;
 use crate::origin::At;
 use crate::snapshot::{Asked, Part, Value, Variable, is_time};
@@ -47,15 +46,7 @@ const OTHERS: [&str; 6] = ["HOSTNAME", "ROUTE_NAME", "ENVIRONMENT", "REQ", "RESP
 
 /// Reads a value; `None` where it is not one, with the reason in the sink.
 pub(super) fn read(written: &At<String>, around: &Around<'_>, sink: &mut Sink<'_>) -> Option<Value> {
-    let parts = match parts(written, around) {
-        Ok(parts) => parts,
-        Err(message) => {
-            sink.add(Severity::Error, Code::SCHEMA_VALIDATION, written.pos, message)
-                .hints
-                .push("write \"%%\" for the sign itself".into());
-            return None;
-        }
-    };
+    let parts = said(parts(written, around), written, sink)?;
     let literal = match parts.as_slice() {
         [] => Some(""),
         [Part::Text(text)] => Some(&**text),
@@ -81,20 +72,28 @@ pub(super) fn read(written: &At<String>, around: &Around<'_>, sink: &mut Sink<'_
     value
 }
 
-/// Cuts a text at its variables. Envoy: `%NAME%`, `%NAME(arguments)%`, `%NAME(arguments):length%`, `%%` for the sign.
+/// Whether every `%` of a text that is taken as it is would be closed (Istio `validateHeaderValue`).
+pub(super) fn is_closed(written: &At<String>, sink: &mut Sink<'_>) -> bool {
+    said(pieces(written), written, sink).is_some()
+}
+
+fn said<T>(read: Result<T, String>, written: &At<String>, sink: &mut Sink<'_>) -> Option<T> {
+    read.map_err(|message| {
+        sink.schema(written.pos, message).hints.push("write \"%%\" for the sign itself".into());
+    })
+    .ok()
+}
+
+/// A text with what the process knows put in.
 fn parts(written: &str, around: &Around<'_>) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut text = String::new();
-    let mut rest = written;
-    while let Some((before, after)) = rest.split_once('%') {
-        text.push_str(before);
-        if let Some(tail) = after.strip_prefix('%') {
-            text.push('%');
-            rest = tail;
-            continue;
-        }
-        let (variable, tail) = cut(after).ok_or_else(|| format!("a \"%\" of {written:?} has no end"))?;
-        match variable_of(variable, around)? {
+    for piece in pieces(written)? {
+        let part = match piece {
+            Piece::Text(text) => Part::Text(text.into()),
+            Piece::Variable(variable) => variable_of(variable, around)?,
+        };
+        match part {
             Part::Text(more) => text.push_str(&more),
             variable => {
                 if !text.is_empty() {
@@ -103,26 +102,51 @@ fn parts(written: &str, around: &Around<'_>) -> Result<Vec<Part>, String> {
                 parts.push(variable);
             }
         }
-        rest = tail;
     }
-    text.push_str(rest);
     if !text.is_empty() {
         parts.push(Part::Text(text.into()));
     }
     Ok(parts)
 }
 
-/// A variable and what stands behind it. Within its parentheses a `%` does not end it: `%START_TIME(%s)%`.
-fn cut(after: &str) -> Option<(&str, &str)> {
-    let name = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
-    let end = match after.get(name..)?.starts_with('(') {
-        true => {
-            let close = after.find(')')?;
-            close + after.get(close..)?.find('%')?
+/// A text, or what stands between two `%`.
+enum Piece<'w> {
+    Text(&'w str),
+    Variable(&'w str),
+}
+
+/// Cuts a text at its variables. Envoy: `%NAME%`, `%NAME(arguments)%`, `%NAME(arguments):length%`, `%%` for the sign.
+fn pieces(written: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = written;
+    while let Some((before, after)) = rest.split_once('%') {
+        pieces.push(Piece::Text(before));
+        if let Some(tail) = after.strip_prefix('%') {
+            pieces.push(Piece::Text("%"));
+            rest = tail;
+            continue;
         }
-        false => after.find('%')?,
+        let (variable, tail) =
+            cut(after).map_err(|sign| format!("{written:?} has a \"{sign}\" that nothing closes"))?;
+        pieces.push(Piece::Variable(variable));
+        rest = tail;
+    }
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+/// A variable and what stands behind it, or the sign that nothing closes. Within its parentheses a `%` does not end
+/// it: `%START_TIME(%s)%`.
+fn cut(after: &str) -> Result<(&str, &str), char> {
+    let name = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
+    let (_, arguments) = after.split_at(name);
+    let closed = match arguments.starts_with('(') {
+        true => name + arguments.find(')').ok_or('(')?,
+        false => 0,
     };
-    Some((after.get(..end)?, after.get(end + 1..)?))
+    let (before, behind) = after.split_at(closed);
+    let (rest, tail) = behind.split_once('%').ok_or('%')?;
+    Ok((after.get(..before.len() + rest.len()).unwrap_or_default(), tail))
 }
 
 fn variable_of(written: &str, around: &Around<'_>) -> Result<Part, String> {
@@ -257,8 +281,13 @@ mod tests {
             assert_eq!(filled.as_ref().map(|v| v.to_str().unwrap()), value, "{written}");
         }
         for (written, message) in [
-            ("100%", "has no end"),
-            ("%REQ(x%", "has no end"),
+            ("100%", "has a \"%\" that nothing closes"),
+            ("abc%123", "has a \"%\" that nothing closes"),
+            ("%START_TIME%%", "has a \"%\" that nothing closes"),
+            ("%%%", "has a \"%\" that nothing closes"),
+            ("%REQ(x%", "has a \"(\" that nothing closes"),
+            ("%REQ(a\\", "has a \"(\" that nothing closes"),
+            ("%REQ(x-a) x%", "behind its parentheses"),
             ("%REQ%", "needs an argument"),
             ("%REQ(a b)%", "not the name of a header field"),
             ("%REQ(a):x%", "not a length"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::locality::Locality;
 use super::policy::Policy;
+use super::probe::Probe;
 use crate::origin::Origin;
 
 /// A cluster's place in its snapshot's tables.
@@ -80,6 +81,8 @@ pub struct Endpoint {
     pub placement: Placement,
     /// Who answers there, as metrics name it.
     pub workload: Arc<Workload>,
+    /// How its health is asked for; `None` where it is not.
+    pub probe: Option<Arc<Probe>>,
 }
 
 /// Where an endpoint stands among its cluster's, as its locality and the policy's locality settings have it.

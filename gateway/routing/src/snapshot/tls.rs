@@ -33,6 +33,8 @@ pub struct ServerTls {
     pub cipher_suites: Vec<&'static str>,
     /// Whether HTTP is inside, so that HTTP/2 is offered.
     pub http: bool,
+    /// The object it is written in, as `Gateway default/shop`.
+    pub object: Box<str>,
     /// Where it is written.
     pub origin: Origin,
 }

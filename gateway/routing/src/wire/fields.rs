@@ -217,8 +217,9 @@ impl<'n> Fields<'n> {
 /// `must` fields are required by Istio's schema, `may` fields are `Option`s, `list` and `map` fields are
 /// empty when absent. `need` is `may` that Istio
 /// requires; a `port` is `may` whose 0 is as good as absent, as in proto3. A field's name in YAML is its name here in camelCase, or what `as` says.
+/// A type that is `open` has fields that are not ours to know, and nothing is said of them.
 macro_rules! wire {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident $type:ty $(= $written:literal)?;)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident $($open:ident)? { $($(#[$field_doc:meta])* $field:ident: $kind:ident $type:ty $(= $written:literal)?;)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[allow(dead_code, reason = "every field is read for its schema, also one that compile refuses as a whole")]
@@ -233,7 +234,7 @@ macro_rules! wire {
             ) -> Option<Self> {
                 let fields = $crate::wire::fields::Fields::of(node, sink)?;
                 $(let $field = wire!(@read $kind $type, fields sink wire!(@name $field $($written)?));)*
-                fields.finish(&[$(wire!(@name $field $($written)?)),*], sink);
+                wire!(@finish $($open)? fields sink [$(wire!(@name $field $($written)?)),*]);
                 Some($name { $($field: wire!(@got $kind $field)),* })
             }
         }
@@ -269,6 +270,8 @@ macro_rules! wire {
     (@got port $got:ident) => { $got };
     (@got may $got:ident) => { $got };
     (@got $kind:ident $got:ident) => { $got.unwrap_or_default() };
+    (@finish open $fields:ident $sink:ident [$($known:expr),*]) => {};
+    (@finish $fields:ident $sink:ident [$($known:expr),*]) => { $fields.finish(&[$($known),*], $sink) };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $written:literal) => { $written };
 }

@@ -9,6 +9,7 @@ pub(crate) mod destination_rule;
 pub(crate) mod elsewhere;
 pub(crate) mod fields;
 pub(crate) mod gateway;
+pub(crate) mod kubernetes;
 pub(crate) mod node;
 pub(crate) mod object;
 mod path;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::destination_rule::DestinationRule;
 use super::fields::{Fields, FromNode};
 use super::gateway::Gateway;
+use super::kubernetes::{self, EndpointSlice, Pod, Service};
 use super::node::Node;
 use super::registry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 use super::sink::Sink;
@@ -35,6 +36,8 @@ pub struct Object {
     pub(crate) name: ObjectName,
     /// `metadata.labels`.
     pub(crate) labels: Vec<(At<String>, At<String>)>,
+    /// `metadata.annotations`.
+    pub(crate) annotations: Vec<(At<String>, At<String>)>,
     /// `metadata.creationTimestamp` (RFC 3339, so that text order is time order); `None` in most files.
     pub(crate) created: Option<String>,
     /// Where `metadata.name` stands.
@@ -46,7 +49,7 @@ pub struct Object {
     pub(crate) unread: Vec<(u32, &'static str)>,
 }
 
-/// The six kinds.
+/// Istio's six kinds, and Kubernetes' three.
 #[derive(Debug)]
 pub(crate) enum Spec {
     Gateway(Gateway),
@@ -55,9 +58,12 @@ pub(crate) enum Spec {
     ServiceEntry(ServiceEntry),
     WorkloadEntry(WorkloadEntry),
     WorkloadGroup(Box<WorkloadGroup>),
+    Service(Box<Service>),
+    EndpointSlice(Box<EndpointSlice>),
+    Pod(Box<Pod>),
 }
 
-/// The kinds that are read, all of group `networking.istio.io`.
+/// The kinds that are read of group `networking.istio.io`.
 const KINDS: [&str; 6] =
     ["Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "WorkloadGroup"];
 const GROUP: &str = "networking.istio.io";
@@ -73,6 +79,9 @@ impl Object {
             Spec::ServiceEntry(_) => "ServiceEntry",
             Spec::WorkloadEntry(_) => "WorkloadEntry",
             Spec::WorkloadGroup(_) => "WorkloadGroup",
+            Spec::Service(_) => "Service",
+            Spec::EndpointSlice(_) => "EndpointSlice",
+            Spec::Pod(_) => "Pod",
         }
     }
 
@@ -108,6 +117,9 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     {
         return Read::List(items.clone());
     }
+    if kubernetes::KINDS.contains(&(kind.as_str(), version.as_str())) {
+        return read_kubernetes(tree, &kind, &fields, namespace, sink);
+    }
     let (group, number) = version.rsplit_once('/').unwrap_or(("", &version));
     if group != GROUP || !KINDS.contains(&kind.as_str()) {
         if group == GROUP
@@ -141,10 +153,7 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
     }
     fields.finish(&["apiVersion", "kind", "metadata", "spec", "status"], sink);
     let Some(meta) = fields.required::<Meta>("metadata", sink) else { return Read::Nothing };
-    let name = ObjectName {
-        namespace: meta.namespace.as_deref().unwrap_or(namespace).into(),
-        name: meta.name.as_str().into(),
-    };
+    let name = meta.object_name(namespace);
     let title = format!("{} {name}", kind.value);
     let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out, root: None };
     check_annotations(&meta, sink);
@@ -158,16 +167,28 @@ pub(crate) fn read(tree: &At<Node>, namespace: &str, sink: &mut Sink<'_>) -> Rea
         _ => fields.required("spec", sink).map(Spec::WorkloadGroup),
     };
     let spec_pos = fields.node("spec").map(|spec| spec.pos).unwrap_or_default();
-    let Some(spec) = spec else { return Read::Nothing };
-    Read::Object(Box::new(Object {
-        name,
-        labels: meta.labels,
-        created: meta.created,
-        pos: meta.name.pos,
-        spec_pos,
-        spec,
-        unread: sink.out.take_unread(),
-    }))
+    spec.map_or(Read::Nothing, |spec| meta.object(name, spec_pos, spec, sink))
+}
+
+/// Turns a tree into one of Kubernetes' objects: they have more than a `spec`, so each takes the whole.
+fn read_kubernetes(
+    tree: &At<Node>,
+    kind: &str,
+    fields: &Fields<'_>,
+    namespace: &str,
+    sink: &mut Sink<'_>,
+) -> Read {
+    let Some(meta) = fields.required::<Meta>("metadata", sink) else { return Read::Nothing };
+    let name = meta.object_name(namespace);
+    let title = format!("{kind} {name}");
+    let sink = &mut Sink { piece: sink.piece, object: &title, out: sink.out, root: None };
+    sink.out.take_unread();
+    let spec = match kind {
+        "Service" => FromNode::from_node(tree, sink).map(Spec::Service),
+        "EndpointSlice" => FromNode::from_node(tree, sink).map(Spec::EndpointSlice),
+        _ => FromNode::from_node(tree, sink).map(Spec::Pod),
+    };
+    spec.map_or(Read::Nothing, |spec| meta.object(name, tree.pos, spec, sink))
 }
 
 /// `trysail.dev/…` is ours, so a name there that we do not know is a mistake, not a stranger's note.
@@ -191,6 +212,29 @@ struct Meta {
     labels: Vec<(At<String>, At<String>)>,
     annotations: Vec<(At<String>, At<String>)>,
     created: Option<String>,
+}
+
+impl Meta {
+    /// `namespace` is for an object that names none.
+    fn object_name(&self, namespace: &str) -> ObjectName {
+        ObjectName {
+            namespace: self.namespace.as_deref().unwrap_or(namespace).into(),
+            name: self.name.as_str().into(),
+        }
+    }
+
+    fn object(self, name: ObjectName, spec_pos: Pos, spec: Spec, sink: &mut Sink<'_>) -> Read {
+        Read::Object(Box::new(Object {
+            name,
+            labels: self.labels,
+            annotations: self.annotations,
+            created: self.created,
+            pos: self.name.pos,
+            spec_pos,
+            spec,
+            unread: sink.out.take_unread(),
+        }))
+    }
 }
 
 impl FromNode for Meta {

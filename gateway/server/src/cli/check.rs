@@ -16,6 +16,7 @@ use super::{NOT_FINE, USAGE, colours, print, say};
 use crate::control::{Directories, Reading};
 use crate::render::{self, sarif};
 use crate::settings::Settings;
+use crate::tls::Store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
@@ -54,13 +55,20 @@ pub(super) struct Asked {
     pub(super) strict: bool,
     /// Each object alone.
     pub(super) per_object: bool,
+    /// On the machine that serves: its credentials must be there.
+    pub(super) here: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> ExitCode {
         match Settings::load(self.settings.as_deref(), &self.paths) {
             Ok(settings) => {
-                let asked = Asked { output: self.output, strict: self.strict, per_object: self.per_object };
+                let asked = Asked {
+                    output: self.output,
+                    strict: self.strict,
+                    per_object: self.per_object,
+                    here: false,
+                };
                 check(&self.paths, &settings, asked)
             }
             Err(finding) => {
@@ -88,7 +96,8 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
     let (findings, snapshot) = if asked.per_object {
         (judge_alone(&set, &surroundings), None)
     } else {
-        let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &surroundings);
+        let Compiled { snapshot, mut findings } = Compiler::new(0).compile(&set, &surroundings);
+        credentials(&snapshot, settings, asked.here, &mut findings);
         (findings, Some(snapshot))
     };
     let errors = findings.count(Severity::Error);
@@ -110,6 +119,18 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
     }
     let fine = errors == 0 && (warnings == 0 || !asked.strict);
     if fine { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) }
+}
+
+/// What is wrong with certificates and keys. Elsewhere than on the machine that serves they need not be there.
+fn credentials(snapshot: &Snapshot, settings: &Settings, here: bool, findings: &mut Diagnostics) {
+    let mut found = Diagnostics::default();
+    Store::new(settings.certificates.clone()).read(snapshot, &mut found);
+    for finding in found.iter_mut().filter(|finding| !here && finding.severity == Severity::Error) {
+        finding.severity = Severity::Warning;
+        finding.hints.push("on the machine that serves, this is an error".to_owned());
+    }
+    findings.extend(found);
+    findings.sort();
 }
 
 fn is_standard_input(path: &Path) -> bool {

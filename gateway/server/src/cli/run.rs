@@ -26,7 +26,11 @@ impl Run {
             }
         };
         if self.test {
-            return check::check(&self.source.config, &settings, check::Asked::default());
+            return check::check(
+                &self.source.config,
+                &settings,
+                check::Asked { here: true, ..check::Asked::default() },
+            );
         }
         logging::start();
         let running = match boot::start(settings, self.source.config) {

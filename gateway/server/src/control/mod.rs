@@ -4,6 +4,7 @@
 
 mod changes;
 pub(crate) mod directory;
+mod held;
 mod reload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -12,7 +12,7 @@ use trysail_routing::snapshot::{Listener, Snapshot};
 use trysail_routing::wire::ConfigSet;
 use trysail_upstream::Upstreams;
 
-use super::{Directories, Reading, Wake, changes};
+use super::{Directories, Reading, Wake, changes, held};
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
@@ -106,13 +106,12 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        self.credentials.begin();
-        let tls = self.credentials.load(&snapshot.tls, &mut findings);
-        let trusts = self.credentials.load_upstream(&snapshot.clusters, &mut findings);
+        let (tls, trusts) = self.credentials.read(&snapshot, &mut findings);
         if findings.has_errors() {
             return self.refuse(findings);
         }
-        if set.revision == before.revision && same_credentials(&tls, &trusts, &before) {
+        let renewed = !same_credentials(&tls, &trusts, &before);
+        if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
             self.say(&findings);
             return Outcome::Unchanged;
@@ -127,12 +126,16 @@ impl Reloader {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
                 format!("{} on {}", render::counted(routes, "route"), render::counted(ports, "port"))
             }
+            _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
         self.swap(&before, snapshot, set, (tls, trusts), bound, prepared);
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        let after = self.active.load();
+        let (before, after) = ((&before.snapshot, &before.upstreams), (&after.snapshot, &after.upstreams));
+        held::changes(before, after).iter().for_each(|line| info!("{line}"));
         Outcome::Applied
     }
 
@@ -215,9 +218,12 @@ impl Reloader {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
+        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
+        self.metrics.endpoints.bind(&snapshot, &upstreams);
         self.active.store(Arc::new(Active {
             revision: set.revision.clone(),
-            upstreams: Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now()),
+            upstreams,
+            endpoints: self.metrics.endpoints.clone(),
             peers: Peers::build(&snapshot, &trusts, times),
             requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
             loads: self.metrics.overloads.bind(&snapshot, Instant::now()),

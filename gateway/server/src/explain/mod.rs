@@ -14,10 +14,10 @@ use trysail_routing::nearest;
 use trysail_routing::path::{Normalization, Refusal};
 use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{
-    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, Transform,
-    VirtualHosts,
+    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, TlsServer,
+    Transform, VirtualHosts,
 };
-use trysail_upstream::Upstreams;
+use trysail_upstream::{Held, Upstreams};
 
 pub(crate) use asked::Asked;
 
@@ -100,6 +100,10 @@ struct Target {
     /// Where its subset, or else its service, is defined; nowhere where it does not exist.
     defined: Option<String>,
     endpoints: Vec<Endpoint>,
+    /// Whether its share goes to the others, as it has had no endpoint yet. Of files: where the process starts with
+    /// them.
+    #[serde(default)]
+    held: bool,
     /// Which of them gets a request.
     balancer: String,
     /// What the target is asked for.
@@ -113,6 +117,9 @@ struct Endpoint {
     address: String,
     /// Requests that it is working on; only known of a running process.
     active: Option<u32>,
+    /// Whether outlier detection leaves it out now.
+    #[serde(default)]
+    ejected: bool,
 }
 
 /// How many turns are told.
@@ -153,18 +160,16 @@ impl Answer {
             }
         };
         answer.canonical_path = target.changed.then(|| target.path.clone());
-        let name = asked.authority.split(':').next();
-        let hosts = listener.virtual_hosts(name.filter(|_| asked.scheme == "https"));
-        let plain = matches!(listener.protocol, ListenerProtocol::Http(_));
-        let Some(hosts) = hosts.filter(|_| plain == (asked.scheme == "http")) else {
-            answer.nowhere = Some(format!(
-                "port {} speaks {}, and no server of it takes {} for {:?}: the connection is closed",
-                listener.key,
-                listener.speaks(),
-                asked.scheme,
-                asked.authority
-            ));
-            return answer;
+        let hosts = match connection(listener, asked) {
+            Connection::Http(hosts) => hosts,
+            Connection::Bytes(split, how) => {
+                answer.pass(facts, split, how);
+                return answer;
+            }
+            Connection::Closed(why) => {
+                answer.nowhere = Some(format!("port {} {why}: the connection is closed", listener.key));
+                return answer;
+            }
         };
         answer.decide(facts, (listener.key.port, hosts), asked, &asked.request(&target));
         answer
@@ -212,7 +217,11 @@ impl Answer {
                     return;
                 }
                 match &route.action {
-                    Action::Forward(split) => self.forward(facts, split, request, block),
+                    Action::Forward(split) => {
+                        let sends =
+                            |target: &snapshot::Target| sends(target.transform.as_deref(), request, block);
+                        self.forward(facts, split, sends);
+                    }
                     Action::Redirect(redirect) => {
                         let location = redirect.location(request, block, port);
                         self.answered = Some(format!("{} to {location}", redirect.status));
@@ -226,14 +235,31 @@ impl Answer {
         }
     }
 
-    fn forward(&mut self, facts: &Facts<'_>, split: &Split, request: &Request<'_>, block: Option<&Match>) {
+    /// A connection whose bytes are passed on.
+    fn pass(&mut self, facts: &Facts<'_>, split: &Split, how: &str) {
+        self.route = Some(Step { name: split.name.to_string(), place: split.origin.to_string() });
+        self.forward(facts, split, |_| how.to_owned());
+    }
+
+    /// `sends` tells what a target gets.
+    fn forward(&mut self, facts: &Facts<'_>, split: &Split, sends: impl Fn(&snapshot::Target) -> String) {
         let of: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
+        let is_held = |target: &snapshot::Target| {
+            let cluster = facts.snapshot.cluster(target.cluster);
+            let of = |held: &Held| held.split == split.id && held.cluster == target.cluster;
+            let held = facts.upstreams.map(|upstreams| upstreams.held().iter().any(of));
+            held.unwrap_or(target.weight > 0 && cluster.endpoints.is_empty() && cluster.service.is_some())
+        };
+        let some_ready = split.targets.iter().any(|target| target.weight > 0 && !is_held(target));
         let target = |target: &snapshot::Target| {
             let cluster = facts.snapshot.cluster(target.cluster);
             let state = facts.upstreams.map(|upstreams| upstreams.cluster(target.cluster));
             let endpoint = |(at, endpoint): (usize, &snapshot::Endpoint)| Endpoint {
                 address: endpoint.address.to_string(),
                 active: state.and_then(|state| state.endpoints.get(at)).map(|state| state.active()),
+                ejected: state
+                    .and_then(|state| state.endpoints.get(at))
+                    .is_some_and(|state| !state.is_available()),
             };
             let transform = target.transform.as_deref();
             Target {
@@ -245,17 +271,46 @@ impl Answer {
                 place: target.origin.to_string(),
                 defined: cluster.origin.as_ref().map(ToString::to_string),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
+                held: some_ready && is_held(target),
                 balancer: balancer(&cluster.policy.balancer),
-                sends: sends(transform, request, block),
+                sends: sends(target),
                 returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),
             }
         };
         self.targets = split.targets.iter().map(target).collect();
         self.turns = facts.upstreams.map(|upstreams| {
-            let turns = upstreams.ticket(split.id).next(split).take(TURNS);
+            let turns = upstreams.ticket(split.id).next().take(TURNS);
             let named = |turn: usize| self.targets.get(turn).map(|target| target.name.clone());
             turns.filter_map(named).collect()
         });
+    }
+}
+
+/// What becomes of a connection to a port.
+enum Connection<'s> {
+    Http(&'s VirtualHosts),
+    /// Passed on, and as what.
+    Bytes(&'s Split, &'static str),
+    /// Why.
+    Closed(String),
+}
+
+fn connection<'s>(listener: &'s Listener, asked: &Asked) -> Connection<'s> {
+    let name = asked.authority.split(':').next().unwrap_or_default();
+    let no_rule = || Connection::Closed("has no rule for it".to_owned());
+    match (&listener.protocol, asked.scheme == "https") {
+        (ListenerProtocol::Http(hosts), false) => Connection::Http(hosts),
+        (ListenerProtocol::Http(_), true) => Connection::Closed("speaks HTTP in the clear".to_owned()),
+        (ListenerProtocol::Tls(_), false) => Connection::Closed("speaks TLS".to_owned()),
+        (ListenerProtocol::Tcp(Some(split)), _) => Connection::Bytes(split, "all bytes"),
+        (ListenerProtocol::Tcp(None), _) => no_rule(),
+        (ListenerProtocol::Tls(names), true) => match names.find(name).map(|server| &**server) {
+            None => Connection::Closed(format!("has no server for {name:?}")),
+            Some(TlsServer::Http(_, hosts)) => Connection::Http(hosts),
+            Some(TlsServer::Tcp(_, Some(split))) => Connection::Bytes(split, "all bytes, TLS ended"),
+            Some(TlsServer::Tcp(_, None)) => no_rule(),
+            Some(TlsServer::Passthrough(split)) => Connection::Bytes(split, "all bytes, TLS unopened"),
+        },
     }
 }
 

@@ -85,6 +85,7 @@ impl Page {
         let endpoints: Vec<String> = target.endpoints.iter().map(endpoint).collect();
         let endpoints = match endpoints.len() {
             0 if target.defined.is_none() => "none, as it does not exist: 503, flag NC".to_owned(),
+            0 if target.held => "none yet, so it is held: its share goes to the others".to_owned(),
             0 => "none: 503, flag UH".to_owned(),
             1 => endpoints.join(", "),
             _ => format!("{} ({})", endpoints.join(", "), target.balancer),
@@ -112,7 +113,8 @@ fn endpoint(endpoint: &Endpoint) -> String {
     match endpoint.active {
         None => endpoint.address.clone(),
         Some(active) => {
-            format!("{} with {}", endpoint.address, render::counted(active as usize, "request"))
+            let ejected = if endpoint.ejected { ", ejected" } else { "" };
+            format!("{} with {}{ejected}", endpoint.address, render::counted(active as usize, "request"))
         }
     }
 }

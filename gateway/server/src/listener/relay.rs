@@ -10,9 +10,10 @@ use std::time::Duration;
 use pingora_core::connectors::TransportConnector;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use trysail_routing::snapshot::Split;
+use trysail_upstream::outlier::Report;
 
 use super::conn::Conn;
-use crate::proxy::{Active, hash, stop};
+use crate::proxy::{Active, hash, outlier, stop};
 
 /// Passes connections on.
 pub(crate) struct Relay {
@@ -29,7 +30,7 @@ impl Relay {
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
     pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
-        let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
+        let target = &split.targets[active.upstreams.ticket(split.id).take()];
         let policy = &active.snapshot.cluster(target.cluster).policy;
         let key = hash::of_client(conn.client(), policy);
         let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
@@ -38,7 +39,11 @@ impl Relay {
             Err(overflow) => return active.loads.of(target.cluster).overflow(overflow),
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
-        let Ok(mut upstream) = self.connector.new_stream(&peer).await else { return };
+        let connected = self.connector.new_stream(&peer).await;
+        // Whoever takes a connection has answered all that is asked here.
+        let report = if connected.is_ok() { Report::Status(200) } else { Report::Failed };
+        outlier::tell(active, target.cluster, endpoint, report);
+        let Ok(mut upstream) = connected else { return };
         let moved = AtomicU64::new(0);
         let mut client = Watched { inner: &mut conn, moved: &moved };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);

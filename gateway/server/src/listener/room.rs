@@ -90,7 +90,7 @@ impl Room {
             // Of a port that has gone meanwhile, the answer says so.
             Some(ListenerProtocol::Http(_)) | None => {
                 drop(active);
-                let connection = Connection { listener: self.key, tls: None };
+                let connection = Connection::new(self.key, conn.client(), None);
                 self.in_the_clear(conn, connection, shutdown).await;
             }
         }
@@ -150,7 +150,7 @@ impl Room {
         match inside {
             None => {
                 let h2 = told.h2;
-                let connection = Connection { listener: self.key, tls: Some(told.connection) };
+                let connection = Connection::new(self.key, conn.client(), Some(told.connection));
                 self.http(conn, connection, h2, shutdown).await;
             }
             Some(Some(split)) => self.plane.relay.pass(conn, split, active, &name).await,

@@ -4,6 +4,7 @@
 //! labels are put together at scrape time.
 
 mod configuration;
+mod endpoints;
 mod flag;
 mod mirrored;
 mod overload;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use configuration::{Configuration, Reload};
+pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) overloads: Arc<Overloads>,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
+    /// Who is there to answer, and who is left out.
+    pub(crate) endpoints: Arc<Endpoints>,
 }
 
 impl Metrics {
@@ -48,7 +52,9 @@ impl Metrics {
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
-        Ok(Metrics { registry, traffic, mirrored, overloads, configuration })
+        let endpoints = Arc::new(Endpoints::new()?);
+        registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
+        Ok(Metrics { registry, traffic, mirrored, overloads, configuration, endpoints })
     }
 
     /// Everything in Prometheus' text format.

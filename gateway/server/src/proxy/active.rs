@@ -9,7 +9,7 @@ use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 use super::peer::Peers;
-use crate::metrics::{Handles, Loads};
+use crate::metrics::{Endpoints, Handles, Loads};
 use crate::tls::{Configs, Trusts};
 
 /// One revision in force. Immutable but for the counts inside it; it goes with its last request.
@@ -26,6 +26,8 @@ pub(crate) struct Active {
     pub(crate) requests: Handles,
     /// Where retries and ceilings that are met are counted, by the snapshot's ids.
     pub(crate) loads: Loads,
+    /// Where endpoints and their ejections are counted.
+    pub(crate) endpoints: Arc<Endpoints>,
     /// How TLS is ended, by the snapshot's ids.
     pub(crate) tls: Configs,
     /// What upstreams are trusted by.

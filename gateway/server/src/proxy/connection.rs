@@ -1,5 +1,6 @@
 //! What all requests of one connection have in common: where it came in, and what TLS knows of its client.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -15,6 +16,8 @@ tokio::task_local! {
 pub(crate) struct Connection {
     /// The listener that it came in through.
     pub(crate) listener: ListenerKey,
+    /// The client's address, as `x-forwarded-for` has it; `None` where it is not known.
+    pub(crate) client: Option<HeaderValue>,
     /// `None` in the clear.
     pub(crate) tls: Option<Tls>,
 }
@@ -48,6 +51,12 @@ pub(crate) struct Client {
 }
 
 impl Connection {
+    /// One that came in through a listener.
+    pub(crate) fn new(listener: ListenerKey, client: Option<IpAddr>, tls: Option<Tls>) -> Self {
+        let text = |address: IpAddr| HeaderValue::from_str(&address.to_canonical().to_string()).ok();
+        Connection { listener, client: client.and_then(text), tls }
+    }
+
     /// The connection whose request is being served.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()

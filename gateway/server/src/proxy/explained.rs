@@ -10,13 +10,14 @@ use pingora_proxy::Session;
 use trysail_routing::snapshot::{HeaderOps, Route, Value};
 
 use super::ctx::Ctx;
+use super::headers;
 use crate::settings::Cidr;
 
-const ASK: &str = "x-trysail-explain";
+static ASK: HeaderName = HeaderName::from_static("x-trysail-explain");
 
 /// Takes the question off a request; whether it is to be answered.
 pub(super) fn asked(session: &mut Session, from: &[Cidr]) -> bool {
-    let Some(value) = session.req_header_mut().remove_header(ASK) else { return false };
+    let Some(value) = headers::take_off(session.req_header_mut(), &ASK) else { return false };
     let peer: Option<IpAddr> = session.client_addr().and_then(|peer| peer.as_inet()).map(|peer| peer.ip());
     value == "1" && peer.is_some_and(|peer| from.iter().any(|range| range.contains(peer)))
 }

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 
 /// Whether a request speaks gRPC; gRPC-Web does not count, as in Envoy.
 pub(super) fn speaks(headers: &HeaderMap) -> bool {
-    let rest = headers.get("content-type").and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    let rest = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok().filter(|_| speaks(headers))?;
+    if !speaks(headers) {
+        return None;
+    }
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let sound = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = digits.parse().ok().filter(|_| sound)?;

@@ -1,30 +1,36 @@
 //! Header fields that the gateway itself sets, towards the upstream and towards the client.
 
-use std::io::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 
 use super::connection::Connection;
 use crate::settings::ServerHeader;
+
+/// Names that every request is searched for: a text would be read and checked each time.
+static CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// Takes a field off that is hardly ever there; Pingora looks in two tables for one to remove.
+pub(super) fn take_off(request: &mut RequestHeader, name: &HeaderName) -> Option<HeaderValue> {
+    if !request.headers.contains_key(name) {
+        return None;
+    }
+    request.remove_header(name)
+}
 
 /// Tells the upstream who asked, and how: `x-forwarded-for` gets the peer's address appended,
 /// `x-forwarded-proto` is the connection's, whatever the client said.
 ///
 /// What a client says of its own certificate is always dropped (Envoy `SANITIZE_SET`).
-pub(super) fn forwarded(
-    session: &Session,
-    connection: Option<&Connection>,
-    request: &mut RequestHeader,
-) -> Result<()> {
-    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-        append_address(request, peer.ip())?;
+pub(super) fn forwarded(connection: Option<&Connection>, request: &mut RequestHeader) -> Result<()> {
+    if let Some(client) = connection.and_then(|connection| connection.client.as_ref()) {
+        append_address(request, client)?;
     }
-    request.remove_header("x-forwarded-client-cert");
+    take_off(request, &CLIENT_CERT);
     if let Some(client) = connection.and_then(|connection| connection.tls.as_ref()?.client.as_ref()) {
         request.insert_header("x-forwarded-client-cert", client.forwarded.clone())?;
     }
@@ -33,18 +39,14 @@ pub(super) fn forwarded(
 }
 
 /// Appends an address to `x-forwarded-for`.
-pub(super) fn append_address(request: &mut RequestHeader, address: IpAddr) -> Result<()> {
-    // 45 characters are the longest address there is.
-    let mut text = [0_u8; 48];
-    let mut rest = &mut text[..];
-    let _ = write!(rest, "{}", address.to_canonical());
-    let unused = rest.len();
-    let address = &text[..text.len() - unused];
-    let mut before = request.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).peekable();
+pub(super) fn append_address(request: &mut RequestHeader, address: &HeaderValue) -> Result<()> {
+    let mut before = request.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
     let value = match before.peek() {
-        None => HeaderValue::from_bytes(address),
+        None => Ok(address.clone()),
         // Several fields are one list.
-        Some(_) => HeaderValue::from_bytes(&before.chain([address]).collect::<Vec<_>>().join(&b',')),
+        Some(_) => {
+            HeaderValue::from_bytes(&before.chain([address.as_bytes()]).collect::<Vec<_>>().join(&b','))
+        }
     };
     match value {
         Ok(value) => request.insert_header("x-forwarded-for", value),
@@ -62,7 +64,7 @@ pub(super) fn tries(request: &mut RequestHeader, attempt: u32, time: Option<Dura
     match time {
         // A client's own would pass for ours.
         None => {
-            request.remove_header("x-envoy-expected-rq-timeout-ms");
+            take_off(request, &EXPECTED_TIME);
             Ok(())
         }
         Some(time) => request

@@ -20,6 +20,7 @@ mod headers;
 mod limits;
 pub(crate) mod mirror;
 mod outcome;
+pub(crate) mod outlier;
 mod peer;
 mod reply;
 mod retry;
@@ -162,6 +163,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
     }
@@ -188,7 +190,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(session, ctx.connection.as_deref(), request)?;
+        headers::forwarded(ctx.connection.as_deref(), request)?;
         let left = ctx.deadline.left();
         let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
         headers::tries(request, ctx.tries, time)?;
@@ -232,7 +234,8 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
-        if retry::again(session, ctx, retry::answer(response)) {
+        outlier::answered(session, ctx, response);
+        if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
             error.set_retry(true);
             return Err(error);
@@ -249,8 +252,12 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         // An answer that is not wanted was decided on when it came.
-        let again = ctx.next.is_some()
-            || retry::failure(&error, reused).is_some_and(|failure| retry::again(session, ctx, failure));
+        let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
+        let resent = ctx.stale;
+        let again = ctx.next.is_some() || failure.is_some_and(|failure| retry::again(session, ctx, failure));
+        if let Some(failure) = failure {
+            outlier::failed(ctx, failure, ctx.stale > resent);
+        }
         error.set_retry(again);
         error
     }

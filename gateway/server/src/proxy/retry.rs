@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
@@ -13,6 +13,8 @@ use trysail_upstream::retry::{Failure, Tried, Verdict, verdict};
 
 use super::ctx::Ctx;
 use crate::metrics::Again;
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How a try ended that had a connection; `None` where the client's side failed.
 pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
@@ -42,6 +44,15 @@ pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error:
     Failure::Connect
 }
 
+/// Whether an answer may be one that a policy does not want: an error, gRPC's, whose status says nothing, or one of a
+/// status that the policy lists. The others are not looked at closer.
+pub(super) fn may_be_unwanted(ctx: &Ctx, response: &ResponseHeader) -> bool {
+    let status = response.status.as_u16();
+    let listed = || ctx.handling.as_ref().is_some_and(|handling| handling.retry.codes.contains(&status));
+    !response.status.is_informational()
+        && (status >= 400 || listed() || response.headers.contains_key(&GRPC_STATUS))
+}
+
 /// An answer that a policy may not want.
 pub(super) fn answer(response: &ResponseHeader) -> Failure {
     Failure::Answer {
@@ -51,8 +62,9 @@ pub(super) fn answer(response: &ResponseHeader) -> Failure {
     }
 }
 
-fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+/// gRPC's status, where it stands in an answer's head.
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// Decides on a try that ended, and notes what was decided; whether the request is tried again.

@@ -85,7 +85,7 @@ fn take(
             return Err(Answer { status: response.status, body, ..answer() });
         }
     };
-    let target = &split.targets[active.upstreams.ticket(split.id).take(split)];
+    let target = &split.targets[active.upstreams.ticket(split.id).take()];
     let transform = target.transform.clone();
     if active.snapshot.cluster(target.cluster).service.is_none() {
         let response = transform.map_or_else(Vec::new, |transform| transform.response.clone());

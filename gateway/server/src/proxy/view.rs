@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -27,7 +28,7 @@ pub(super) fn request<'s>(session: &'s Session, scheme: &'s str) -> Request<'s> 
 pub(super) fn authority(head: &RequestHeader) -> &str {
     match head.uri.authority() {
         Some(authority) => authority.as_str(),
-        None => head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or(""),
+        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
     }
 }
 

@@ -3,10 +3,12 @@
 pub(crate) mod sarif;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
+use trysail_routing::snapshot::ClusterKey;
 
 /// An excerpt's line is cut beyond this many characters: a document of 10 MB may be one line.
 const LONGEST_LINE: usize = 200;
@@ -99,6 +101,21 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// `30 s`, `250 ms`.
+pub(crate) fn time(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{} s", thousands(time.as_secs())),
+        _ => format!("{} ms", thousands(time.as_millis() as u64)),
+    }
+}
+
+/// `reviews v2`: the service's first name, and the subset.
+pub(crate) fn cluster(key: &ClusterKey) -> String {
+    let short = key.host.strip_suffix(".svc.cluster.local").and_then(|rest| rest.split('.').next());
+    let host = short.unwrap_or(&key.host);
+    if key.subset.is_empty() { host.to_owned() } else { format!("{host} {}", key.subset) }
+}
+
 /// Where Istio explains a code; it knows nothing of ours.
 pub(crate) fn documentation(code: &Code) -> Option<String> {
     let page = code.id.starts_with("IST").then(|| code.id.to_lowercase())?;
@@ -154,5 +171,14 @@ mod tests {
         }
         assert_eq!(counts(1, 2), "1 error, 2 warnings");
         assert_eq!(counts(0, 0), "");
+        for (millis, text) in [(30_000, "30 s"), (1500, "1,500 ms"), (0, "0 s")] {
+            assert_eq!(time(Duration::from_millis(millis)), text);
+        }
+        for (host, subset, text) in
+            [("reviews.default.svc.cluster.local", "v2", "reviews v2"), ("shop.test", "", "shop.test")]
+        {
+            let key = ClusterKey { host: host.into(), subset: subset.into(), port: 80 };
+            assert_eq!(cluster(&key), text);
+        }
     }
 }

@@ -13,9 +13,11 @@ use std::time::SystemTime;
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use trysail_routing::snapshot::{Certificate, Clients, Issuers, ServerTls};
+use trysail_routing::origin::Origin;
+use trysail_routing::snapshot::{Certificate, Clients, Issuers, ServerTls, Snapshot};
+use trysail_routing::wire::name_paths;
 
-use super::{Configs, server};
+use super::{Configs, Trusts, server};
 
 /// No PEM file that means something is longer.
 const LONGEST: u64 = 1 << 20;
@@ -50,6 +52,13 @@ impl Fault {
     pub(super) fn invalid(message: String) -> Fault {
         Fault { code: Code::INVALID_CREDENTIAL, message, hint: None }
     }
+
+    /// As a finding about what asks for the credential.
+    pub(super) fn finding(self, severity: Severity, object: &str, origin: &Origin) -> Diagnostic {
+        let Fault { code, message, hint } = self;
+        let finding = Diagnostic::new(code, severity, Some(origin.clone()), message);
+        Diagnostic { object: object.to_owned(), hints: hint.into_iter().collect(), ..finding }
+    }
 }
 
 /// The texts that a server's TLS is made from.
@@ -73,7 +82,7 @@ impl Store {
 
     /// Makes the configurations of a revision. What can't be made is a finding, an error, and left out; the
     /// revision is then not to be used.
-    pub(crate) fn load(&mut self, wanted: &[Arc<ServerTls>], findings: &mut Diagnostics) -> Configs {
+    fn load(&mut self, wanted: &[Arc<ServerTls>], findings: &mut Diagnostics) -> Configs {
         let mut kept = HashMap::new();
         let mut configs = Configs::default();
         let mut all = Sha256::new();
@@ -89,16 +98,13 @@ impl Store {
             match made {
                 Ok((config, warnings)) => {
                     configs.made.push(config);
-                    let origin = || Some(tls.origin.clone());
-                    findings.extend(warnings.into_iter().map(|message| {
-                        Diagnostic::new(Code::INVALID_CREDENTIAL, Severity::Warning, origin(), message)
-                    }));
+                    let warning = |message| {
+                        Fault::invalid(message).finding(Severity::Warning, &tls.object, &tls.origin)
+                    };
+                    findings.extend(warnings.into_iter().map(warning));
                 }
-                Err(Fault { code, message, hint }) => {
-                    let mut finding =
-                        Diagnostic::new(code, Severity::Error, Some(tls.origin.clone()), message);
-                    finding.hints.extend(hint);
-                    findings.push(finding);
+                Err(fault) => {
+                    findings.push(fault.finding(Severity::Error, &tls.object, &tls.origin));
                 }
             }
         }
@@ -107,9 +113,12 @@ impl Store {
         configs
     }
 
-    /// Forgets which files were looked for: what follows is another revision's.
-    pub(crate) fn begin(&mut self) {
+    /// Reads what a revision needs, on both sides. Forgets which files the one before looked for.
+    pub(crate) fn read(&mut self, snapshot: &Snapshot, findings: &mut Diagnostics) -> (Configs, Trusts) {
         self.seen.clear();
+        let read = (self.load(&snapshot.tls, findings), self.load_upstream(&snapshot.clusters, findings));
+        name_paths(findings);
+        read
     }
 
     /// Whether a file that was looked for is another now.
@@ -228,7 +237,7 @@ impl Store {
 
 /// What a configuration is made from, but for the place where it is written.
 fn digest(tls: &ServerTls, material: &Material) -> [u8; 32] {
-    let ServerTls { certificates: _, clients, min, max, cipher_suites, http, origin: _ } = tls;
+    let ServerTls { certificates: _, clients, min, max, cipher_suites, http, object: _, origin: _ } = tls;
     let mut digest = Sha256::new();
     digest.update(format!("{clients:?} {min:?} {max:?} {cipher_suites:?} {http}"));
     let texts = material.certificates.iter().flat_map(|(chain, key)| [chain, key]);

@@ -9,7 +9,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
+use trysail_routing::diagnostic::{Diagnostics, Severity};
 use trysail_routing::snapshot::Cluster;
 use trysail_routing::snapshot::policy::{ClientIdentity, ClientTls, Credentials};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -44,7 +44,7 @@ impl Trusts {
 
 impl Store {
     /// Reads what the clusters of a revision need. What can't be read is a finding, an error.
-    pub(crate) fn load_upstream(&mut self, clusters: &[Arc<Cluster>], findings: &mut Diagnostics) -> Trusts {
+    pub(super) fn load_upstream(&mut self, clusters: &[Arc<Cluster>], findings: &mut Diagnostics) -> Trusts {
         let mut trusts = Trusts::default();
         let mut all = Sha256::new();
         for (index, cluster) in clusters.iter().enumerate() {
@@ -54,10 +54,8 @@ impl Store {
                     all.update(trust.digest);
                     trusts.by_cluster.insert(index, trust);
                 }
-                Err(Fault { code, message, hint }) => {
-                    let mut finding =
-                        Diagnostic::new(code, Severity::Error, Some(tls.origin.clone()), message);
-                    finding.hints.extend(hint);
+                Err(fault) => {
+                    let finding = fault.finding(Severity::Error, &tls.object, &tls.origin);
                     // Several clusters may have one policy.
                     if findings.iter().all(|other| *other != finding) {
                         findings.push(finding);

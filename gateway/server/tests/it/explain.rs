@@ -42,7 +42,7 @@ fn every_rule_is_told_with_its_place_offline() {
         ("to v1      50.0 %", "seed.yaml:71"),
         ("  cluster  outbound|9080|v1|reviews.default.svc.cluster.local", "seed.yaml:86"),
         ("  endpoint 127.0.0.1:9081", ""),
-        ("  endpoint none: 503, flag UH", ""),
+        ("  endpoint none yet, so it is held: its share goes to the others", ""),
         ("  sends    GET /reviews/0, Host: shop.test", ""),
     ] {
         let found = page.lines().find(|is| is.starts_with(line));

@@ -96,21 +96,32 @@ fn a_request_that_may_have_been_executed_is_not_sent_twice() {
     let reviews = Reviews::start(&["v1"]);
     let v1 = &reviews.origins["v1"];
     let (_folder, gateway) = reviews.gateway(RULES, "");
-    // (whether a connection was kept, method, how often the upstream sees the request that it breaks off)
-    for (kept, method, times) in [(false, "GET", 1), (false, "POST", 1), (true, "GET", 2), (true, "POST", 1)]
-    {
+    // What the upstream sees of a request that it breaks off: how often, and on how many new connections.
+    let broken = |method: &str, kept: bool| {
         if kept {
             v1.set_answer(Answer::version("v1"));
-            let reply = gateway.client().get("a", "/default", &[]).expect("an answer");
-            assert_eq!(reply.status, 200);
+            assert_eq!(gateway.client().get("a", "/default", &[]).expect("an answer").status, 200);
         }
-        let before = v1.requests();
+        let before = (v1.requests(), v1.accepts());
         v1.set_answer(Answer::version("v1").cut_after(0));
         let reply = gateway.client().request(method, "a", "/default", &[], None).expect("an answer");
-        // A kept connection may have been closed already, so what may be sent twice is; a new one that breaks is a
-        // failure of the request's own.
-        assert_eq!((reply.status, v1.requests() - before), (503, times), "{method}, kept: {kept}");
+        assert_eq!(reply.status, 503, "{method}");
+        (v1.requests() - before.0, v1.accepts() - before.1)
+    };
+    let mut counted = 0;
+    // A kept connection may have been closed already, so what may be sent twice is; a new one that breaks is a failure
+    // of the request's own.
+    for (method, kept, seen) in
+        [("GET", false, (1, 1)), ("POST", false, (1, 1)), ("GET", true, (2, 1)), ("POST", true, (1, 0))]
+    {
+        // A connection is back in the pool a moment after its answer, so it may be missed.
+        let tries = if kept { 50 } else { 1 };
+        let met = (0..tries)
+            .map(|_| broken(method, kept))
+            .inspect(|_| counted += 1)
+            .find(|met| *met == seen || *met != (1, 1));
+        assert_eq!(met, Some(seen), "{method}, kept: {kept}");
     }
     let labels = ["response_flags=\"UC\"", "response_code=\"503\""];
-    eventually(PATIENCE, "UC", || gateway.sum("istio_requests_total", &labels) == 4.0);
+    eventually(PATIENCE, "UC", || gateway.sum("istio_requests_total", &labels) == f64::from(counted));
 }

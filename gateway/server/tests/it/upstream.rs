@@ -115,12 +115,11 @@ fn tls_towards_an_upstream_is_checked_as_it_is_written() {
     assert!(refused.contains("none.crt can't be read"), "{refused}");
 }
 
-#[test]
-fn http2_is_spoken_where_the_rule_or_the_client_says_so() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let endpoint = runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap();
+/// An origin that speaks HTTP/2 alone, with prior knowledge, and answers with what it was asked for.
+pub(crate) fn h2_origin(runtime: &tokio::runtime::Runtime) -> SocketAddr {
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = listener.local_addr().expect("an address");
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -140,7 +139,13 @@ fn http2_is_spoken_where_the_rule_or_the_client_says_so() {
             }
         });
         endpoint
-    });
+    })
+}
+
+#[test]
+fn http2_is_spoken_where_the_rule_or_the_client_says_so() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let endpoint = h2_origin(&runtime);
     let folder = site(endpoint, "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}");
     let gateway = Gateway::start(folder.path());
     assert_eq!(ask(&gateway, "shop.test", "/a"), "shop.test /a");

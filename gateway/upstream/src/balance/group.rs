@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use trysail_routing::snapshot::policy::{Balancer, Warmup};
 
-use super::least_request::least_request;
+use super::least_request::{least_request, pair};
 use super::lot::{again, below, by_weight, part};
 use super::round_robin::RoundRobin;
 use super::warmup::factor;
@@ -32,6 +32,8 @@ pub(super) struct View<'v> {
     pub(super) now: Option<Instant>,
     /// Whether every endpoint is open, so that nobody has to be asked.
     pub(super) all_open: bool,
+    /// Whether some are left out, beside those that were tried.
+    pub(super) some_out: bool,
 }
 
 impl Group {
@@ -50,6 +52,20 @@ impl Group {
     /// Whether any endpoint is open.
     pub(super) fn has_open(&self, open: impl Fn(usize) -> bool) -> bool {
         self.members.iter().any(|&(index, _)| open(index as usize))
+    }
+
+    /// How many endpoints are open.
+    pub(super) fn count_open(&self, open: impl Fn(usize) -> bool) -> usize {
+        self.members.iter().filter(|&&(index, _)| open(index as usize)).count()
+    }
+
+    /// Which part of its share a group can take: all, until more than two sevenths of it are out. As Envoy weighs
+    /// localities.
+    pub(super) fn provisioned(&self, view: &View<'_>, open: impl Fn(usize) -> bool) -> f64 {
+        match view.some_out {
+            true => (OVERPROVISIONED * self.count_open(open) as f64 / self.len() as f64).min(1.0),
+            false => 1.0,
+        }
     }
 
     /// An open endpoint; `None` where none is.
@@ -83,6 +99,9 @@ impl Group {
                 let of = |place: usize| self.members.get(place).map_or(0, |&(index, _)| index as usize);
                 return least_request(self.members.len(), view.lot, |place| active(of(place))).map(of);
             }
+            if let Some((first, second)) = self.open_pair(view.lot, open) {
+                return Some(if active(second) < active(first) { second } else { first });
+            }
             let of = |place: usize| self.open(open).nth(place).map_or(0, |(index, _)| index);
             return least_request(self.open(open).count(), view.lot, |place| active(of(place))).map(of);
         }
@@ -91,6 +110,17 @@ impl Group {
             (index, f64::from(weight) * warmth / (f64::from(active(index)) + 1.0))
         });
         by_weight(weighed, view.lot)
+    }
+
+    /// Two open endpoints, each pair as likely, found without looking at all: where most are open, one of some draws
+    /// is of such.
+    fn open_pair(&self, lot: u64, open: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let of = |place: usize| self.members.get(place).map_or(0, |&(index, _)| index as usize);
+        let draws = (0..DRAWS).filter(|_| self.members.len() > 1).map(|draw| {
+            let (first, second) = pair(self.members.len(), again(lot, FIRST_DRAW + draw));
+            (of(first), of(second))
+        });
+        draws.into_iter().find(|&(first, second)| open(first) && open(second))
     }
 
     /// The next open endpoint in turn. One that is warming up passes some of its turns on.
@@ -122,6 +152,14 @@ impl Group {
         members.filter(move |&(index, _)| open(index))
     }
 }
+
+/// Pairs that are drawn before all endpoints are looked at.
+const DRAWS: u64 = 4;
+/// Where their numbers begin, past those of other choices by the same lot.
+const FIRST_DRAW: u64 = 1 << 32;
+
+/// Envoy's factor.
+const OVERPROVISIONED: f64 = 1.4;
 
 /// Turns that are passed on before an endpoint is drawn by lot.
 const MOST_TURNS: usize = 64;

@@ -8,15 +8,19 @@ use super::lot::below;
 
 /// Chooses among `count` endpoints by `lot`, 64 random bits; its number, or `None` where there is none.
 pub(super) fn least_request(count: usize, lot: u64, active: impl Fn(usize) -> u32) -> Option<usize> {
-    let count = count as u64;
     if count < 2 {
         return (count == 1).then_some(0);
     }
-    // Two different ones: the second is drawn among those that are left.
+    let (first, second) = pair(count, lot);
+    Some(if active(second) < active(first) { second } else { first })
+}
+
+/// Two different ones of `count`, which is at least 2: the second is drawn among those that are left.
+pub(super) fn pair(count: usize, lot: u64) -> (usize, usize) {
+    let count = count as u64;
     let first = below(lot as u32, count);
     let second = (first + 1 + below((lot >> 32) as u32, count - 1)) % count;
-    let (first, second) = (first as usize, second as usize);
-    Some(if active(second) < active(first) { second } else { first })
+    (first as usize, second as usize)
 }
 
 #[cfg(test)]

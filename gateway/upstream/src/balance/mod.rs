@@ -6,6 +6,8 @@
 //! ```
 //! Everything that depends on configuration alone (cycles, rings, tables) is built when a snapshot is swapped in,
 //! and kept over reloads that leave it alone; choosing allocates nothing. Chance and time come in as arguments.
+//! What depends on who is available (shares of priorities, panic) is published when that changes; while everybody
+//! is, a request reads one flag for it.
 
 mod group;
 pub mod key;
@@ -23,6 +25,7 @@ mod xxh64;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use trysail_routing::snapshot::policy::{Balancer, ConsistentHash, HashTable};
@@ -52,8 +55,8 @@ pub struct PickInput<'i> {
 pub struct Balance {
     shape: Shape,
     priorities: Box<[Priority]>,
-    /// Percent of the traffic, for each priority.
-    loads: Box<[u32]>,
+    /// Whether anybody is left out, so that each has to be asked.
+    some_out: AtomicBool,
 }
 
 /// What a balance is made from; the same shape is the same balance.
@@ -68,6 +71,10 @@ struct Shape {
 struct Priority {
     groups: Box<[Group]>,
     table: Option<Table>,
+    /// Percent of the traffic.
+    load: AtomicU32,
+    /// Whether so few are available that all are used.
+    panic: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -98,9 +105,30 @@ impl Balance {
         }
         let priorities: Box<[Priority]> =
             by_priority.into_values().map(|groups| Priority::build(&shape, groups, seed)).collect();
-        let totals: Vec<(u32, u32)> =
-            priorities.iter().map(|priority| (priority.len(), priority.len())).collect();
-        Balance { loads: priority::loads(&totals).into(), shape, priorities }
+        let balance = Balance { shape, priorities, some_out: AtomicBool::new(false) };
+        balance.refresh(&[], 0);
+        balance
+    }
+
+    /// Publishes who is available of `endpoints`, the cluster's in the snapshot's order. Under `panic_under` percent
+    /// of a priority all of it are used; 0 for never.
+    pub(crate) fn refresh(&self, endpoints: &[Arc<EndpointState>], panic_under: u32) {
+        let available = |index: usize| endpoints.get(index).is_none_or(|endpoint| endpoint.is_available());
+        let health = |priority: &Priority| {
+            let open = priority.groups.iter().map(|group| group.count_open(available)).sum::<usize>();
+            (open as u32, priority.len())
+        };
+        let totals: Vec<(u32, u32)> = self.priorities.iter().map(health).collect();
+        let panics = priority::panics(&totals, panic_under);
+        let loads = match panics.iter().all(|panic| *panic) {
+            true => priority::by_size(&totals),
+            false => priority::loads(&totals),
+        };
+        for (priority, (load, panic)) in self.priorities.iter().zip(loads.into_iter().zip(panics)) {
+            priority.load.store(load, Ordering::Relaxed);
+            priority.panic.store(panic, Ordering::Relaxed);
+        }
+        self.some_out.store(totals.iter().any(|(open, all)| open < all), Ordering::Relaxed);
     }
 
     /// Whether it is what would be built for a cluster.
@@ -122,22 +150,32 @@ impl Balance {
         &self,
         endpoints: &[Arc<EndpointState>],
         input: PickInput<'_>,
-        open: impl Fn(usize) -> bool + Copy,
+        fresh: impl Fn(usize) -> bool + Copy,
     ) -> Option<usize> {
-        let first = match self.loads.len() {
+        let first = match self.priorities.len() {
             0 | 1 => 0,
-            _ => priority::choose(&self.loads, input.key.unwrap_or_else(|| again(input.roll, 1))),
+            _ => {
+                let loads = self.priorities.iter().map(|priority| priority.load.load(Ordering::Relaxed));
+                priority::choose(loads, input.key.unwrap_or_else(|| again(input.roll, 1)))
+            }
         };
-        let view = View {
-            endpoints,
-            balancer: &self.shape.balancer,
-            lot: input.roll,
-            now: input.now,
-            all_open: input.tried.is_empty(),
-        };
+        let some_out = self.some_out.load(Ordering::Relaxed);
         let later = (0..self.priorities.len()).filter(|&priority| priority != first);
         let mut order = std::iter::once(first).chain(later).filter_map(|index| self.priorities.get(index));
-        order.find_map(|priority| priority.pick(&view, input.key, open))
+        order.find_map(|priority| {
+            let some_out = some_out && !priority.panic.load(Ordering::Relaxed);
+            let view = View {
+                endpoints,
+                balancer: &self.shape.balancer,
+                lot: input.roll,
+                now: input.now,
+                all_open: input.tried.is_empty() && !some_out,
+                some_out,
+            };
+            let available =
+                |index: usize| endpoints.get(index).is_some_and(|endpoint| endpoint.is_available());
+            priority.pick(&view, input.key, |index| fresh(index) && (!some_out || available(index)))
+        })
     }
 }
 
@@ -173,7 +211,12 @@ impl Priority {
             _ => None,
         };
         let build = |(weight, members)| Group::build(weight, members, &shape.balancer, seed);
-        Priority { groups: groups.into_iter().map(build).collect(), table }
+        Priority {
+            groups: groups.into_iter().map(build).collect(),
+            table,
+            load: AtomicU32::new(0),
+            panic: AtomicBool::new(false),
+        }
     }
 
     fn len(&self) -> u32 {
@@ -194,7 +237,8 @@ impl Priority {
             return group.choose(view, open);
         }
         let open_groups = self.groups.iter().enumerate().filter(|(_, group)| group.has_open(open));
-        let weighed = open_groups.map(|(index, group)| (index, f64::from(group.weight)));
+        let weighed = open_groups
+            .map(|(index, group)| (index, f64::from(group.weight) * group.provisioned(view, open)));
         let group = lot::by_weight(weighed, again(view.lot, 2))?;
         self.groups.get(group)?.choose(view, open)
     }

@@ -28,6 +28,7 @@ fn cluster(balancer: Balancer, endpoints: &[(u16, u32, Placement)]) -> Cluster {
         locality: Arc::new(Locality::default()),
         placement,
         workload: Arc::new(Workload::default()),
+        probe: None,
     };
     Cluster {
         key: ClusterKey { host: "reviews".into(), subset: "".into(), port: 80 },

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::export::Export;
+use super::names;
 use super::objects::Of;
 use crate::diagnostic::{Code, Severity};
 use crate::host;
@@ -89,7 +91,7 @@ impl<'s> Delegates<'s> {
         let Some((delegate, service)) = self.find(written, own, missing, sink) else {
             return Vec::new();
         };
-        if !is_visible(service, &delegate.object.name.namespace, own) {
+        if !Export::of_written(&service.export_to, &delegate.object.name.namespace).admits(own) {
             let message =
                 format!("VirtualService {} is not exported to namespace {own:?}", delegate.object.name);
             sink.add(missing, Code::REFERENCED_RESOURCE_NOT_FOUND, written.pos, message)
@@ -178,19 +180,12 @@ pub(super) fn is_delegate(document: &Document, service: &VirtualService) -> bool
     service.hosts.is_empty() && !document.is_unread(document.object.spec_pos, "hosts")
 }
 
-/// Istio `exportTo`: nothing is everyone, `.` the own namespace.
-pub(super) fn is_visible(service: &VirtualService, own_namespace: &str, namespace: &str) -> bool {
-    let admits =
-        |scope: &str| scope == "*" || scope == namespace || scope == "." && own_namespace == namespace;
-    service.export_to.is_empty() || service.export_to.iter().any(|scope| admits(scope))
-}
-
 /// Names that a root writes mean what they mean in its own namespace, also under a delegate of another.
 fn complete_names(route: &mut HttpRoute, namespace: &Arc<str>) {
     for block in &mut route.matches {
         for gateway in &mut block.value.gateways {
-            if gateway.value != "mesh" {
-                gateway.value = super::hosts::gateway_name(&gateway.value, namespace).to_string();
+            if let Some(name) = names::gateway(gateway, namespace).filter(|_| gateway.value != "mesh") {
+                gateway.value = name.to_string();
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Gateways → servers: which ports this process opens, and for which hosts.
 
+mod suites;
 mod tls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Surroundings;
 use super::objects::Objects;
 use super::support::{fields, unsupported};
-use super::validate;
+use super::{Surroundings, names, validate};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::origin::{At, Pos};
@@ -93,7 +93,9 @@ pub(super) fn select<'s>(
         let mut names: Vec<&str> = Vec::new();
         for server in written {
             let name = &server.port.name;
-            if names.contains(&name.as_str()) {
+            if name.is_empty() {
+                sink.schema(name.pos, "a port needs a name".into());
+            } else if names.contains(&name.as_str()) {
                 sink.schema(name.pos, format!("port name {:?} is there twice in this Gateway", name.value));
             }
             names.push(name);
@@ -119,32 +121,44 @@ fn read_server<'s>(
         sink.schema(target.pos.back(1), "\"targetPort\" has no place in a Gateway".into());
     }
     let serves = read_protocol(document, protocol, tls.as_ref(), selected, sink);
-    let bind = match bind.as_ref().map(|bind| (bind, bind.parse::<IpAddr>())) {
-        None => None,
-        Some((_, Ok(address))) => (!address.is_unspecified()).then_some(address),
-        Some((bind, Err(_))) => {
-            let unix = bind.starts_with("unix://");
-            let (code, message) = match unix {
-                true => {
-                    (Code::UNSUPPORTED_FIELD, "a Unix socket to listen on is not supported yet".to_owned())
-                }
-                false => {
-                    (Code::SCHEMA_VALIDATION, format!("{:?} is not an IP address to listen on", bind.value))
-                }
-            };
-            sink.add(Severity::Error, code, bind.pos, message);
-            return None;
-        }
-    };
+    let listener = read_listener(bind.as_ref(), number, sink);
     if hosts.is_empty() && !document.is_unread(server.pos, "hosts") {
         sink.schema(server.pos, "a server needs at least one host; \"*\" is every host".into());
     }
     let namespace = &document.object.name.namespace;
     let hosts = hosts.iter().filter_map(|host| read_host(host, namespace, sink)).collect();
-    let port = u16::try_from(number.value).ok().filter(|port| *port > 0)?;
-    let listener = ListenerKey { port, bind };
     let gateway = &document.object.name;
-    Some(GatewayServer { document, gateway, listener, serves: serves?, hosts, port: number.pos })
+    Some(GatewayServer { document, gateway, listener: listener?, serves: serves?, hosts, port: number.pos })
+}
+
+/// Where a server listens: Istio `Server.bind` with its port.
+fn read_listener(bind: Option<&At<String>>, number: &At<i64>, sink: &mut Sink<'_>) -> Option<ListenerKey> {
+    if let Some((bind, path)) = bind.and_then(|bind| Some((bind, bind.strip_prefix("unix://")?))) {
+        if !path.starts_with('@') && (!path.starts_with('/') || path.ends_with('/')) {
+            sink.schema(bind.pos, format!("{path:?} is not the path of a socket"))
+                .hints
+                .push("write unix:///run/shop.sock, or unix://@name".into());
+        }
+        if number.value != 0 {
+            sink.schema(number.pos, format!("a Unix socket has no port {}; write 0", number.value));
+        }
+        let message = "a Unix socket to listen on is not supported yet".to_owned();
+        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, bind.pos, message);
+        return None;
+    }
+    let port = u16::try_from(number.value).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        sink.schema(number.pos, format!("port {} is not within 1 to 65535", number.value));
+    }
+    let bind = match bind.map(|bind| (bind, bind.parse::<IpAddr>())) {
+        None => None,
+        Some((_, Ok(address))) => (!address.is_unspecified()).then_some(address),
+        Some((bind, Err(_))) => {
+            sink.schema(bind.pos, format!("{:?} is not an IP address to listen on", bind.value));
+            return None;
+        }
+    };
+    Some(ListenerKey { port: port?, bind })
 }
 
 /// Istio `Port.protocol`. Those of the HTTP family share a listener, and each takes HTTP/1 and HTTP/2; those of
@@ -157,6 +171,7 @@ fn read_protocol(
     sink: &mut Sink<'_>,
 ) -> Option<Serves> {
     let word = protocol.to_ascii_uppercase();
+    let suites = tls.map(|tls| suites::known(&tls.cipher_suites, sink)).unwrap_or_default();
     match (word.as_str(), tls) {
         ("HTTP" | "HTTP2" | "GRPC", tls) => {
             let https_redirect =
@@ -165,7 +180,7 @@ fn read_protocol(
         }
         ("HTTPS" | "TLS", Some(written)) => {
             let http = word == "HTTPS";
-            match (tls::read(document, written, http, selected, sink)?, http) {
+            match (tls::read(document, written, &suites, http, selected, sink)?, http) {
                 (tls::Ending::Passthrough, _) => Some(Serves::Passthrough),
                 (tls::Ending::Here(tls), true) => Some(Serves::Https(Arc::from(tls))),
                 (tls::Ending::Here(tls), false) => Some(Serves::InsideTls(Arc::from(tls))),
@@ -204,7 +219,13 @@ fn read_host(host: &At<String>, own_namespace: &str, sink: &mut Sink<'_>) -> Opt
             return None;
         }
     };
-    match HostPattern::parse(name) {
+    match names::host(name) {
+        Ok(_) if !name.contains(['.', ':', '*']) => {
+            sink.schema(host.pos, format!("{name:?} is a short name, which a server does not take"))
+                .hints
+                .push("write the whole name, as clients say it".into());
+            None
+        }
         Ok(pattern) => Some(ServerHost { namespace, pattern }),
         Err(message) => {
             sink.schema(host.pos, message);

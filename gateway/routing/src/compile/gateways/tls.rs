@@ -2,11 +2,10 @@
 
 use super::super::base64;
 use super::super::support::{fields, unsupported};
+use super::suites;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
-use crate::snapshot::{
-    CIPHER_SUITES, Certificate, ClientCertificates, Clients, Issuers, Pins, ServerTls, TlsVersion,
-};
+use crate::snapshot::{Certificate, ClientCertificates, Clients, Issuers, Pins, ServerTls, TlsVersion};
 use crate::wire::Document;
 use crate::wire::gateway::{self, ServerTlsMode, TlsCertificate};
 use crate::wire::sink::Sink;
@@ -19,11 +18,12 @@ pub(super) enum Ending {
     Here(Box<ServerTls>),
 }
 
-/// Reads a server's `tls`; `None` where it can't be executed, with the reason in the sink. `https_redirect` is
-/// the caller's.
+/// Reads a server's `tls`; `None` where it can't be executed, with the reason in the sink. `known` are its cipher
+/// suites; they and `https_redirect` are the caller's.
 pub(super) fn read(
     document: &Document,
     written: &At<gateway::ServerTls>,
+    known: &[&At<String>],
     http: bool,
     selected: bool,
     sink: &mut Sink<'_>,
@@ -107,9 +107,10 @@ pub(super) fn read(
         }
     };
     let (min, max) = versions(min_protocol_version.as_ref(), max_protocol_version.as_ref(), sink)?;
-    let cipher_suites = suites(cipher_suites, min, sink)?;
+    let cipher_suites = suites::spoken(cipher_suites, known, min, sink)?;
     let origin = document.origin(written.pos);
-    let tls = ServerTls { certificates, clients, min, max, cipher_suites, http, origin };
+    let object = document.object.title().into();
+    let tls = ServerTls { certificates, clients, min, max, cipher_suites, http, object, origin };
     (!tls.certificates.is_empty()).then(|| Ending::Here(Box::new(tls)))
 }
 
@@ -144,33 +145,6 @@ fn versions(
         return None;
     }
     Some((least, most))
-}
-
-/// Suites that can't be spoken are left out, as Istio leaves out those that it does not know. They are of TLS 1.2
-/// only: those of 1.3 are not chosen by configuration, in Envoy as here.
-fn suites(written: &[At<String>], least: TlsVersion, sink: &mut Sink<'_>) -> Option<Vec<&'static str>> {
-    let mut suites = Vec::new();
-    for suite in written {
-        let Some(known) = CIPHER_SUITES.iter().find(|known| **known == suite.value) else {
-            let message = format!("the cipher suite {:?} is not spoken; it is left out", suite.value);
-            sink.add(Severity::Warning, Code::UNSUPPORTED_FIELD, suite.pos, message)
-                .hints
-                .push(format!("for TLS 1.2 there are {}", CIPHER_SUITES.join(", ")));
-            continue;
-        };
-        if suites.contains(known) {
-            let message = format!("the cipher suite {known} is there twice");
-            sink.add(Severity::Warning, Code::SCHEMA_WARNING, suite.pos, message);
-            continue;
-        }
-        suites.push(*known);
-    }
-    if let (true, TlsVersion::V1_2, Some(first)) = (suites.is_empty(), least, written.first()) {
-        let message = "none of the cipher suites can be spoken".to_owned();
-        sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, first.pos.back(1), message);
-        return None;
-    }
-    Some(suites)
 }
 
 fn pins(spki: &[At<String>], hashes: &[At<String>], sink: &mut Sink<'_>) -> Option<Pins> {

@@ -2,8 +2,8 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::super::values::{deprecated, duration, number, one_of, share, warn, within};
 use super::Reading;
-use super::check::{deprecated, duration, number, one_of, share, warn, within};
 use super::locality::{self, Spread};
 use crate::compile::support::{Written, fields, unsupported};
 use crate::diagnostic::{Code, Severity};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::support::{fields, unsupported};
-use super::check::{deprecated, duration, duration_or_zero, number, one_of, share, within};
+use super::super::values::{deprecated, duration, duration_or_zero, number, one_of, share, within};
 use crate::compile::support::Written;
 use crate::diagnostic::Severity;
 use crate::origin::At;

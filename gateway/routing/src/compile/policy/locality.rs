@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::warn;
+use super::super::values::{warn, within};
 use crate::compile::registry::Labels;
 use crate::compile::{Surroundings, support::Written};
 use crate::origin::{At, Pos};
@@ -66,7 +66,7 @@ pub(super) fn read(
         let weights: Vec<(String, u32)> = to
             .iter()
             .filter_map(|(name, weight)| {
-                let read = super::check::within(Some(weight), 1, 100, sink)?;
+                let read = within(Some(weight), 1, 100, sink)?;
                 Some((name.value.clone(), read))
             })
             .collect();

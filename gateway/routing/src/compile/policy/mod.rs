@@ -5,7 +5,6 @@
 
 mod balancer;
 mod ceilings;
-mod check;
 mod locality;
 #[cfg(test)]
 mod tests;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::registry::Labels;
 use super::support::{Written, fields, unsupported};
+use super::values::one_of;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin};
 use crate::snapshot::policy::{ConnectionPool, OutlierDetection, Protocol, RetryBudget};
@@ -99,7 +99,7 @@ pub(super) fn read(
     if fields.iter().all(|field| field.key().is_none()) {
         sink.schema(written.pos, "a trafficPolicy needs at least one field".into());
     }
-    check::one_of(&[("tunnel", tunnel.key()), ("proxyProtocol", proxy_protocol.key())], sink);
+    one_of(&[("tunnel", tunnel.key()), ("proxyProtocol", proxy_protocol.key())], sink);
     unsupported(Severity::Error, fields![tunnel, proxy_protocol = "proxyProtocol"], sink);
     if let Some(tunnel) = tunnel {
         check_tunnel(&tunnel.value, sink);
@@ -147,7 +147,6 @@ fn read_blocks(
     if let (Some((written, read)), Some(code)) = (&read, warn) {
         tls::warn_of_no_authorities(written, read, code, sink);
     }
-    not_executed_yet(outlier_detection, sink);
     Blocks {
         balancer: load_balancer
             .as_ref()
@@ -156,11 +155,6 @@ fn read_blocks(
         outlier: outlier_detection.as_ref().map(|written| ceilings::outlier(&written.value, sink)),
         tls: read.map(|(_, read)| read),
     }
-}
-
-/// What of a policy is read and kept, and executed by a later change. A line here goes when its block works.
-fn not_executed_yet(outlier_detection: &May<wire::OutlierDetection>, sink: &mut Sink<'_>) {
-    unsupported(Severity::Warning, fields![outlier_detection = "outlierDetection"], sink);
 }
 
 /// Istio `validateTunnelSettings`.
@@ -223,6 +217,26 @@ impl Blocks {
 }
 
 impl Composed {
+    /// Looks for a service's own names in its servers' certificates where the rule names none, as Istio does with
+    /// a ServiceEntry's. Where that can't be done, it gives the place of the rule's TLS.
+    pub(super) fn look_for(&mut self, names: &[Box<str>]) -> Option<&Origin> {
+        let tls = self.policy.tls.as_ref()?;
+        if names.is_empty() || tls.insecure_skip_verify || !tls.subject_alt_names.is_empty() {
+            return None;
+        }
+        let tls = Arc::make_mut(&mut self.policy).tls.as_mut()?;
+        tls.subject_alt_names = names.into();
+        tls.server_name().is_none().then_some(&tls.origin)
+    }
+
+    /// The port speaks HTTP/2, unless the policy says what is spoken.
+    pub(super) fn speak_h2(&mut self) {
+        let policy = Arc::make_mut(&mut self.policy);
+        if policy.protocol == Protocol::Http1 {
+            policy.protocol = Protocol::Http2;
+        }
+    }
+
     /// Where each of a cluster's endpoints stands; `None` for one that gets no traffic.
     pub(super) fn place(
         &self,

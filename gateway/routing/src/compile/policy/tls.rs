@@ -96,6 +96,7 @@ pub(super) fn read(document: &Document, written: &At<Box<ClientTls>>, sink: &mut
         subject_alt_names: names,
         credentials,
         insecure_skip_verify,
+        object: document.object.title().into(),
         origin: document.origin(written.pos),
     };
     refuse_what_cannot_be_done(&tls, written.pos, crl, sink);

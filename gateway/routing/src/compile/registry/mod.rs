@@ -1,23 +1,40 @@
-//! ServiceEntries and WorkloadEntries → services: which hosts there are, on which ports, and who answers there.
+//! ServiceEntries, WorkloadEntries and WorkloadGroups, and Kubernetes' own objects → services: which hosts there are,
+//! on which ports, and who answers there.
 
+mod group;
+mod kubernetes;
+mod probe;
 mod service_entry;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::objects::Objects;
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
-use crate::snapshot::{Locality, Service, Workload};
+use crate::snapshot::{Locality, Probe, Service, Workload};
+use kubernetes::Kubernetes;
+
+/// Names in a row for one host; more go in a circle.
+const MOST_NAMES: usize = 16;
 
 /// Labels by key.
 pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// Every service, by host; for one host the oldest first.
+/// Every service that the gateway sees, by host; for one host Kubernetes' Service first, then the oldest.
 pub(in crate::compile) struct Registry {
     by_host: BTreeMap<Arc<str>, Vec<Entry>>,
+    /// Services that the gateway's namespace does not see, and why.
+    hidden: BTreeMap<Arc<str>, String>,
+    /// What each host's ports are said to speak, and where: of the first that says so.
+    protocols: BTreeMap<(Arc<str>, u16), (String, Origin)>,
+    /// Where the gateway is.
+    namespace: Arc<str>,
 }
 
 /// One host as one namespace defines it.
@@ -26,10 +43,18 @@ pub(in crate::compile) struct Entry {
     pub(in crate::compile) ports: Vec<Port>,
     pub(in crate::compile) members: Vec<Member>,
     pub(in crate::compile) origin: Origin,
+    /// `subjectAltNames`: what its servers' certificates carry, where its DestinationRule does not say.
+    pub(in crate::compile) subject_alt_names: Vec<Box<str>>,
     /// The objects that it is made from.
     pub(in crate::compile) titles: Vec<String>,
     /// Where resolution NONE is said, which a route of ours can't use.
     pub(in crate::compile) needs_mesh: Option<Origin>,
+    /// Whether it is a Service of Kubernetes.
+    pub(in crate::compile) is_kubernetes: bool,
+    /// The host that it is another name for (`type: ExternalName`).
+    pub(in crate::compile) external_name: Option<Arc<str>>,
+    /// Whether it selects Pods, and no EndpointSlice of it is here.
+    pub(in crate::compile) lacks_slices: bool,
 }
 
 /// A port of a service.
@@ -37,6 +62,10 @@ pub(in crate::compile) struct Port {
     pub(in crate::compile) number: u16,
     name: Arc<str>,
     target: u16,
+    /// Whether HTTP/2 is spoken there.
+    pub(in crate::compile) h2: bool,
+    /// Whether that is gRPC-Web.
+    pub(in crate::compile) grpc_web: bool,
 }
 
 /// Who may answer for a service: an endpoint before its port is known.
@@ -52,6 +81,7 @@ pub(in crate::compile) struct Member {
     /// Its share, over 0.
     pub(in crate::compile) weight: u32,
     pub(in crate::compile) locality: Arc<Locality>,
+    pub(in crate::compile) probe: Option<Arc<Probe>>,
 }
 
 impl Entry {
@@ -63,29 +93,65 @@ impl Entry {
 }
 
 impl Registry {
-    pub(in crate::compile) fn build(objects: &Objects<'_>, out: &mut Diagnostics) -> Self {
-        let workloads = workload::read_all(objects, out);
-        let mut registry = Registry { by_host: BTreeMap::new() };
+    pub(in crate::compile) fn build(
+        objects: &Objects<'_>,
+        here: &Surroundings,
+        out: &mut Diagnostics,
+    ) -> Self {
+        let groups = group::Groups::read_all(objects, out);
+        let mut workloads = workload::read_all(objects, &groups, out);
+        let mut registry = Registry {
+            by_host: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+            namespace: here.namespace.as_str().into(),
+        };
+        let kubernetes = Kubernetes::index(objects);
+        registry.add_services(&kubernetes, &workloads, here, out);
+        workloads.extend(kubernetes.selectable_pods());
         for &entry in &objects.service_entries {
             registry.add_service_entry(entry, &workloads, out);
         }
+        registry.report_external_names(&kubernetes, out);
         registry
     }
 
-    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the oldest.
+    /// The service of a host, as routes of `namespace` see it: that namespace's own, else the first; none that is not
+    /// exported to the gateway. A Service that is another name for a host here is that host.
     pub(in crate::compile) fn find(&self, host: &str, namespace: &str) -> Option<&Entry> {
+        let mut entry = self.named(host, namespace)?;
+        for _ in 0..MOST_NAMES {
+            let other = entry.external_name.as_ref().and_then(|other| self.named(other, namespace));
+            let Some(other) = other else { break };
+            entry = other;
+        }
+        Some(entry)
+    }
+
+    fn named(&self, host: &str, namespace: &str) -> Option<&Entry> {
         let entries = self.by_host.get(host)?;
         entries.iter().find(|entry| &*entry.service.namespace == namespace).or(entries.first())
     }
 
-    /// Whether there is a host of this name.
+    /// Whether there is a host of this name, seen by us or not.
     pub(in crate::compile) fn has(&self, host: &str) -> bool {
-        self.by_host.contains_key(host)
+        self.by_host.contains_key(host) || self.hidden.contains_key(host)
+    }
+
+    /// Why a host that is there is not seen.
+    pub(in crate::compile) fn why_hidden(&self, host: &str) -> Option<&str> {
+        self.hidden.get(host).map(String::as_str)
     }
 
     /// Every host there is.
     pub(in crate::compile) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.by_host.keys().map(|host| &**host)
+    }
+
+    /// Kubernetes' Service of a host in a namespace: no ServiceEntry stands beside it, whichever is older.
+    fn service_of_kubernetes(&self, host: &str, namespace: &str) -> Option<&Entry> {
+        let mut entries = self.by_host.get(host)?.iter();
+        entries.find(|entry| entry.is_kubernetes && &*entry.service.namespace == namespace)
     }
 
     /// Several ServiceEntries of one host in one namespace are one service with all their ports and endpoints.
@@ -96,6 +162,9 @@ impl Registry {
             Some(other) => {
                 other.members.extend(entry.members);
                 other.titles.extend(entry.titles);
+                if other.subject_alt_names.is_empty() {
+                    other.subject_alt_names = entry.subject_alt_names;
+                }
                 let new = entry
                     .ports
                     .into_iter()

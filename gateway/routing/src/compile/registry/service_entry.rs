@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::workload::{Selectable, read_member};
+use super::workload::{Endpoint, Selectable, read_member, workload};
 use super::{Entry, Member, Port, Registry, labels, selects};
+use crate::compile::export::{Export, Exported};
+use crate::compile::names::domain;
 use crate::compile::objects::Of;
-use crate::compile::support::{check_export_to, fields, unsupported};
+use crate::compile::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
 use crate::origin::{At, Origin};
@@ -28,16 +30,24 @@ impl Registry {
             hosts,
             addresses: _, // virtual addresses and location mean something to sidecars only
             location: _,
-            ports,
+            ports: written_ports,
             resolution,
             endpoints,
             workload_selector,
             export_to,
             subject_alt_names,
         } = entry;
-        unsupported(Severity::Warning, fields![subject_alt_names = "subjectAltNames"], sink);
-        check_export_to(export_to, sink);
-        let needs_mesh = check_resolution(document, resolution.as_ref(), sink);
+        validate::service_entry((document, entry), sink);
+        let namespace = &document.object.name.namespace;
+        let visible = Export::read(export_to, namespace, Exported::Service, sink).admits(&self.namespace);
+        if !visible {
+            let message =
+                format!("it is not exported to namespace {:?}, where this gateway is", self.namespace);
+            sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
+        }
+        // That NONE takes no endpoints has been said.
+        let needs_mesh =
+            check_resolution(document, resolution.as_ref(), sink).filter(|_| endpoints.is_empty());
         if hosts.is_empty() {
             sink.schema(document.object.pos, "a ServiceEntry needs at least one host".into());
         }
@@ -50,28 +60,63 @@ impl Registry {
             .hints
             .push(hint);
         }
-        let ports = read_ports(ports, document, sink);
-        let namespace = &document.object.name.namespace;
+        let ports = read_ports(written_ports, sink);
         let known: Vec<&str> = ports.iter().map(|port| &*port.name).collect();
-        for host in hosts {
-            if let Err(message) = HostPattern::parse(host) {
-                sink.schema(host.pos, message);
-                continue;
+        let inline = endpoints.iter().filter_map(|endpoint| {
+            for (name, _) in endpoint.ports.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+                sink.schema(name.pos, format!("the ServiceEntry has no port named {:?}", name.value));
             }
+            let read = Endpoint {
+                labels: labels(endpoint.labels.iter()),
+                own_name: None,
+                namespace,
+                host: "",
+                pos: endpoint.pos,
+                group: None,
+                resolution: Some(resolution.as_ref().map_or(Resolution::None, |resolution| resolution.value)),
+            };
+            read_member(endpoint, read, sink)
+        });
+        let inline: Vec<Member> = inline.collect();
+        for host in hosts {
             if host.value == "*" {
                 sink.schema(host.pos, "a ServiceEntry can't be for every host".into());
                 continue;
             }
-            let host: Arc<str> = host.to_ascii_lowercase().into();
-            let inline = endpoints.iter().filter_map(|endpoint| {
-                let foreign = endpoint.ports.iter().find(|(name, _)| !known.contains(&name.as_str()));
-                if let Some((name, _)) = foreign {
-                    sink.schema(name.pos, format!("the ServiceEntry has no port named {:?}", name.value));
+            if domain(host).is_err() {
+                sink.schema(host.pos, format!("{:?} is not a host name", host.value));
+                continue;
+            }
+            if let Err(message) = HostPattern::parse(host) {
+                // Of `*shop.test` validation warns; `shop.test.` is what Istio takes beside.
+                if !host.starts_with('*') {
+                    sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
                 }
-                let labels = labels(endpoint.labels.iter());
-                read_member(endpoint, labels, None, namespace, &host, sink)
+                continue;
+            }
+            let pos = host.pos;
+            let host: Arc<str> = host.to_ascii_lowercase().into();
+            if let Some(service) = self.service_of_kubernetes(&host, namespace) {
+                let message = format!("{host:?} is a Service's, so this ServiceEntry does not count for it");
+                let hint = format!("the Service is at {}", service.origin);
+                sink.add(Severity::Warning, Code::NOT_FOR_US, pos, message).hints.push(hint);
+                continue;
+            }
+            if !visible {
+                let here = &self.namespace;
+                let why = format!(
+                    "{title} ({}) has it, and is not exported to namespace {here:?}",
+                    document.named_at()
+                );
+                self.hidden.entry(host).or_insert(why);
+                continue;
+            }
+            self.compare_protocols(&host, written_ports, document, sink);
+            let members = inline.iter().map(|member| Member {
+                workload: Arc::new(workload(&member.labels, None, namespace, &host)),
+                ..member.clone()
             });
-            let mut members: Vec<Member> = inline.collect();
+            let mut members: Vec<Member> = members.collect();
             let mut titles = vec![title.clone()];
             if let Some(selector) = workload_selector {
                 let wanted = labels(selector.labels.iter());
@@ -80,7 +125,7 @@ impl Registry {
                         && selects(&wanted, &workload.labels)
                 });
                 for workload in chosen {
-                    titles.push(workload.document.object.title());
+                    titles.extend(workload.titles.iter().cloned());
                     members.extend(workload.member.clone());
                 }
             }
@@ -92,15 +137,41 @@ impl Registry {
             }
             self.join(Entry {
                 service: Arc::new(Service { host, namespace: namespace.clone() }),
-                ports: ports
-                    .iter()
-                    .map(|p| Port { number: p.number, name: p.name.clone(), target: p.target })
-                    .collect(),
+                ports: ports.iter().map(|port| Port { name: port.name.clone(), ..*port }).collect(),
                 members,
                 origin: document.named_at(),
+                subject_alt_names: subject_alt_names.iter().map(|name| name.as_str().into()).collect(),
                 titles,
                 needs_mesh: needs_mesh.clone(),
+                is_kubernetes: false,
+                external_name: None,
+                lacks_slices: false,
             });
+        }
+    }
+
+    /// Istio `ConflictingServiceEntryProtocol`: two that say different things of one host's port.
+    fn compare_protocols(
+        &mut self,
+        host: &Arc<str>,
+        ports: &[At<ServicePort>],
+        document: &Document,
+        sink: &mut Sink<'_>,
+    ) {
+        for port in ports {
+            let Some(protocol) = port.protocol.as_ref().filter(|protocol| !protocol.is_empty()) else {
+                continue;
+            };
+            let word = protocol.to_ascii_uppercase();
+            let own = || (word.clone(), document.origin(protocol.pos));
+            let number = port.number.value;
+            let (first, origin) = self.protocols.entry((host.clone(), number)).or_insert_with(own);
+            if *first != word {
+                let message = format!("port {number} of {host:?} speaks {word} here, and {first} elsewhere");
+                sink.add(Severity::Warning, Code::CONFLICTING_PROTOCOL, protocol.pos, message)
+                    .hints
+                    .push(format!("the other one is at {origin}"));
+            }
         }
     }
 }
@@ -125,11 +196,8 @@ fn check_resolution(
     }
 }
 
-fn read_ports(written: &[At<ServicePort>], document: &Document, sink: &mut Sink<'_>) -> Vec<Port> {
+fn read_ports(written: &[At<ServicePort>], sink: &mut Sink<'_>) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
-    if written.is_empty() {
-        sink.schema(document.object.pos, "a ServiceEntry needs at least one port".into());
-    }
     for port in written {
         let ServicePort { number, name, protocol, target_port } = &port.value;
         if ports.iter().any(|other| other.number == number.value || *other.name == *name.value) {
@@ -145,17 +213,16 @@ fn read_ports(written: &[At<ServicePort>], document: &Document, sink: &mut Sink<
                 .hints
                 .push(format!("it is one of {}", KNOWN.join(", ")));
         }
-        const HTTP2: [&str; 3] = ["HTTP2", "GRPC", "GRPC-WEB"];
-        if let Some(protocol) = protocol.as_ref().filter(|p| HTTP2.contains(&p.to_ascii_uppercase().as_str()))
-        {
-            let message = format!(
-                "{} towards a service is not supported yet: it is spoken to in HTTP/1.1",
-                protocol.value
-            );
+        let speaks = |wanted: &[&str]| {
+            protocol.as_ref().filter(|p| wanted.iter().any(|wanted| p.eq_ignore_ascii_case(wanted)))
+        };
+        if let Some(protocol) = speaks(&["GRPC-WEB"]) {
+            let message = format!("{} towards a service is not supported yet", protocol.value);
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, protocol.pos, message);
         }
         let target = target_port.as_ref().map_or(number.value, |target| target.value);
-        ports.push(Port { number: number.value, name: name.as_str().into(), target });
+        let h2 = speaks(&["HTTP2", "GRPC"]).is_some();
+        ports.push(Port { number: number.value, name: name.as_str().into(), target, h2, grpc_web: false });
     }
     ports
 }

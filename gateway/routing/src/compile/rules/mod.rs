@@ -1,12 +1,11 @@
 //! DestinationRules → subsets and policies, and which rule is for a host.
 
-mod export;
-mod names;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Surroundings;
+use super::export::{Export, Exported};
+use super::names::{check_labels, domain, is_label};
 use super::objects::{Objects, Of};
 use super::policy::{self, Level, LevelOf, Reading};
 use super::registry::{Labels, Registry, labels, selects};
@@ -18,8 +17,6 @@ use crate::origin::{At, Origin};
 use crate::wire::ObjectName;
 use crate::wire::destination_rule::{DestinationRule, Subset, WorkloadLabels};
 use crate::wire::sink::Sink;
-use export::Export;
-use names::{check_labels, is_label, is_wildcard_domain};
 
 /// Every DestinationRule, by namespace.
 pub(super) struct Rules {
@@ -133,7 +130,8 @@ impl Rules {
         let name = &document.object.name;
         let reading = Reading { document, here };
         let workloads = workload_selector.as_ref().map(|selector| read_workloads(selector, sink));
-        let export = Export::read(export_to, &name.namespace, workloads.is_some(), sink);
+        let exported = if workloads.is_some() { Exported::ForWorkloads } else { Exported::Object };
+        let export = Export::read(export_to, &name.namespace, exported, sink);
         let policy = traffic_policy.as_ref().map(|policy| policy::read(reading, policy, LevelOf::Host, sink));
         let mut read: Vec<RuleSubset> = Vec::new();
         for subset in subsets {
@@ -163,18 +161,18 @@ impl Rules {
             Ok(pattern) => pattern,
             Err(message) => {
                 // What Istio takes as well is what this gateway can't do.
-                if is_wildcard_domain(host) {
-                    sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, host.pos, message);
-                } else {
-                    sink.schema(host.pos, message);
-                }
+                let code =
+                    if domain(host).is_ok() { Code::UNSUPPORTED_FIELD } else { Code::SCHEMA_VALIDATION };
+                sink.add(Severity::Error, code, host.pos, message);
                 return;
             }
         };
-        if !is_wildcard_domain(host) {
-            sink.schema(host.pos, format!("{:?} is not a host name", host.value));
+        match domain(host) {
+            Ok(()) => report_unknown(host, &complete, &pattern, registry, sink),
+            Err(message) => {
+                sink.schema(host.pos, message);
+            }
         }
-        report_unknown(host, &complete, &pattern, registry, sink);
         self.join(Rule {
             pattern,
             name: name.clone(),

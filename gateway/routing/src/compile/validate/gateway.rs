@@ -1,76 +1,35 @@
-//! Gateways: names, ports, hosts and TLS that Istio refuses.
+//! Gateways: which of the fields of TLS Istio lets stand together.
 
-use super::values::is_label;
-use super::warn;
+use super::super::names::is_label;
+use super::super::values::warn;
 use crate::origin::{At, Pos};
 use crate::wire::Document;
-use crate::wire::gateway::{
-    Gateway, Server, ServerPort, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion,
-};
+use crate::wire::gateway::{Gateway, ServerTls, ServerTlsMode as Mode, TlsCertificate, TlsVersion};
+use crate::wire::object::is_dns_name;
 use crate::wire::sink::Sink;
 
 /// Judges a Gateway as written.
 pub(in super::super) fn gateway(document: &Document, gateway: &Gateway, sink: &mut Sink<'_>) {
     let Gateway { selector: _, servers } = gateway;
     let name = &document.object.name.name;
-    if !is_label(name) {
+    // What is no object's name at all is said of the object.
+    if is_dns_name(name) && !is_label(name) {
         sink.schema(
             document.object.pos,
             format!("{name:?} is not the name of a Gateway: it may not have dots"),
         );
     }
     for server in servers {
-        check_server(server, sink);
+        if let Some(tls) = &server.tls {
+            check_tls(tls, &server.port.protocol, sink);
+        }
     }
 }
 
-fn check_server(server: &Server, sink: &mut Sink<'_>) {
-    let Server { name: _, port, bind, hosts, tls, default_endpoint: _ } = server;
-    for host in hosts {
-        let (_, name) = host.split_once('/').unwrap_or(("", host));
-        if !name.contains(['.', ':', '*']) {
-            sink.schema(host.pos, format!("{name:?} is a short name, which a server does not take"))
-                .hints
-                .push("write the whole name, as clients say it".into());
-        }
-        if let Err(message) = super::values::domain(name) {
-            sink.schema(host.pos, message);
-        }
-    }
-    let ServerPort { number, name, protocol, target_port: _ } = &port.value;
-    let socket = bind.as_ref().and_then(|bind| Some((bind, bind.strip_prefix("unix://")?)));
-    match socket {
-        Some((bind, path)) => {
-            if !path.starts_with('@') && (!path.starts_with('/') || path.ends_with('/')) {
-                sink.schema(bind.pos, format!("{path:?} is not the path of a socket"))
-                    .hints
-                    .push("write unix:///run/shop.sock, or unix://@name".into());
-            }
-            if number.value != 0 {
-                sink.schema(number.pos, format!("a Unix socket has no port {}; write 0", number.value));
-            }
-        }
-        None if !(1..=65535).contains(&number.value) => {
-            sink.schema(number.pos, format!("port {} is not within 1 to 65535", number.value));
-        }
-        None => {}
-    }
-    if name.is_empty() {
-        sink.schema(name.pos, "a port needs a name".into());
-    }
-    check_tls(tls.as_ref(), protocol, sink);
-}
-
-fn check_tls(tls: Option<&At<ServerTls>>, protocol: &At<String>, sink: &mut Sink<'_>) {
+fn check_tls(tls: &At<ServerTls>, protocol: &At<String>, sink: &mut Sink<'_>) {
     let word = protocol.to_ascii_uppercase();
     let secure = matches!(word.as_str(), "HTTPS" | "TLS");
     let plain_http = matches!(word.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB");
-    let Some(tls) = tls else {
-        if secure {
-            sink.schema(protocol.pos, format!("a port of protocol {word} needs \"tls\""));
-        }
-        return;
-    };
     check_options(tls, sink);
     let key = tls.pos.back(1);
     if plain_http && !only_redirects(tls) {
@@ -80,7 +39,7 @@ fn check_tls(tls: Option<&At<ServerTls>>, protocol: &At<String>, sink: &mut Sink
     }
     let redirects = tls.https_redirect.as_ref().filter(|redirect| redirect.value && !plain_http);
     if let Some(redirect) = redirects {
-        warn(redirect.pos, "\"httpsRedirect\" only works on a port of HTTP".into(), sink);
+        warn("\"httpsRedirect\" only works on a port of HTTP", redirect.pos, sink);
     }
 }
 
@@ -124,9 +83,8 @@ fn check_options(tls: &At<ServerTls>, sink: &mut Sink<'_>) {
     } = &tls.value;
     let old = |version: &&At<TlsVersion>| matches!(version.value, TlsVersion::V1_0 | TlsVersion::V1_1);
     if let (Some(version), true) = (min_protocol_version.as_ref().filter(old), cipher_suites.is_empty()) {
-        warn(version.pos, "a version under TLSV1_2 needs cipherSuites that it can use".into(), sink);
+        warn("a version under TLSV1_2 needs cipherSuites that it can use", version.pos, sink);
     }
-    check_suites(cipher_suites, sink);
     let mode = mode.as_ref().map_or(Mode::Passthrough, |mode| mode.value);
     let remote = [said(credential_name), first(credential_names)];
     let files = [said(server_certificate), said(private_key), said(ca_certificates), first(tls_certificates)];
@@ -139,7 +97,7 @@ fn check_options(tls: &At<ServerTls>, sink: &mut Sink<'_>) {
         }
         Mode::Passthrough | Mode::AutoPassthrough => {
             if let Some(key) = remote.into_iter().chain(files).chain([said(ca_crl)]).flatten().next() {
-                warn(key, "TLS is passed on unopened, so certificates are not used".into(), sink);
+                warn("TLS is passed on unopened, so certificates are not used", key, sink);
             }
         }
         Mode::Simple | Mode::Mutual | Mode::OptionalMutual => {}
@@ -177,7 +135,7 @@ fn check_files(tls: &At<ServerTls>, mode: Mode, sink: &mut Sink<'_>) {
         sink.schema(key, "a mode that asks clients for certificates needs caCertificates".into());
     }
     if let Some(third) = tls.tls_certificates.get(2) {
-        warn(third.pos, "only two certificates are used: one of RSA, one of ECDSA".into(), sink);
+        warn("only two certificates are used: one of RSA, one of ECDSA", third.pos, sink);
     }
     let mut check_pair = |pos: Pos, certificate: &Option<At<String>>, private: &Option<At<String>>| {
         for (field, written) in [("serverCertificate", certificate), ("privateKey", private)] {
@@ -194,40 +152,3 @@ fn check_files(tls: &At<ServerTls>, mode: Mode, sink: &mut Sink<'_>) {
         check_pair(pair.pos, server_certificate, private_key);
     }
 }
-
-/// Istio ignores suites that it does not know, or knows already, with a warning.
-fn check_suites(suites: &[At<String>], sink: &mut Sink<'_>) {
-    for (index, suite) in suites.iter().enumerate() {
-        // Expressions (`-ALL`, `+HIGH`) are OpenSSL's, and not looked into.
-        let expression =
-            suite.is_empty() || suite.value == "ALL" || !suite.starts_with(char::is_alphanumeric);
-        if !expression && !SUITES.contains(&suite.as_str()) {
-            warn(
-                suite.pos,
-                format!("{:?} is not a cipher suite that is known, and is ignored", suite.value),
-                sink,
-            );
-        } else if suites.iter().take(index).any(|other| other.value == suite.value) {
-            warn(suite.pos, format!("{:?} is there twice", suite.value), sink);
-        }
-    }
-}
-
-/// The suites of TLS 1.2 and below that Istio knows.
-const SUITES: [&str; 15] = [
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-ECDSA-AES256-SHA",
-    "ECDHE-RSA-AES256-SHA",
-    "AES128-GCM-SHA256",
-    "AES256-GCM-SHA384",
-    "AES128-SHA",
-    "AES256-SHA",
-    "DES-CBC3-SHA",
-];

@@ -1,29 +1,24 @@
-//! What Istio's admission webhook refuses of a VirtualService or Gateway, said of each object alone.
+//! What Istio's admission webhook refuses of an object, said of each object alone.
 //!
-//! Only what compiling does not say anyway is said here: `compile` turns fields into what runs and reports those it
-//! cannot turn; these rooms look at fields whatever becomes of them, and give nothing back. So a field that is not
-//! executed is still judged, and one that is executed is not judged twice.
+//! Only what no other room reads into something stronger is judged here: which fields go together, and what Istio
+//! refuses of a value that could be compiled. What is read is judged where it is read, so a fault is said once; these
+//! rooms look at fields whatever becomes of them, and give nothing back.
 
-mod cors;
-mod faults;
 mod gateway;
-mod headers;
-mod matches;
-mod mirrors;
-mod retries;
-mod route;
-mod tls_tcp;
-mod values;
+mod registry;
 
 use super::delegates::is_delegate;
+use super::matches::is_claim;
+use super::names;
 use super::objects::Of;
-use crate::diagnostic::{Code, Severity};
+use super::support::Written;
+use crate::host::HostPattern;
 use crate::origin::At;
 use crate::wire::sink::Sink;
-use crate::wire::virtual_service::VirtualService;
+use crate::wire::virtual_service::{HttpRoute, VirtualService};
 
 pub(super) use gateway::gateway;
-pub(super) use matches::is_claim;
+pub(super) use registry::{announced_sidecar, service_entry, workload_entry, workload_group};
 
 /// What a rule is, by the VirtualService that it stands in and by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +33,7 @@ enum Role {
 
 /// Judges a VirtualService as written.
 pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink: &mut Sink<'_>) {
-    let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
+    let VirtualService { hosts, gateways, export_to: _, http, tls, tcp } = service;
     let is_delegate = is_delegate(document, service);
     if is_delegate {
         let places = [
@@ -52,14 +47,13 @@ pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink:
             sink.schema(pos.back(2), message);
         }
     }
-    values::gateway_names(gateways, sink);
-    values::export_to(export_to, &document.object.name.namespace, sink);
     // Istio: `mesh` beside other gateways makes it one for the mesh, as far as validation goes.
     let unread = document.is_unread(document.object.spec_pos, "gateways");
     let for_gateway =
         unread || !gateways.is_empty() && gateways.iter().all(|gateway| gateway.value != "mesh");
+    let has_sni = tls.iter().flat_map(|rule| &rule.matches).any(|block| !block.sni_hosts.is_empty());
     for host in hosts {
-        check_host(host, for_gateway, tls_tcp::has_sni(tls), sink);
+        check_host(host, for_gateway, has_sni, sink);
     }
     for route in http {
         let role = match (is_delegate, &route.delegate) {
@@ -68,11 +62,43 @@ pub(super) fn virtual_service((document, service): Of<'_, VirtualService>, sink:
             (false, None) => Role::Independent,
         };
         if !for_gateway && !is_delegate {
-            matches::refuse_claims(&route.matches, sink);
+            refuse_claims(route, sink);
         }
-        route::check(route, role, sink);
+        check_route(route, role, sink);
     }
-    tls_tcp::check(document, service, sink);
+}
+
+/// Which of its fields a rule may have together.
+fn check_route(route: &HttpRoute, role: Role, sink: &mut Sink<'_>) {
+    match role {
+        Role::Delegate => {
+            if let Some(key) = route.delegate.key() {
+                sink.schema(key, "a delegate's rule can't delegate again".into());
+            }
+        }
+        Role::Root => {
+            for (key, field) in [(route.redirect.key(), "redirect"), (route.route.key(), "route")] {
+                let Some(key) = key else { continue };
+                sink.schema(key, format!("{field:?} and \"delegate\" exclude each other"));
+            }
+        }
+        Role::Independent => {}
+    }
+    let answers = route.redirect.is_some() || route.direct_response.is_some();
+    if let Some(key) = route.fault.key().filter(|_| answers && role != Role::Root) {
+        sink.schema(key, "\"fault\" has no place in a rule that has no route".into());
+    }
+    if let (Some(_), Some(key)) = (&route.mirror, route.mirrors.key()) {
+        sink.schema(key, "mirror and mirrors exclude each other".into());
+    }
+}
+
+/// Istio: claims of a token are only matched at a gateway.
+fn refuse_claims(route: &HttpRoute, sink: &mut Sink<'_>) {
+    let names = route.matches.iter().flat_map(|block| block.headers.iter().chain(&block.without_headers));
+    for (name, _) in names.filter(|(name, _)| is_claim(name)) {
+        sink.schema(name.pos, format!("{:?} can only be matched at a gateway", name.value));
+    }
 }
 
 /// Istio `ValidateWildcardDomain`, as far as reading hosts does not refuse them anyway.
@@ -85,18 +111,11 @@ fn check_host(host: &At<String>, for_gateway: bool, sni: bool, sink: &mut Sink<'
     }
     // `outbound_.80_._.shop.test` is how Istio's own east-west gateways name hosts.
     let automatic = for_gateway && sni && host.starts_with("outbound_.");
-    if let (Err(message), false) = (values::domain(host), automatic) {
+    // What reading it refuses is said there.
+    if !automatic
+        && HostPattern::parse(host).is_ok()
+        && let Err(message) = names::host(host)
+    {
         sink.schema(host.pos, message);
     }
-}
-
-/// Istio's webhook lets it pass with a warning.
-fn warn(pos: crate::origin::Pos, message: String, sink: &mut Sink<'_>) {
-    sink.add(Severity::Warning, Code::SCHEMA_WARNING, pos, message);
-}
-
-/// A field that Istio has replaced by another.
-fn deprecated(key: crate::origin::Pos, field: &str, instead: &str, sink: &mut Sink<'_>) {
-    let message = format!("{field:?} is deprecated");
-    sink.add(Severity::Warning, Code::DEPRECATED, key, message).hints.push(format!("use {instead:?}"));
 }

@@ -17,6 +17,8 @@ pub struct ClientTls {
     pub credentials: Credentials,
     /// Neither the server's chain nor its name is looked at.
     pub insecure_skip_verify: bool,
+    /// The object it is written in, as `DestinationRule default/shop`.
+    pub object: Box<str>,
     /// Where it is written.
     pub origin: Origin,
 }

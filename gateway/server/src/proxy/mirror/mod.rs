@@ -111,8 +111,10 @@ impl Mirrors {
         let mut head = request.clone();
         head.set_version(Version::HTTP_11);
         let _ = head.insert_header("x-envoy-internal", HeaderValue::from_static("true"));
-        if let Some(own) = session.server_addr().and_then(|address| address.as_inet()) {
-            let _ = headers::append_address(&mut head, own.ip());
+        if let Some(own) = session.server_addr().and_then(|address| address.as_inet())
+            && let Ok(own) = HeaderValue::from_str(&own.ip().to_canonical().to_string())
+        {
+            let _ = headers::append_address(&mut head, &own);
         }
         let host = match head.uri.authority() {
             Some(authority) => authority.as_str().to_owned(),

@@ -1,0 +1,152 @@
+//! `trysail_endpoints`, `trysail_ejections_total` and `trysail_held`: who is there to answer, and who is left out.
+//!
+//! Bound when a snapshot is swapped in; states are looked at when they are scraped. What is gone goes with the swap.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use trysail_routing::snapshot::{ClusterKey, Snapshot};
+use trysail_upstream::outlier::Reason;
+use trysail_upstream::{EndpointState, Upstreams};
+
+/// The endpoints in force and their ejections.
+pub(crate) struct Endpoints {
+    endpoints: Desc,
+    ejections: Desc,
+    held: Desc,
+    now: Mutex<BTreeMap<ClusterKey, Cluster>>,
+}
+
+/// One cluster.
+#[derive(Default)]
+struct Cluster {
+    endpoints: Vec<Arc<EndpointState>>,
+    ejections: BTreeMap<Reason, u64>,
+    is_held: bool,
+}
+
+const ENDPOINTS: &str = "trysail_endpoints";
+const EJECTIONS: &str = "trysail_ejections_total";
+const HELD: &str = "trysail_held";
+
+impl Endpoints {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let desc =
+            |name: &str, help: &str| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
+        Ok(Endpoints {
+            endpoints: desc(ENDPOINTS, "Endpoints of each destination of a route, by their state.")?,
+            ejections: desc(EJECTIONS, "Endpoints that were left out since they failed, by what they did.")?,
+            held: desc(HELD, "1 for a subset that gets no traffic, as no endpoint of it was ready yet.")?,
+            now: Mutex::default(),
+        })
+    }
+
+    /// Notes whose endpoints are in force from now on.
+    pub(crate) fn bind(&self, snapshot: &Snapshot, upstreams: &Upstreams) {
+        let mut now = self.now.lock();
+        let mut before = std::mem::take(&mut *now);
+        for (index, cluster) in snapshot.clusters.iter().enumerate() {
+            let ejections = before.remove(&cluster.key).unwrap_or_default().ejections;
+            let endpoints = upstreams.endpoints(index).to_vec();
+            let entry = now.entry(cluster.key.clone()).or_default();
+            entry.endpoints.extend(endpoints);
+            entry.ejections.extend(ejections);
+        }
+        for held in upstreams.held() {
+            if let Some(cluster) = now.get_mut(&snapshot.cluster(held.cluster).key) {
+                cluster.is_held = true;
+            }
+        }
+    }
+
+    /// Counts an ejection.
+    pub(crate) fn ejected(&self, cluster: &ClusterKey, reason: Reason) {
+        if let Some(cluster) = self.now.lock().get_mut(cluster) {
+            *cluster.ejections.entry(reason).or_default() += 1;
+        }
+    }
+}
+
+/// [`Endpoints`] as Prometheus' registry takes it.
+pub(super) struct Collected(pub(super) Arc<Endpoints>);
+
+impl Collector for Collected {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.0.endpoints, &self.0.ejections, &self.0.held]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (mut endpoints, mut ejections, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, cluster) in &*self.0.now.lock() {
+            let healthy = cluster.endpoints.iter().filter(|endpoint| endpoint.is_available()).count();
+            let ejected = cluster.endpoints.len() - healthy;
+            for (state, count) in [("ejected", ejected), ("healthy", healthy)] {
+                endpoints.push(gauge(labels(key, Some(("state", state))), count));
+            }
+            ejections.extend(
+                cluster
+                    .ejections
+                    .iter()
+                    .map(|(reason, count)| counter(labels(key, Some(("reason", word(*reason)))), *count)),
+            );
+            if cluster.is_held {
+                held.push(gauge(labels(key, None), 1));
+            }
+        }
+        let families = [
+            family(ENDPOINTS, &self.0.endpoints, MetricType::GAUGE, endpoints),
+            family(EJECTIONS, &self.0.ejections, MetricType::COUNTER, ejections),
+            family(HELD, &self.0.held, MetricType::GAUGE, held),
+        ];
+        families.into_iter().filter(|family| !family.get_metric().is_empty()).collect()
+    }
+}
+
+/// As Envoy names its own counters of ejections.
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Errors => "consecutive_5xx",
+        Reason::GatewayErrors => "consecutive_gateway_failure",
+        Reason::LocalFailures => "consecutive_local_origin_failure",
+    }
+}
+
+fn labels(key: &ClusterKey, more: Option<(&str, &str)>) -> Vec<LabelPair> {
+    let port = key.port.to_string();
+    let own = [("destination_service", &*key.host), ("port", &port)];
+    let subset = [("subset", &*key.subset)];
+    // By name, as the text format's readers expect them.
+    let mut pairs: Vec<(&str, &str)> = own.into_iter().chain(more).chain(subset).collect();
+    pairs.sort_unstable();
+    super::labels(&pairs)
+}
+
+fn gauge(labels: Vec<LabelPair>, value: usize) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value as f64);
+    let mut metric = Metric::default();
+    metric.set_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::default();
+    metric.set_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn family(name: &str, desc: &Desc, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(desc.help.clone());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}

@@ -1,0 +1,84 @@
+//! The ready gate: a new subset takes traffic only once an endpoint of it is ready.
+//!
+//! Until then the target is *held*: its share goes to its siblings in the split, by a schedule of the effective
+//! weights. Once a cluster was ready, Istio's rule applies, and a subset that has lost all its endpoints is answered
+//! 503 (UH). A pure function of the snapshot, of the endpoints' state and of who was ready before; requests pay
+//! nothing for it, since they only see the ticket's schedule.
+//!
+//! The seam for active health checks is [`is_ready`]: what it says of an endpoint is all that is known here. Whoever
+//! learns that an endpoint has become ready reconciles anew over the same snapshot.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, Snapshot, Split, SplitId};
+
+use crate::endpoint::EndpointState;
+
+/// One target that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// In this split.
+    pub split: SplitId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Who gets its share; empty where nobody of the split is ready, so that its turns are answered 503 (UH).
+    pub siblings: Vec<ClusterId>,
+}
+
+/// Who has been ready since it appeared.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(BTreeSet<ClusterKey>);
+
+impl Gate {
+    /// The gate of a snapshot: who was ready `before`, and is still there, and who is ready now.
+    /// `endpoints` are those of the snapshot's clusters, in their order.
+    pub(crate) fn over<'e>(
+        before: &Gate,
+        snapshot: &Snapshot,
+        endpoints: impl Iterator<Item = &'e [Arc<EndpointState>]>,
+    ) -> Gate {
+        let opens = |(cluster, endpoints): (&Arc<Cluster>, &[Arc<EndpointState>])| {
+            let open = before.0.contains(&cluster.key) || endpoints.iter().any(|it| is_ready(it));
+            open.then(|| cluster.key.clone())
+        };
+        Gate(snapshot.clusters.iter().zip(endpoints).filter_map(opens).collect())
+    }
+
+    /// The weights that hold now; `None` for those that are written. Adds to `held` which targets have none.
+    pub(crate) fn effective(
+        &self,
+        snapshot: &Snapshot,
+        split: &Split,
+        held: &mut Vec<Held>,
+    ) -> Option<Vec<u32>> {
+        let takes = |id: ClusterId| {
+            let cluster = snapshot.cluster(id);
+            // What does not exist at all is Istio's 503 (NC): it is not about to come.
+            cluster.service.is_none() || self.0.contains(&cluster.key)
+        };
+        let weighty = || split.targets.iter().filter(|target| target.weight > 0);
+        if weighty().all(|target| takes(target.cluster)) {
+            return None;
+        }
+        let siblings: BTreeSet<ClusterId> =
+            weighty().map(|target| target.cluster).filter(|id| takes(*id)).collect();
+        let waiting: BTreeSet<ClusterId> =
+            weighty().map(|target| target.cluster).filter(|id| !takes(*id)).collect();
+        held.extend(waiting.into_iter().map(|cluster| Held {
+            split: split.id,
+            cluster,
+            siblings: siblings.iter().copied().collect(),
+        }));
+        let weight = |target: &trysail_routing::snapshot::Target| match takes(target.cluster) {
+            true => target.weight,
+            false => 0,
+        };
+        (!siblings.is_empty()).then(|| split.targets.iter().map(weight).collect())
+    }
+}
+
+/// Whether an endpoint may be sent its first request. Nobody checks health yet, so to be there is to be ready.
+fn is_ready(_: &EndpointState) -> bool {
+    true
+}
