@@ -28,6 +28,7 @@ pub(crate) mod stop;
 mod target;
 mod transform;
 mod turn;
+mod upgrade;
 mod view;
 
 use std::sync::Arc;
@@ -152,6 +153,9 @@ impl ProxyHttp for Gateway {
         if ctx.wants_new_connection() {
             peer.group_key = !peer.group_key;
         }
+        if session.is_upgrade_req() {
+            ctx.hold.get_or_insert_default().connect(&mut peer);
+        }
         Ok(peer)
     }
 
@@ -180,6 +184,9 @@ impl ProxyHttp for Gateway {
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
+        }
+        if let Some(hold) = &ctx.hold {
+            hold.begin();
         }
         Ok(())
     }
