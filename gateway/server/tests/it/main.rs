@@ -12,6 +12,7 @@ mod fault;
 mod gateway;
 mod held;
 mod http2;
+mod http2_upstream;
 mod kubernetes_files;
 mod limits;
 mod mirror;

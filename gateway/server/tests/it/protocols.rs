@@ -7,14 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use trysail_testkit::raw::{BODY, Raw, Script};
+use trysail_testkit::raw::{BODY, Raw, Script, refused};
 
 use crate::gateway::{Gateway, PATIENCE, service_entry};
 use crate::limits::site;
 use crate::timeout::{behind, talker};
 use crate::upstream_faults::held_by;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
@@ -153,6 +153,19 @@ fn a_websocket_whose_upstream_answers_at_once_is_not_cut() {
             scope.spawn(|| (0..250).for_each(|_| drop(websocket(&gateway))));
         }
     });
+}
+
+#[test]
+fn a_websocket_outlives_reloads() {
+    let (folder, gateway) = behind(talker(SWITCH));
+    let mut reader = websocket(&gateway);
+    let entry = |name: &str| service_entry(&[("v1", refused())]).replace("reviews", name);
+    for edit in 0..136 {
+        gateway.after(|| folder.write("other.yaml", &entry(&format!("other-{edit}"))), "in force");
+        reader.get_mut().write_all(b"hello").expect("sent");
+        let mut echo = [0; 5];
+        reader.read_exact(&mut echo).expect("an echo");
+    }
 }
 
 #[test]
