@@ -29,4 +29,5 @@ mod tls;
 mod upstream;
 mod upstream_faults;
 mod variables;
+mod websocket;
 mod wrong_input;
