@@ -92,6 +92,7 @@ impl ProxyHttp for Gateway {
             ctx.explained = Some(Box::default());
         }
         let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        headers::forget_case(session.req_header_mut());
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx).await?,
             Err(answer) => Err(answer),
@@ -241,6 +242,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
+        headers::forget_case_of_answer(response)?;
         outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
