@@ -100,6 +100,9 @@ struct Target {
     /// Where its subset, or else its service, is defined; nowhere where it does not exist.
     defined: Option<String>,
     endpoints: Vec<Endpoint>,
+    /// The names whose addresses are endpoints. Only a running process has looked them up.
+    #[serde(default)]
+    names: Vec<String>,
     /// Which of them gets a request.
     balancer: String,
     /// What the target is asked for.
@@ -254,6 +257,7 @@ impl Answer {
                 place: target.origin.to_string(),
                 defined: cluster.origin.as_ref().map(ToString::to_string),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
+                names: cluster.names.iter().map(ToString::to_string).collect(),
                 balancer: balancer(&cluster.policy.balancer),
                 sends: sends(target),
                 returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod flag;
+mod lookups;
 mod mirrored;
 mod traffic;
 
@@ -14,6 +15,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use flag::{Flag, Flags};
+pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
@@ -24,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) traffic: Arc<Traffic>,
     /// Copies of requests, by what became of them.
     pub(crate) mirrored: Mirrored,
+    /// Lookups of names.
+    pub(crate) lookups: Lookups,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
 }
@@ -42,7 +46,8 @@ impl Metrics {
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
-        Ok(Metrics { registry, traffic, mirrored, configuration })
+        let lookups = Lookups::new(&registry)?;
+        Ok(Metrics { registry, traffic, mirrored, lookups, configuration })
     }
 
     /// Everything in Prometheus' text format.
