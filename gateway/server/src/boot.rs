@@ -28,6 +28,7 @@ use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
 use crate::render;
+use crate::resolver::Resolver;
 use crate::settings::Settings;
 use crate::tls::{Configs, Trusts};
 
@@ -69,7 +70,9 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
-    let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone());
+    let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), runtime.handle().clone());
+    let mut reloader =
+        Reloader::new(settings.clone(), seed, active.clone(), ports, resolver, metrics.clone());
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -85,7 +88,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         render::counted(set.documents.len(), "object"),
         set.revision.short()
     );
-    if let Outcome::Refused(findings) = reloader.apply(&set, began) {
+    if let Outcome::Refused(findings) = reloader.apply(set, began) {
         return Err(findings);
     }
     let follower = Follower::start(directories, reloader)

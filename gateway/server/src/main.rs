@@ -7,7 +7,7 @@
 //! demo
 //! boot
 //! control  admin
-//! listener
+//! listener  resolver
 //! proxy
 //! metrics  render  settings  logging
 //! ```
@@ -23,6 +23,7 @@ mod logging;
 mod metrics;
 mod proxy;
 mod render;
+mod resolver;
 mod settings;
 mod tls;
 

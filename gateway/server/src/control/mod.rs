@@ -28,6 +28,8 @@ const CREDENTIALS: Duration = Duration::from_secs(1);
 pub(crate) enum Wake {
     /// Something changed.
     Changed,
+    /// Names have other addresses.
+    Addresses,
     /// Somebody asked for it (SIGHUP).
     Asked,
     /// The process ends.
@@ -89,7 +91,10 @@ impl Follower {
     /// Watches the directories and applies what they say, on a thread of its own.
     pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
-        let changed = wake.clone();
+        let (changed, moved) = (wake.clone(), wake.clone());
+        reloader.resolver().on_change(move || {
+            let _ = moved.send(Wake::Addresses);
+        });
         let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
             let _ = changed.send(Wake::Changed);
         })?;
@@ -101,15 +106,17 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                match wake {
-                    Wake::Stop => break,
-                    Wake::Changed | Wake::Asked => {
-                        // A fault of ours costs one reading, and is said; it does not end the following.
-                        let follow = AssertUnwindSafe(|| reloader.follow(&mut directories, wake));
-                        if catch_unwind(follow).is_err() {
-                            log::error!("a fault of trysail's own ended a reading; what is in force stays");
-                        }
-                    }
+                // A fault of ours costs one reading, and is said; it does not end the following.
+                let act = AssertUnwindSafe(|| match wake {
+                    Wake::Stop => {}
+                    Wake::Addresses => reloader.follow_names(),
+                    Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
+                });
+                if catch_unwind(act).is_err() {
+                    log::error!("a fault of trysail's own ended a reading; what is in force stays");
+                }
+                if matches!(wake, Wake::Stop) {
+                    break;
                 }
             }
             reloader

@@ -6,6 +6,7 @@
 mod configuration;
 mod endpoints;
 mod flag;
+mod lookups;
 mod mirrored;
 mod overload;
 mod traffic;
@@ -17,6 +18,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
+pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use traffic::{Handles, Source, Traffic};
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) mirrored: Mirrored,
     /// Ceilings that were met, and retries.
     pub(crate) overloads: Arc<Overloads>,
+    /// Lookups of names.
+    pub(crate) lookups: Lookups,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
     /// Who is there to answer, and who is left out.
@@ -54,7 +58,8 @@ impl Metrics {
         let mirrored = Mirrored::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
-        Ok(Metrics { registry, traffic, mirrored, overloads, configuration, endpoints })
+        let lookups = Lookups::new(&registry)?;
+        Ok(Metrics { registry, traffic, mirrored, overloads, lookups, configuration, endpoints })
     }
 
     /// Everything in Prometheus' text format.

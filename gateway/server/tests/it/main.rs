@@ -6,6 +6,7 @@ mod balance;
 mod check;
 mod cli;
 mod cors;
+mod dns;
 mod entries;
 mod explain;
 mod fault;
