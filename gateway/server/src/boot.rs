@@ -21,6 +21,7 @@ use trysail_upstream::Upstreams;
 
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
+use crate::health::Prober;
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
 use crate::metrics::{Loads, Metrics, Mirrored, Source};
 use crate::proxy::deadline::Timed;
@@ -69,7 +70,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
-    let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone());
+    let prober = Prober::new(active.clone(), runtime.handle().clone(), metrics.checks.clone());
+    let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone(), prober);
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -194,14 +196,14 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     Arc::new(ArcSwap::from_pointee(Active {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
-        peers: Peers::build(&snapshot, &Trusts::default(), times),
-        requests: metrics.traffic.bind(&snapshot, Instant::now()),
-        loads: Loads::default(),
+        peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
+        loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),
         tls: Configs::default(),
         trusts: Trusts::default(),
         bound: Vec::new(),
-        snapshot,
+        snapshot: Arc::new(snapshot),
     }))
 }
 

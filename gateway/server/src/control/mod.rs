@@ -30,6 +30,8 @@ pub(crate) enum Wake {
     Changed,
     /// Somebody asked for it (SIGHUP).
     Asked,
+    /// A probe's answer wants the state reconciled.
+    Ready,
     /// The process ends.
     Stop,
 }
@@ -93,6 +95,10 @@ impl Follower {
         let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
             let _ = changed.send(Wake::Changed);
         })?;
+        let ready = wake.clone();
+        reloader.wake_by(move || {
+            let _ = ready.send(Wake::Ready);
+        });
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             loop {
                 let wake = match woken.recv_timeout(CREDENTIALS) {
@@ -101,15 +107,17 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                match wake {
-                    Wake::Stop => break,
-                    Wake::Changed | Wake::Asked => {
-                        // A fault of ours costs one reading, and is said; it does not end the following.
-                        let follow = AssertUnwindSafe(|| reloader.follow(&mut directories, wake));
-                        if catch_unwind(follow).is_err() {
-                            log::error!("a fault of trysail's own ended a reading; what is in force stays");
-                        }
-                    }
+                // A fault of ours costs one reading, and is said; it does not end the following.
+                let act = AssertUnwindSafe(|| match wake {
+                    Wake::Stop => {}
+                    Wake::Ready => reloader.reopen(),
+                    Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
+                });
+                if catch_unwind(act).is_err() {
+                    log::error!("a fault of trysail's own ended a reading; what is in force stays");
+                }
+                if matches!(wake, Wake::Stop) {
+                    break;
                 }
             }
             reloader

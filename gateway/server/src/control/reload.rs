@@ -13,6 +13,7 @@ use trysail_routing::wire::ConfigSet;
 use trysail_upstream::Upstreams;
 
 use super::{Directories, Reading, Wake, changes, held};
+use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
@@ -39,6 +40,7 @@ pub(crate) struct Reloader {
     ports: Ports,
     credentials: Store,
     metrics: Arc<Metrics>,
+    prober: Prober,
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
     refused: bool,
@@ -51,11 +53,23 @@ impl Reloader {
         active: ActiveCell,
         ports: Ports,
         metrics: Arc<Metrics>,
+        prober: Prober,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
         let said = BTreeSet::new();
-        Reloader { settings, compiler, seed, active, ports, credentials, metrics, said, refused: false }
+        Reloader {
+            settings,
+            compiler,
+            seed,
+            active,
+            ports,
+            credentials,
+            metrics,
+            prober,
+            said,
+            refused: false,
+        }
     }
 
     /// Gives the ports away, to be drained.
@@ -66,6 +80,23 @@ impl Reloader {
     /// Whether a file of a certificate or key is another now.
     pub(crate) fn credentials_changed(&self) -> bool {
         self.credentials.is_stale()
+    }
+
+    /// What to call when [`Reloader::reopen`] has something to do.
+    pub(crate) fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.prober.wake_by(wake);
+    }
+
+    /// Lets those take their share whose probes have succeeded since: the same revision, with its state reconciled
+    /// anew.
+    pub(crate) fn reopen(&self) {
+        if !self.prober.is_stale() {
+            return;
+        }
+        let before = self.active.load_full();
+        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
+        self.store(before.with(upstreams));
+        self.tell_held(&before);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
@@ -133,10 +164,14 @@ impl Reloader {
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
-        let after = self.active.load();
-        let (before, after) = ((&before.snapshot, &before.upstreams), (&after.snapshot, &after.upstreams));
-        held::changes(before, after).iter().for_each(|line| info!("{line}"));
+        self.tell_held(&before);
         Outcome::Applied
+    }
+
+    /// Logs who is held and was not `before`, and the other way round.
+    fn tell_held(&self, before: &Active) {
+        let after = self.active.load();
+        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
     }
 
     /// The address of every listener, with those that are new bound already.
@@ -219,23 +254,30 @@ impl Reloader {
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
-        self.metrics.endpoints.bind(&snapshot, &upstreams);
-        self.active.store(Arc::new(Active {
+        self.store(Active {
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
-            peers: Peers::build(&snapshot, &trusts, times),
-            requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
-            loads: self.metrics.overloads.bind(&snapshot, Instant::now()),
+            peers: Arc::new(Peers::build(&snapshot, &trusts, times)),
+            requests: Arc::new(self.metrics.traffic.bind(&snapshot, Instant::now())),
+            loads: Arc::new(self.metrics.overloads.bind(&snapshot, Instant::now())),
             tls,
             trusts,
             bound,
-            snapshot,
-        }));
+            snapshot: Arc::new(snapshot),
+        });
         self.ports.commit(prepared, &keep);
         if !closed.is_empty() {
             info!("closed {}", closed.join(", "));
         }
+    }
+
+    /// The one swap; then those are probed that it wants probed.
+    fn store(&self, active: Active) {
+        self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
+        self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
+        self.active.store(Arc::new(active));
+        self.prober.follow();
     }
 
     fn refuse(&mut self, findings: Diagnostics) -> Outcome {
