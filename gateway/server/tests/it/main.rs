@@ -10,6 +10,7 @@ mod entries;
 mod explain;
 mod fault;
 mod gateway;
+mod health;
 mod held;
 mod http2;
 mod kubernetes_files;
