@@ -139,7 +139,9 @@ fn one_that_fails_gets_nothing_and_comes_back() {
     assert!(gateway.sum("trysail_health_checks_total", &["probe=\"http\"", "result=\"failure\""]) >= 2.0);
     assert!(gateway.sum("trysail_health_checks_total", &["probe=\"http\"", "result=\"success\""]) >= 2.0);
     // What is asked of endpoints is no traffic.
-    assert_eq!(gateway.sum("istio_requests_total", &["reporter=\"source\""]), 30.0);
+    let requests = || gateway.sum("istio_requests_total", &["reporter=\"source\""]);
+    eventually(PATIENCE, "each request is counted", || requests() >= 30.0);
+    assert_eq!(requests(), 30.0);
     let admin = gateway.logged("admin on ").to_string();
     let arguments = ["explain", "--live", &admin, "GET", "http://a/reviews/0"];
     let page = Command::new(env!("CARGO_BIN_EXE_trysail")).args(arguments).output().expect("it runs").stdout;
@@ -151,7 +153,7 @@ fn one_that_fails_gets_nothing_and_comes_back() {
 
     gateway.after(|| good.say(400), "(reviews v1: 0 of 2 left)");
     assert_eq!(statuses(&gateway, 5), [503; 5]);
-    assert!(gateway.sum("istio_requests_total", &["response_flags=\"UH\""]) >= 5.0);
+    eventually(PATIENCE, "UH", || gateway.sum("istio_requests_total", &["response_flags=\"UH\""]) == 5.0);
     gateway.after(|| other.say(204), "healthy ");
     assert_eq!(statuses(&gateway, 5), [200; 5]);
     assert_eq!(other.traffic.requests(), before + 5);
