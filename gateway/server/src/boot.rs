@@ -71,7 +71,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let prober = Prober::new(active.clone(), runtime.handle().clone(), metrics.checks.clone());
-    let mut reloader = Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone(), prober);
+    let mut reloader =
+        Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone(), prober.clone());
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -100,7 +101,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let admin = AdminPort { active: active.clone(), normalization: settings.normalization() };
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
-        listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
+        listener::open(
+            health_port,
+            HealthPort { draining: connections.draining(), prober },
+            1,
+            runtime.handle(),
+        ),
         listener::open(admin_port, admin, 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));

@@ -81,7 +81,7 @@ fn entry(version: &str, number: u8) -> String {
 }
 
 fn address(version: &str, number: u8) -> SocketAddr {
-    let version = version.bytes().last().unwrap() - b'0';
+    let version = version.bytes().last().expect("a version has a name") - b'0';
     ([10, 0, version, number], 80).into()
 }
 

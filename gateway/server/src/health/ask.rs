@@ -60,7 +60,7 @@ pub(super) async fn once(question: &Question, connector: &Connector<()>) -> Resu
         ProbeKind::Http { tls, host, port, path, headers } => {
             let to = resolve(host.as_deref(), own, *port).await?;
             let name = host.as_deref().map_or_else(|| own.to_string(), str::to_owned);
-            let request = request(path.as_str(), &authority(&name, *port), headers).map_err(broken)?;
+            let request = request(path.as_str(), &authority(&name, *port), headers)?;
             get(peer(to, *tls, name), request, connector).await
         }
     }
@@ -80,12 +80,12 @@ async fn resolve(host: Option<&str>, own: IpAddr, port: u16) -> Result<SocketAdd
 async fn get(peer: HttpPeer, request: RequestHeader, connector: &Connector<()>) -> Result<(), Fault> {
     let connected = connector.get_http_session(&peer).await;
     let (mut session, _) = connected.map_err(|error| Fault::Connect(reason(&error)))?;
-    session.write_request_header(Box::new(request)).await.map_err(broken)?;
-    session.finish_request_body().await.map_err(broken)?;
+    session.write_request_header(Box::new(request)).await?;
+    session.finish_request_body().await?;
     // The body says nothing, and the connection goes with the session: the next question has one of its own, so that
     // one which is kept can't hide that there are no new ones.
     let status = loop {
-        session.read_response_header().await.map_err(broken)?;
+        session.read_response_header().await?;
         match session.response_header().map(|head| head.status) {
             Some(status) if status.is_informational() && status != 101 => {}
             status => break status.map_or(0, |status| status.as_u16()),
@@ -144,8 +144,10 @@ pub(super) fn no_connection(error: &io::Error) -> Fault {
     Fault::Connect(crate::listener::reason(error))
 }
 
-fn broken(error: Box<pingora_error::Error>) -> Fault {
-    Fault::Broken(reason(&error))
+impl From<Box<pingora_error::Error>> for Fault {
+    fn from(error: Box<pingora_error::Error>) -> Self {
+        Fault::Broken(reason(&error))
+    }
 }
 
 /// What went wrong, without where Pingora was.

@@ -12,7 +12,7 @@ use super::ask::{Fault, no_connection};
 pub(super) async fn ask(address: SocketAddr, service: &str) -> Result<(), Fault> {
     let stream = TcpStream::connect(address).await.map_err(|error| no_connection(&error))?;
     let _ = stream.set_nodelay(true);
-    let (sender, connection) = h2::client::handshake(stream).await.map_err(broken)?;
+    let (sender, connection) = h2::client::handshake(stream).await?;
     let check = check(sender, address, service);
     tokio::pin!(check, connection);
     tokio::select! {
@@ -37,16 +37,16 @@ async fn check(
         .header("user-agent", concat!("trysail/", env!("CARGO_PKG_VERSION")))
         .body(())
         .map_err(|error| Fault::Broken(error.to_string()))?;
-    let mut sender = sender.ready().await.map_err(broken)?;
-    let (answer, mut body) = sender.send_request(request, false).map_err(broken)?;
-    body.send_data(message(service), true).map_err(broken)?;
-    let (head, mut body) = answer.await.map_err(broken)?.into_parts();
+    let mut sender = sender.ready().await?;
+    let (answer, mut body) = sender.send_request(request, false)?;
+    body.send_data(message(service), true)?;
+    let (head, mut body) = answer.await?.into_parts();
     if head.status != http::StatusCode::OK {
         return Err(Fault::Status(head.status.as_u16()));
     }
     let mut message = BytesMut::new();
     while let Some(piece) = body.data().await {
-        let piece = piece.map_err(broken)?;
+        let piece = piece?;
         let _ = body.flow_control().release_capacity(piece.len());
         message.extend_from_slice(&piece);
         if message.len() > LONGEST {
@@ -54,7 +54,7 @@ async fn check(
         }
     }
     // An answer without a message has its status in the head.
-    let trailers = body.trailers().await.map_err(broken)?.unwrap_or_default();
+    let trailers = body.trailers().await?.unwrap_or_default();
     match status(&trailers).or_else(|| status(&head.headers)) {
         Some("0") if serves(&message) => Ok(()),
         Some("0") => Err(Fault::NotServing),
@@ -70,8 +70,10 @@ fn status(fields: &HeaderMap) -> Option<&str> {
     fields.get("grpc-status")?.to_str().ok()
 }
 
-fn broken(error: h2::Error) -> Fault {
-    Fault::Broken(error.to_string())
+impl From<h2::Error> for Fault {
+    fn from(error: h2::Error) -> Self {
+        Fault::Broken(error.to_string())
+    }
 }
 
 /// A `HealthCheckRequest` in gRPC's frame: field 1, the service's name.

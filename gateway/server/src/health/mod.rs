@@ -11,7 +11,7 @@ mod told;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use parking_lot::Mutex;
@@ -27,6 +27,9 @@ use crate::proxy::ActiveCell;
 /// Questions that are under way at once; the others wait for their turn. Each has a socket.
 const AT_ONCE: usize = 256;
 
+/// After this a process is ready even if some have not been asked yet.
+const SETTLES: Duration = Duration::from_secs(10);
+
 /// Who asks, for as long as the process runs.
 #[derive(Clone)]
 pub(crate) struct Prober(Arc<Shared>);
@@ -40,10 +43,20 @@ struct Shared {
     counters: Checks,
     /// What is asked now. An answer is told while this is held, and so is a swap, so that no answer gets lost between
     /// two revisions.
-    asked: Mutex<HashMap<Question, AbortHandle>>,
+    asked: Mutex<HashMap<Question, Asked>>,
     /// Whether an answer wants the state reconciled anew.
     stale: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    began: Instant,
+    /// Whether everybody of the first revision was asked once.
+    settled: AtomicBool,
+}
+
+/// One question that is asked.
+struct Asked {
+    task: AbortHandle,
+    /// Whether there was an answer, or none in time.
+    answered: bool,
 }
 
 impl Prober {
@@ -57,6 +70,8 @@ impl Prober {
             counters,
             asked: Mutex::default(),
             stale: AtomicBool::new(false),
+            began: Instant::now(),
+            settled: AtomicBool::new(false),
             wake: OnceLock::new(),
         }))
     }
@@ -74,6 +89,18 @@ impl Prober {
         self.0.stale.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether everybody was asked once since the process began: until then a gateway that was started anew would answer
+    /// for endpoints of which it only does not know yet that they are healthy. Nobody is waited for too long.
+    pub(crate) fn is_settled(&self) -> bool {
+        let shared = &self.0;
+        let settled = || {
+            shared.began.elapsed() > SETTLES || shared.asked.lock().values().all(|question| question.answered)
+        };
+        let is_settled = shared.settled.load(Ordering::Relaxed) || settled();
+        shared.settled.store(is_settled, Ordering::Relaxed);
+        is_settled
+    }
+
     /// Asks what the revision wants that was just swapped in, and nothing else any more. What was asked before is asked
     /// on, in its own time.
     pub(crate) fn follow(&self) {
@@ -84,17 +111,17 @@ impl Prober {
             shared.stale();
         }
         let wanted: HashSet<&Question> = active.upstreams.questions().collect();
-        asked.retain(|question, task| {
+        asked.retain(|question, one| {
             let stays = wanted.contains(question);
             if !stays {
-                task.abort();
+                one.task.abort();
             }
             stays
         });
         for question in wanted {
             if !asked.contains_key(question) {
-                let task = shared.runtime.spawn(shared.clone().ask(question.clone()));
-                asked.insert(question.clone(), task.abort_handle());
+                let task = shared.runtime.spawn(shared.clone().ask(question.clone())).abort_handle();
+                asked.insert(question.clone(), Asked { task, answered: false });
             }
         }
     }
@@ -118,10 +145,9 @@ impl Shared {
     }
 
     fn tell(&self, question: &Question, answer: Result<(), ask::Fault>) {
-        let asked = self.asked.lock();
-        if !asked.contains_key(question) {
-            return;
-        }
+        let mut asked = self.asked.lock();
+        let Some(one) = asked.get_mut(question) else { return };
+        one.answered = true;
         let active = self.active.load();
         let Some(answered) = active.upstreams.answered(question, answer.is_ok(), Instant::now()) else {
             return;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use trysail_testkit::client::fetch;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::load::{Load, Plan};
 use trysail_testkit::origin::{Answer, Origin};
@@ -366,6 +367,21 @@ fn a_success_ends_an_ejection() {
         member.traffic.addr()
     );
     assert!(line.ends_with(&words), "{line}");
+    assert_eq!(statuses(&gateway, 2), [200; 2]);
+}
+
+#[test]
+fn a_process_is_ready_once_it_has_asked() {
+    let member = Member::start("one", "v1", 200);
+    member.probe.set_answer(Answer::version("probe").delay(Duration::from_secs(3)));
+    let probe = format!("httpGet: {{port: {}}}, timeoutSeconds: 10", member.probe.addr().port());
+    let folder = folder(&by_turns(), &[member.asked_by(&probe)]);
+    let gateway = Gateway::start(folder.path());
+    let health = gateway.logged("health on ");
+    let ready = || fetch(health, "health", "/healthz/ready").expect("it answers");
+    let reply = ready();
+    assert_eq!((reply.status, reply.text().as_str()), (503, "endpoints are being asked by their probes\n"));
+    eventually(PATIENCE, "ready", || ready().status == 200);
     assert_eq!(statuses(&gateway, 2), [200; 2]);
 }
 

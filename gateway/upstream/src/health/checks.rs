@@ -13,6 +13,7 @@ use super::{Check, Health, Question};
 use crate::endpoint::EndpointState;
 
 type Seed = BuildHasherDefault<DefaultHasher>;
+type Addresses = HashSet<SocketAddr, Seed>;
 
 /// The checks of one snapshot.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub(crate) struct Watched {
 pub(crate) struct Before<'b> {
     checks: &'b Checks,
     /// Who took traffic.
-    ready: LazyCell<HashSet<SocketAddr, Seed>, Box<dyn FnOnce() -> HashSet<SocketAddr, Seed> + 'b>>,
+    ready: LazyCell<Addresses, Box<dyn FnOnce() -> Addresses + 'b>>,
 }
 
 impl<'b> Before<'b> {
