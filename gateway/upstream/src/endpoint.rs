@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::health::Health;
-
 /// The state of one endpoint of one cluster.
 #[derive(Debug, Default)]
 pub struct EndpointState {
@@ -16,6 +14,18 @@ pub struct EndpointState {
     /// What it is left out for, a bit for each reason; 0 for nothing, which is all that most requests look at.
     out: AtomicU8,
     ejections: Mutex<Ejections>,
+}
+
+/// What a probe has said of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing yet; the endpoint takes no traffic.
+    #[default]
+    Unknown,
+    /// It succeeded `successThreshold` times in a row, and has not failed often enough since.
+    Healthy,
+    /// It failed `failureThreshold` times in a row, and has not succeeded often enough since.
+    Unhealthy,
 }
 
 /// Whether an endpoint is there to answer; of several reasons why not, the first of these.

@@ -13,7 +13,7 @@ pub mod retry;
 mod state;
 mod ticket;
 
-pub use endpoint::{Active, EndpointState, State};
+pub use endpoint::{Active, EndpointState, Health, State};
 pub use held::Held;
 pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

@@ -16,8 +16,8 @@ use trysail_routing::snapshot::{
 };
 
 use crate::balance::{Balance, PickInput};
-use crate::endpoint::EndpointState;
-use crate::health::{Answered, Checks, Health, Question, checks};
+use crate::endpoint::{EndpointState, Health};
+use crate::health::{Answered, Checks, Question, checks};
 use crate::held::{Gate, Held};
 use crate::limits::Limits;
 use crate::outlier::{Detector, Ejection, Report};

@@ -19,7 +19,8 @@ use pingora_core::connectors::http::Connector;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use trysail_upstream::health::{Health, Question, first_wait, wait};
+use trysail_upstream::Health;
+use trysail_upstream::health::{Question, first_wait, wait};
 
 use crate::metrics::Checks;
 use crate::proxy::ActiveCell;

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use trysail_routing::snapshot::Endpoint;
 
-use super::{Check, Health, Question};
-use crate::endpoint::EndpointState;
+use super::{Check, Question};
+use crate::endpoint::{EndpointState, Health};
 
 type Seed = BuildHasherDefault<DefaultHasher>;
 type Addresses = HashSet<SocketAddr, Seed>;

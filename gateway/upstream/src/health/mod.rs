@@ -16,20 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trysail_routing::snapshot::Probe;
 
+use crate::endpoint::Health;
 pub(crate) use checks::Checks;
 pub use pace::{first_wait, wait};
-
-/// What a probe has said of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// Nothing yet; the endpoint takes no traffic.
-    #[default]
-    Unknown,
-    /// It succeeded `successThreshold` times in a row, and has not failed often enough since.
-    Healthy,
-    /// It failed `failureThreshold` times in a row, and has not succeeded often enough since.
-    Unhealthy,
-}
 
 /// What is asked again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
