@@ -369,6 +369,26 @@ fn clusters_that_share_an_endpoint_share_its_check() {
 }
 
 #[test]
+fn an_answer_between_reconcile_and_swap_is_not_lost() {
+    let mut world = World::new(7);
+    let one = base() + &route(&[("v1", 1)]) + &rule(&["v1"], "") + &group("v1", QUICK) + &entry("v1", 1);
+    assert!(world.apply(&one));
+    let question = world.due.keys().next().expect("one").clone();
+    let two =
+        one.replace("labels: {version: v1}}]}", "labels: {version: v1}}, {name: v2, labels: {app: s}}]}");
+    let two = two.replace(&route(&[("v1", 1)]), &route(&[("v1", 1), ("v2", 1)]));
+    let snapshot = compile(&mut world.compiler, &two).expect("no error");
+    let next = Upstreams::reconcile(&world.upstreams, &snapshot, 1, world.now);
+    assert_eq!((snapshot.clusters.len(), next.held().len()), (2, 2));
+    // The revision in force hears of it, and knows nothing of the other's new cluster.
+    assert_eq!(world.upstreams.answered(&question, true, world.now).expect("it is asked").clusters, [0]);
+    assert_eq!(next.endpoints(1)[0].state(), State::Pending);
+    assert!(next.settle(world.now), "a gate is to be opened");
+    assert_eq!([0, 1].map(|index| next.endpoints(index)[0].state()), [State::Healthy; 2]);
+    assert!(!next.settle(world.now), "once");
+}
+
+#[test]
 fn warming_up_begins_when_the_probe_first_succeeds() {
     let policy = "loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 60s, minimumPercent: 10}}";
     let mut world = World::new(7);

@@ -371,6 +371,47 @@ fn a_success_ends_an_ejection() {
 }
 
 #[test]
+fn many_endpoints_are_not_asked_all_at_once() {
+    const ENDPOINTS: usize = 600;
+    // One origin behind as many addresses of loopback.
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let slow = Answer::version("v1").delay(Duration::from_millis(500));
+    let origin = Origin::start_at(everywhere, slow).expect("a port");
+    let port = origin.addr().port();
+    let mut objects = format!(
+        "{SERVICE}---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {{name: all}}
+spec: {{template: {{ports: {{http: {port}}}}}, probe: {{httpGet: {{port: {port}}}, timeoutSeconds: 30, periodSeconds: 3600}}}}
+"
+    );
+    for number in 0..ENDPOINTS {
+        objects.push_str(&format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: e{number}, annotations: {{istio.io/autoRegistrationGroup: all}}}}
+spec: {{address: 127.1.{}.{}, labels: {{app: reviews, version: v1}}}}
+",
+            number / 250,
+            number % 250 + 1
+        ));
+    }
+    let folder = folder(&by_turns(), &[objects.replacen(SERVICE, "", 1)]);
+    let gateway = Gateway::start(folder.path());
+    let mut most = 0;
+    eventually(PATIENCE, "all were asked", || {
+        most = most.max(origin.open());
+        origin.requests() == ENDPOINTS as u64
+    });
+    // The origin may count one as open a moment longer than it is.
+    assert!((100..=300).contains(&most), "{most} at once");
+    wait_for(&gateway, "(reviews v1: 600 of 600 left)");
+    assert_eq!(gateway.sum("trysail_health_checks_total", &["result=\"success\""]), 600.0);
+}
+
+#[test]
 fn a_process_is_ready_once_it_has_asked() {
     let member = Member::start("one", "v1", 200);
     member.probe.set_answer(Answer::version("probe").delay(Duration::from_secs(3)));
