@@ -21,6 +21,7 @@ use trysail_upstream::Upstreams;
 
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
+use crate::health::Prober;
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
 use crate::metrics::{Loads, Metrics, Mirrored, Source};
 use crate::proxy::deadline::Timed;
@@ -71,8 +72,16 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), runtime.handle().clone());
-    let mut reloader =
-        Reloader::new(settings.clone(), seed, active.clone(), ports, resolver, metrics.clone());
+    let prober = Prober::new(active.clone(), runtime.handle().clone(), metrics.checks.clone());
+    let mut reloader = Reloader::new(
+        settings.clone(),
+        seed,
+        active.clone(),
+        ports,
+        resolver,
+        metrics.clone(),
+        prober.clone(),
+    );
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -101,7 +110,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let admin = AdminPort { active: active.clone(), normalization: settings.normalization() };
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
-        listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
+        listener::open(
+            health_port,
+            HealthPort { draining: connections.draining(), prober },
+            1,
+            runtime.handle(),
+        ),
         listener::open(admin_port, admin, 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
@@ -197,14 +211,14 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     Arc::new(ArcSwap::from_pointee(Active {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
-        peers: Peers::build(&snapshot, &Trusts::default(), times),
-        requests: metrics.traffic.bind(&snapshot, Instant::now()),
-        loads: Loads::default(),
+        peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
+        loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),
         tls: Configs::default(),
         trusts: Trusts::default(),
         bound: Vec::new(),
-        snapshot,
+        snapshot: Arc::new(snapshot),
     }))
 }
 

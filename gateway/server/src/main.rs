@@ -7,6 +7,7 @@
 //! demo
 //! boot
 //! control  admin
+//! health
 //! listener  resolver
 //! proxy
 //! metrics  render  settings  logging
@@ -18,6 +19,7 @@ mod cli;
 mod control;
 mod demo;
 mod explain;
+mod health;
 mod listener;
 mod logging;
 mod metrics;

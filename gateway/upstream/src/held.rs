@@ -5,8 +5,9 @@
 //! 503 (UH). A pure function of the snapshot, of the endpoints' state and of who was ready before; requests pay
 //! nothing for it, since they only see the ticket's schedule.
 //!
-//! The seam for active health checks is [`is_ready`]: what it says of an endpoint is all that is known here. Whoever
-//! learns that an endpoint has become ready reconciles anew over the same snapshot.
+//! What a probe says of an endpoint is all that is known of it here; one without a probe is ready by being there. Where
+//! an answer makes the first of a held cluster ready, [`crate::health::Answered::reconcile`] says so, and whoever asked
+//! reconciles anew over the same snapshot.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,10 +40,15 @@ impl Gate {
         endpoints: impl Iterator<Item = &'e [Arc<EndpointState>]>,
     ) -> Gate {
         let opens = |(cluster, endpoints): (&Arc<Cluster>, &[Arc<EndpointState>])| {
-            let open = before.0.contains(&cluster.key) || endpoints.iter().any(|it| is_ready(it));
+            let open = before.0.contains(&cluster.key) || endpoints.iter().any(|it| it.is_ready());
             open.then(|| cluster.key.clone())
         };
         Gate(snapshot.clusters.iter().zip(endpoints).filter_map(opens).collect())
+    }
+
+    /// Whether a cluster takes what it is given.
+    pub(crate) fn is_open(&self, key: &ClusterKey) -> bool {
+        self.0.contains(key)
     }
 
     /// The weights that hold now; `None` for those that are written. Adds to `held` which targets have none.
@@ -55,7 +61,7 @@ impl Gate {
         let takes = |id: ClusterId| {
             let cluster = snapshot.cluster(id);
             // What does not exist at all is Istio's 503 (NC): it is not about to come.
-            cluster.service.is_none() || self.0.contains(&cluster.key)
+            cluster.service.is_none() || self.is_open(&cluster.key)
         };
         let weighty = || split.targets.iter().filter(|target| target.weight > 0);
         if weighty().all(|target| takes(target.cluster)) {
@@ -76,9 +82,4 @@ impl Gate {
         };
         (!siblings.is_empty()).then(|| split.targets.iter().map(weight).collect())
     }
-}
-
-/// Whether an endpoint may be sent its first request. Nobody checks health yet, so to be there is to be ready.
-fn is_ready(_: &EndpointState) -> bool {
-    true
 }

@@ -5,6 +5,7 @@
 
 pub mod balance;
 mod endpoint;
+pub mod health;
 mod held;
 pub mod limits;
 pub mod outlier;
@@ -12,7 +13,7 @@ pub mod retry;
 mod state;
 mod ticket;
 
-pub use endpoint::{Active, EndpointState};
+pub use endpoint::{Active, EndpointState, Health, State};
 pub use held::Held;
 pub use state::{ClusterState, Upstreams};
 pub use ticket::Ticket;

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use trysail_routing::snapshot::policy::{Balancer, Policy, Warmup};
 use trysail_routing::snapshot::{
-    Cluster, ClusterId, ClusterKey, RouteKey, Schedule, Snapshot, Split, SplitId,
+    Cluster, ClusterId, ClusterKey, Endpoint, RouteKey, Schedule, Snapshot, Split, SplitId,
 };
 
 use crate::balance::{Balance, PickInput};
-use crate::endpoint::EndpointState;
+use crate::endpoint::{EndpointState, Health};
+use crate::health::{Answered, Checks, Question, checks};
 use crate::held::{Gate, Held};
 use crate::limits::Limits;
 use crate::outlier::{Detector, Ejection, Report};
@@ -44,8 +45,11 @@ pub struct ClusterState {
     warm_at: Option<Instant>,
     /// How much it takes at once.
     limits: Arc<Limits>,
-    /// Who ejects its endpoints, and by what policy; `None` for nobody.
+    /// Who leaves out its endpoints, and by what policy; `None` for nobody.
     outlier: Option<(Arc<Policy>, Arc<Detector>)>,
+    /// Whether the state has to be reconciled anew once an endpoint is ready for the first time: it is held, or its
+    /// endpoints warm up.
+    awaits_ready: bool,
 }
 
 impl ClusterState {
@@ -66,7 +70,12 @@ impl ClusterState {
 
     /// Whether anybody wants to know how tries end.
     pub fn has_outlier_detection(&self) -> bool {
-        self.outlier.is_some()
+        self.outlier.as_ref().is_some_and(|(policy, _)| policy.outlier.is_some())
+    }
+
+    /// How many of its endpoints balancers may choose.
+    pub fn available(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_available()).count()
     }
 
     /// Tells how a try on one of its endpoints ended; an ejection, if it led to one. The time is asked for only then.
@@ -88,6 +97,7 @@ struct Keys {
     balances: Map<ClusterKey, Arc<Balance>>,
     detectors: Map<ClusterKey, Arc<Detector>>,
     limits: Map<ClusterKey, Arc<Limits>>,
+    checks: Checks,
     tickets: Map<(RouteKey, Vec<u32>), Arc<Ticket>>,
     gate: Gate,
 }
@@ -99,10 +109,18 @@ impl Upstreams {
     /// tells where in their tables new splits begin.
     pub fn reconcile(before: &Upstreams, snapshot: &Snapshot, seed: u64, now: Instant) -> Upstreams {
         let mut keys = Keys::default();
-        let clusters: Vec<ClusterState> =
-            snapshot.clusters.iter().map(|cluster| keys.cluster(cluster, &before.keys, seed, now)).collect();
+        let known = || before.keys.endpoints.iter().map(|((_, address), endpoint)| (*address, endpoint));
+        let checks = checks::Before::new(&before.keys.checks, known);
+        let clusters = snapshot.clusters.iter().enumerate();
+        let cluster = |(index, cluster): (usize, &Arc<Cluster>)| {
+            keys.cluster(index, cluster, (&before.keys, &checks), seed, now)
+        };
+        let mut clusters: Vec<ClusterState> = clusters.map(cluster).collect();
         let endpoints = clusters.iter().map(|cluster| cluster.endpoints.as_slice());
         keys.gate = Gate::over(&before.keys.gate, snapshot, endpoints);
+        for (state, cluster) in clusters.iter_mut().zip(&snapshot.clusters) {
+            state.awaits_ready |= !keys.gate.is_open(&cluster.key);
+        }
         let mut held = Vec::new();
         let mut tickets = Vec::new();
         for split in &snapshot.splits {
@@ -128,6 +146,63 @@ impl Upstreams {
             detector.sweep(now).into_iter().map(move |address| (index, address))
         };
         detectors.flat_map(back).collect()
+    }
+
+    /// What is asked of endpoints, each question once.
+    pub fn questions(&self) -> impl Iterator<Item = &Question> {
+        self.keys.checks.questions()
+    }
+
+    /// Notes how a question was answered; `None` where it is asked no more.
+    pub fn answered(&self, question: &Question, good: bool, now: Instant) -> Option<Answered> {
+        let watched = self.keys.checks.of(question)?;
+        let mut answered = Answered::default();
+        answered.turned = watched.tell(Some((question, good)), |(index, endpoint), health, turned| {
+            let Some((cluster, state, detector)) = self.watched(index, endpoint) else { return };
+            let change = state.set_health(health, now);
+            if change.any || turned {
+                detector.publish();
+            }
+            answered.reconcile |= change.first && cluster.awaits_ready;
+            // Each success that leaves it healthy ends an ejection, not only the one that makes it so: as in Envoy.
+            if good && health == Health::Healthy && state.is_ejected() && detector.take_back(state) {
+                answered.returned.push(index);
+            }
+            if answered.clusters.last() != Some(&index) {
+                answered.clusters.push(index);
+            }
+        });
+        Some(answered)
+    }
+
+    /// Tells the endpoints what their probes have said. What is said between [`Upstreams::reconcile`] and the swap
+    /// reaches only the endpoints of before; so this is called after the swap. Whether to reconcile anew.
+    pub fn settle(&self, now: Instant) -> bool {
+        let (mut any, mut reconcile) = (false, false);
+        for watched in self.keys.checks.all() {
+            watched.tell(None, |(index, endpoint), health, _| {
+                let Some((cluster, state, _)) = self.watched(index, endpoint) else { return };
+                let change = state.set_health(health, now);
+                any |= change.any;
+                reconcile |= change.first && cluster.awaits_ready;
+            });
+        }
+        if any {
+            let detectors = self.clusters.iter().filter_map(|cluster| cluster.outlier.as_ref());
+            detectors.for_each(|(_, detector)| detector.publish());
+        }
+        reconcile
+    }
+
+    /// An endpoint by its place, with its cluster and who leaves it out.
+    fn watched(
+        &self,
+        index: usize,
+        endpoint: usize,
+    ) -> Option<(&ClusterState, &Arc<EndpointState>, &Arc<Detector>)> {
+        let cluster = self.clusters.get(index)?;
+        let (_, detector) = cluster.outlier.as_ref()?;
+        Some((cluster, cluster.endpoints.get(endpoint)?, detector))
     }
 
     /// The shortest interval of sweeps; `None` where nobody is watched.
@@ -156,19 +231,28 @@ impl Upstreams {
 }
 
 impl Keys {
-    fn cluster(&mut self, cluster: &Cluster, before: &Keys, seed: u64, now: Instant) -> ClusterState {
+    fn cluster(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+        (before, checks): (&Keys, &checks::Before<'_>),
+        seed: u64,
+        now: Instant,
+    ) -> ClusterState {
         // Endpoints that are there when their cluster is first seen are as warm as each other: after a restart
         // nobody warms up.
         let known = before.balances.get(&cluster.key);
-        let new = || {
-            Arc::new(if known.is_some() { EndpointState::joined_at(now) } else { EndpointState::default() })
-        };
-        let state = |endpoint: &trysail_routing::snapshot::Endpoint| {
+        let joins = known.is_some().then_some(now);
+        let mut state = |(place, endpoint): (usize, &Endpoint)| {
+            let health = self.checks.join(checks, endpoint, (index, place));
             let key = (cluster.key.clone(), endpoint.address);
-            let kept = before.endpoints.get(&key).cloned().unwrap_or_else(new);
+            let kept = before.endpoints.get(&key).cloned();
+            let kept = kept.unwrap_or_else(|| Arc::new(checks::begin(health, joins)));
+            kept.set_health(health, now);
             self.endpoints.entry(key).or_insert(kept).clone()
         };
-        let endpoints: Vec<Arc<EndpointState>> = cluster.endpoints.iter().map(state).collect();
+        let endpoints: Vec<Arc<EndpointState>> =
+            cluster.endpoints.iter().enumerate().map(&mut state).collect();
         let balance = match known.filter(|balance| balance.is_for(cluster)) {
             Some(kept) => kept.clone(),
             None => Arc::new(Balance::build(cluster, start(seed, &cluster.key))),
@@ -180,6 +264,9 @@ impl Keys {
             _ => None,
         };
         let last = endpoints.iter().filter_map(|endpoint| endpoint.joined()).max();
+        // Who is still to join may do so at any time; then it is reconciled anew.
+        let joining = endpoints.iter().any(|endpoint| endpoint.is_new());
+        let last = if joining { now.checked_add(FAR) } else { last };
         let warm_at = last.zip(window).and_then(|(last, window)| last.checked_add(window));
         let limits = Arc::new(match before.limits.get(&cluster.key) {
             Some(kept) => kept.keep(&cluster.policy),
@@ -194,10 +281,11 @@ impl Keys {
             limits,
             warm_at: warm_at.filter(|&warm_at| warm_at > now),
             outlier,
+            awaits_ready: window.is_some(),
         }
     }
 
-    /// The detector of a cluster, told of its endpoints; `None` where its policy wants none.
+    /// The detector of a cluster, told of its endpoints; `None` where neither its policy nor a probe wants one.
     fn detector(
         &mut self,
         cluster: &Cluster,
@@ -211,10 +299,13 @@ impl Keys {
         let kept = before.detectors.get(&cluster.key).filter(|_| !self.detectors.contains_key(&cluster.key));
         let kept = kept.cloned();
         // One that was, and is wanted no more, still has to let go of whom it ejected.
-        let detector = kept.or_else(|| policy.map(|_| Arc::default()))?;
+        let is_wanted = policy.is_some() || cluster.endpoints.iter().any(|endpoint| endpoint.probe.is_some());
+        let detector = kept.or_else(|| is_wanted.then(Arc::default))?;
         let addresses = cluster.endpoints.iter().map(|endpoint| endpoint.address);
         detector.watch(policy, addresses.zip(endpoints.iter().cloned()), balance.clone(), now);
-        policy?;
+        if !is_wanted {
+            return None;
+        }
         self.detectors.entry(cluster.key.clone()).or_insert_with(|| detector.clone());
         Some(detector)
     }
@@ -239,6 +330,9 @@ impl Keys {
         ticket
     }
 }
+
+/// Farther than the state of a snapshot is looked at.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A cluster's own number, different in each process.
 fn start(seed: u64, key: &ClusterKey) -> u64 {

@@ -7,9 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 /// A question that is put to an endpoint again and again.
 ///
-/// An endpoint with a probe is unhealthy until the first `success_threshold` answers are good. Its state turns when
-/// the threshold is reached by answers in a row; one of the other kind begins the count anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What comes of the answers is `trysail_upstream::health`'s.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// What is asked.
     pub kind: ProbeKind,
@@ -26,7 +25,7 @@ pub struct Probe {
 }
 
 /// What is asked of an endpoint, each time over a connection of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeKind {
     /// A GET; an answer of 200 to 399 is good.
     Http {

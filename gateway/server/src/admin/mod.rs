@@ -19,6 +19,7 @@ use pingora_core::protocols::http::ServerSession;
 
 pub(crate) use port::AdminPort;
 
+use crate::health::Prober;
 use crate::metrics::Metrics;
 
 /// The metrics port.
@@ -40,17 +41,23 @@ impl ServeHttp for MetricsPort {
     }
 }
 
-/// The health port. It is opened once a revision is in force and its ports are bound, so it says yes until the
-/// process drains.
-pub(crate) struct HealthPort(pub(crate) Arc<AtomicBool>);
+/// The health port. It is opened once a revision is in force and its ports are bound, so it says yes once endpoints with
+/// a probe were asked, until the process drains.
+pub(crate) struct HealthPort {
+    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) prober: Prober,
+}
 
 #[async_trait]
 impl ServeHttp for HealthPort {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         match path(session) {
             Err(refused) => *refused,
-            Ok("/healthz/ready") if self.0.load(Ordering::Acquire) => {
+            Ok("/healthz/ready") if self.draining.load(Ordering::Acquire) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            Ok("/healthz/ready") if !self.prober.is_settled() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "endpoints are being asked by their probes\n")
             }
             Ok("/healthz/ready") => text(StatusCode::OK, "ready\n"),
             Ok(_) => text(StatusCode::NOT_FOUND, "here is /healthz/ready\n"),

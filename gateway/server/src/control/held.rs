@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trysail_routing::snapshot::{ClusterId, ClusterKey, Snapshot};
-use trysail_upstream::Upstreams;
-
+use crate::proxy::Active;
 use crate::render;
+use trysail_routing::snapshot::{ClusterId, ClusterKey};
 
-/// What a swap from one snapshot with its state to another changes of who is held.
-pub(super) fn changes(before: (&Snapshot, &Upstreams), after: (&Snapshot, &Upstreams)) -> Vec<String> {
+/// What a swap changes of who is held.
+pub(super) fn changes(before: &Active, after: &Active) -> Vec<String> {
     let (was, is) = (held(before), held(after));
     let new = is.iter().filter(|(key, siblings)| was.get(*key) != Some(*siblings)).map(|(key, siblings)| {
         let to = match siblings.len() {
@@ -22,9 +21,10 @@ pub(super) fn changes(before: (&Snapshot, &Upstreams), after: (&Snapshot, &Upstr
 }
 
 /// The clusters that are held, each with the names of those who get its share.
-fn held((snapshot, upstreams): (&Snapshot, &Upstreams)) -> BTreeMap<ClusterKey, BTreeSet<String>> {
+fn held(active: &Active) -> BTreeMap<ClusterKey, BTreeSet<String>> {
+    let snapshot = &active.snapshot;
     let mut held: BTreeMap<ClusterKey, BTreeSet<String>> = BTreeMap::new();
-    for one in upstreams.held() {
+    for one in active.upstreams.held() {
         let key = &snapshot.cluster(one.cluster).key;
         let name = |id: &ClusterId| {
             let sibling = &snapshot.cluster(*id).key;
@@ -39,9 +39,12 @@ fn held((snapshot, upstreams): (&Snapshot, &Upstreams)) -> BTreeMap<ClusterKey, 
 }
 
 /// `reviews v3 ready (127.0.0.1:9083), takes its 10 % now`; `None` where it is not there any more.
-fn ready((snapshot, _): (&Snapshot, &Upstreams), key: &ClusterKey) -> Option<String> {
-    let cluster = snapshot.clusters.iter().find(|cluster| cluster.key == *key)?;
-    let address = cluster.endpoints.first()?.address;
+fn ready(active: &Active, key: &ClusterKey) -> Option<String> {
+    let snapshot = &active.snapshot;
+    let (index, cluster) = snapshot.clusters.iter().enumerate().find(|(_, cluster)| cluster.key == *key)?;
+    let states = cluster.endpoints.iter().zip(active.upstreams.endpoints(index));
+    let (endpoint, _) = states.into_iter().find(|(_, state)| state.is_available())?;
+    let address = endpoint.address;
     let mut shares = BTreeSet::new();
     for split in &snapshot.splits {
         let sum: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();

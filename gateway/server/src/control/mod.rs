@@ -32,6 +32,8 @@ pub(crate) enum Wake {
     Addresses,
     /// Somebody asked for it (SIGHUP).
     Asked,
+    /// A probe's answer wants the state reconciled.
+    Ready,
     /// The process ends.
     Stop,
 }
@@ -98,6 +100,10 @@ impl Follower {
         let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
             let _ = changed.send(Wake::Changed);
         })?;
+        let ready = wake.clone();
+        reloader.wake_by(move || {
+            let _ = ready.send(Wake::Ready);
+        });
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             loop {
                 let wake = match woken.recv_timeout(CREDENTIALS) {
@@ -110,6 +116,7 @@ impl Follower {
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
                     Wake::Addresses => reloader.follow_names(),
+                    Wake::Ready => reloader.reopen(),
                     Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
                 });
                 if catch_unwind(act).is_err() {

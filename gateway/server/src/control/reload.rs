@@ -13,6 +13,7 @@ use trysail_routing::wire::ConfigSet;
 use trysail_upstream::Upstreams;
 
 use super::{Directories, Reading, Wake, changes, held};
+use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
@@ -43,6 +44,7 @@ pub(crate) struct Reloader {
     /// The revision in force as it was read, where it has names that may get other addresses.
     named: Option<Arc<ConfigSet>>,
     metrics: Arc<Metrics>,
+    prober: Prober,
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
     refused: bool,
@@ -56,6 +58,7 @@ impl Reloader {
         ports: Ports,
         resolver: Resolver,
         metrics: Arc<Metrics>,
+        prober: Prober,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
@@ -70,6 +73,7 @@ impl Reloader {
             resolver,
             named: None,
             metrics,
+            prober,
             said,
             refused: false,
         }
@@ -88,6 +92,23 @@ impl Reloader {
     /// Whether a file of a certificate or key is another now.
     pub(crate) fn credentials_changed(&self) -> bool {
         self.credentials.is_stale()
+    }
+
+    /// What to call when [`Reloader::reopen`] has something to do.
+    pub(crate) fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.prober.wake_by(wake);
+    }
+
+    /// Lets those take their share whose probes have succeeded since: the same revision, with its state reconciled
+    /// anew.
+    pub(crate) fn reopen(&self) {
+        if !self.prober.is_stale() {
+            return;
+        }
+        let before = self.active.load_full();
+        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
+        self.store(before.with(upstreams));
+        self.tell_held(&before);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
@@ -121,16 +142,9 @@ impl Reloader {
         let Compiled { snapshot, .. } = self.compile(&set, addresses);
         if snapshot.clusters != before.snapshot.clusters {
             let credentials = (before.tls.clone(), before.trusts.clone());
-            self.store(&before, snapshot, &set, credentials, before.bound.clone());
-            self.say_held(&before);
+            self.put(&before, snapshot, &set, credentials, before.bound.clone());
+            self.tell_held(&before);
         }
-    }
-
-    /// Which subsets are held from now on, and which no more.
-    fn say_held(&self, before: &Active) {
-        let after = self.active.load();
-        let (before, after) = ((&before.snapshot, &before.upstreams), (&after.snapshot, &after.upstreams));
-        held::changes(before, after).iter().for_each(|line| info!("{line}"));
     }
 
     fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
@@ -188,10 +202,16 @@ impl Reloader {
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
-        self.say_held(&before);
+        self.tell_held(&before);
         self.resolver.keep(&names);
         self.named = (!names.is_empty()).then(|| Arc::new(set));
         Outcome::Applied
+    }
+
+    /// Logs who is held and was not `before`, and the other way round.
+    fn tell_held(&self, before: &Active) {
+        let after = self.active.load();
+        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
     }
 
     /// The address of every listener, with those that are new bound already.
@@ -271,15 +291,15 @@ impl Reloader {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
-        self.store(before, snapshot, set, credentials, bound);
+        self.put(before, snapshot, set, credentials, bound);
         self.ports.commit(prepared, &keep);
         if !closed.is_empty() {
             info!("closed {}", closed.join(", "));
         }
     }
 
-    /// The swap itself: what requests go by from now on, with the state of what stays.
-    fn store(
+    /// What requests go by from now on, with the state of what stays.
+    fn put(
         &self,
         before: &Active,
         snapshot: Snapshot,
@@ -290,19 +310,26 @@ impl Reloader {
         let upstream = &self.settings.upstream;
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
-        self.metrics.endpoints.bind(&snapshot, &upstreams);
-        self.active.store(Arc::new(Active {
+        self.store(Active {
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
-            peers: Peers::build(&snapshot, &trusts, times),
-            requests: self.metrics.traffic.bind(&snapshot, Instant::now()),
-            loads: self.metrics.overloads.bind(&snapshot, Instant::now()),
+            peers: Arc::new(Peers::build(&snapshot, &trusts, times)),
+            requests: Arc::new(self.metrics.traffic.bind(&snapshot, Instant::now())),
+            loads: Arc::new(self.metrics.overloads.bind(&snapshot, Instant::now())),
             tls,
             trusts,
             bound,
-            snapshot,
-        }));
+            snapshot: Arc::new(snapshot),
+        });
+    }
+
+    /// The one swap; then those are probed that it wants probed.
+    fn store(&self, active: Active) {
+        self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
+        self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
+        self.active.store(Arc::new(active));
+        self.prober.follow();
     }
 
     fn refuse(&mut self, findings: Diagnostics) -> Outcome {

@@ -120,9 +120,8 @@ struct Endpoint {
     address: String,
     /// Requests that it is working on; only known of a running process.
     active: Option<u32>,
-    /// Whether outlier detection leaves it out now.
-    #[serde(default)]
-    ejected: bool,
+    /// Whether it is there to answer: `healthy`, or what it is left out for; only known of a running process.
+    state: Option<String>,
 }
 
 /// How many turns are told.
@@ -262,9 +261,9 @@ impl Answer {
             let endpoint = |(at, endpoint): (usize, &snapshot::Endpoint)| Endpoint {
                 address: endpoint.address.to_string(),
                 active: state.and_then(|state| state.endpoints.get(at)).map(|state| state.active()),
-                ejected: state
+                state: state
                     .and_then(|state| state.endpoints.get(at))
-                    .is_some_and(|state| !state.is_available()),
+                    .map(|state| state.state().as_str().to_owned()),
             };
             let transform = target.transform.as_deref();
             Target {

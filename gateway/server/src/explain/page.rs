@@ -92,6 +92,9 @@ impl Page {
             0 if target.held => "none yet, so it is held: its share goes to the others".to_owned(),
             0 if !names.is_empty() => format!("none, as there is no address of {names}: 503, flag UH"),
             0 => "none: 503, flag UH".to_owned(),
+            _ if target.held => {
+                format!("{}; held until one is healthy, its share goes to the others", endpoints.join(", "))
+            }
             1 => endpoints.join(", "),
             _ => format!("{} ({})", endpoints.join(", "), target.balancer),
         };
@@ -118,8 +121,8 @@ fn endpoint(endpoint: &Endpoint) -> String {
     match endpoint.active {
         None => endpoint.address.clone(),
         Some(active) => {
-            let ejected = if endpoint.ejected { ", ejected" } else { "" };
-            format!("{} with {}{ejected}", endpoint.address, render::counted(active as usize, "request"))
+            let state = endpoint.state.as_deref().map_or_else(String::new, |state| format!(", {state}"));
+            format!("{} with {}{state}", endpoint.address, render::counted(active as usize, "request"))
         }
     }
 }

@@ -1,13 +1,14 @@
 //! `trysail_config_*` and `trysail_route_*`: what is in force, and how reloads went.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntGauge, Opts};
-use trysail_routing::snapshot::Snapshot;
+use trysail_routing::snapshot::{Snapshot, Split};
+use trysail_upstream::Upstreams;
 
 /// How a reload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(crate) struct Configuration {
     objects: IntGauge,
     revision: Desc,
     weight: Desc,
+    effective: Desc,
     now: Mutex<Now>,
 }
 
@@ -36,6 +38,8 @@ struct Now {
     revision: String,
     /// Summed where rules share a name, or targets all that they say: a series may be there but once.
     weights: BTreeMap<Target, u64>,
+    /// The same for what holds now.
+    effective: BTreeMap<Target, u64>,
 }
 
 /// One target of one route.
@@ -49,6 +53,7 @@ struct Target {
 
 const REVISION: &str = "trysail_config_revision_info";
 const WEIGHT: &str = "trysail_route_configured_weight";
+const EFFECTIVE: &str = "trysail_route_effective_weight";
 
 impl Configuration {
     pub(super) fn new() -> prometheus::Result<Self> {
@@ -79,6 +84,10 @@ impl Configuration {
                 "The revision in force, by the first eight digits of its hash; always 1.",
             )?,
             weight: desc(WEIGHT, "The weight of each target of a route, as configured.")?,
+            effective: desc(
+                EFFECTIVE,
+                "The weight of each target of a route that holds now: 0 while it is held.",
+            )?,
             now: Mutex::default(),
         })
     }
@@ -104,19 +113,41 @@ impl Configuration {
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
     pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
-        let mut weights = BTreeMap::new();
-        for split in &snapshot.splits {
-            for target in &split.targets {
-                let key = &snapshot.cluster(target.cluster).key;
-                let (host, subset, port) = (key.host.clone(), key.subset.clone(), key.port);
-                let target_labels = Target { route: split.name.clone(), host, subset, port };
-                *weights.entry(target_labels).or_default() += u64::from(target.weight);
-            }
-        }
-        *self.now.lock() = Now { revision: revision.to_owned(), weights };
+        let mut now = self.now.lock();
+        now.weights = weights(snapshot, |_, target| target.weight);
+        now.revision = revision.to_owned();
+        drop(now);
         self.objects.set(snapshot.objects as i64);
         self.last_applied.set(timestamp);
     }
+
+    /// Notes what each target gets from now on.
+    pub(crate) fn split_by(&self, snapshot: &Snapshot, upstreams: &Upstreams) {
+        let held: BTreeSet<_> =
+            upstreams.held().iter().map(|held| (held.split.index(), held.cluster)).collect();
+        let weight = |split: &Split, target: &trysail_routing::snapshot::Target| {
+            let is_held = held.contains(&(split.id.index(), target.cluster));
+            if is_held { 0 } else { target.weight }
+        };
+        self.now.lock().effective = weights(snapshot, weight);
+    }
+}
+
+/// The weights of all targets.
+fn weights(
+    snapshot: &Snapshot,
+    weight: impl Fn(&Split, &trysail_routing::snapshot::Target) -> u32,
+) -> BTreeMap<Target, u64> {
+    let mut weights = BTreeMap::new();
+    for split in &snapshot.splits {
+        for target in &split.targets {
+            let key = &snapshot.cluster(target.cluster).key;
+            let (host, subset, port) = (key.host.clone(), key.subset.clone(), key.port);
+            let target_labels = Target { route: split.name.clone(), host, subset, port };
+            *weights.entry(target_labels).or_default() += u64::from(weight(split, target));
+        }
+    }
+    weights
 }
 
 /// [`Configuration`] as Prometheus' registry takes it.
@@ -128,7 +159,7 @@ impl Collector for Collected {
             [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
         let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
         descs.extend(self.0.refused.desc());
-        descs.extend([&self.0.revision, &self.0.weight]);
+        descs.extend([&self.0.revision, &self.0.weight, &self.0.effective]);
         descs
     }
 
@@ -147,7 +178,7 @@ impl Collector for Collected {
             &all.revision,
             [(super::labels(&[("revision", &now.revision)]), 1.0)],
         ));
-        let weights = now.weights.iter().map(|(target, weight)| {
+        let sample = |(target, weight): (&Target, &u64)| {
             let port = target.port.to_string();
             let pairs = [
                 ("destination", &*target.host),
@@ -156,8 +187,9 @@ impl Collector for Collected {
                 ("subset", &target.subset),
             ];
             (super::labels(&pairs), *weight as f64)
-        });
-        families.push(family(WEIGHT, &all.weight, weights));
+        };
+        families.push(family(WEIGHT, &all.weight, now.weights.iter().map(sample)));
+        families.push(family(EFFECTIVE, &all.effective, now.effective.iter().map(sample)));
         families.retain(|family| !family.get_metric().is_empty());
         families
     }

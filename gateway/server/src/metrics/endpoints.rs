@@ -10,7 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use trysail_routing::snapshot::{ClusterKey, Snapshot};
 use trysail_upstream::outlier::Reason;
-use trysail_upstream::{EndpointState, Upstreams};
+use trysail_upstream::{EndpointState, State, Upstreams};
 
 /// The endpoints in force and their ejections.
 pub(crate) struct Endpoints {
@@ -81,10 +81,13 @@ impl Collector for Collected {
     fn collect(&self) -> Vec<MetricFamily> {
         let (mut endpoints, mut ejections, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for (key, cluster) in &*self.0.now.lock() {
-            let healthy = cluster.endpoints.iter().filter(|endpoint| endpoint.is_available()).count();
-            let ejected = cluster.endpoints.len() - healthy;
-            for (state, count) in [("ejected", ejected), ("healthy", healthy)] {
-                endpoints.push(gauge(labels(key, Some(("state", state))), count));
+            let mut counts = State::ALL.map(|state| (state, 0));
+            for endpoint in &cluster.endpoints {
+                let state = endpoint.state();
+                counts.iter_mut().filter(|(of, _)| *of == state).for_each(|(_, count)| *count += 1);
+            }
+            for (state, count) in counts {
+                endpoints.push(gauge(labels(key, Some(("state", state.as_str()))), count));
             }
             ejections.extend(
                 cluster

@@ -3,6 +3,7 @@
 //! Handles are bound when a snapshot is swapped in; a request adds to an atomic that it reaches by index, and
 //! labels are put together at scrape time.
 
+mod checks;
 mod configuration;
 mod endpoints;
 mod flag;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
+pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) traffic: Arc<Traffic>,
     /// Copies of requests, by what became of them.
     pub(crate) mirrored: Mirrored,
+    /// Probes of endpoints, by how they ended.
+    pub(crate) checks: Checks,
     /// Ceilings that were met, and retries.
     pub(crate) overloads: Arc<Overloads>,
     /// Lookups of names.
@@ -56,10 +60,11 @@ impl Metrics {
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
+        let checks = Checks::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
         let lookups = Lookups::new(&registry)?;
-        Ok(Metrics { registry, traffic, mirrored, overloads, lookups, configuration, endpoints })
+        Ok(Metrics { registry, traffic, mirrored, checks, overloads, lookups, configuration, endpoints })
     }
 
     /// Everything in Prometheus' text format.

@@ -17,15 +17,15 @@ pub(crate) struct Active {
     /// The content's hash.
     pub(crate) revision: Revision,
     /// The routes and clusters.
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: Arc<Snapshot>,
     /// Endpoint state and split tickets, by the snapshot's ids.
     pub(crate) upstreams: Upstreams,
     /// What to connect to, by the snapshot's ids.
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
     /// Where requests are counted, by the snapshot's ids.
-    pub(crate) requests: Handles,
+    pub(crate) requests: Arc<Handles>,
     /// Where retries and ceilings that are met are counted, by the snapshot's ids.
-    pub(crate) loads: Loads,
+    pub(crate) loads: Arc<Loads>,
     /// Where endpoints and their ejections are counted.
     pub(crate) endpoints: Arc<Endpoints>,
     /// How TLS is ended, by the snapshot's ids.
@@ -34,6 +34,24 @@ pub(crate) struct Active {
     pub(crate) trusts: Trusts,
     /// The sockets that are open, each with the index of its listener.
     pub(crate) bound: Vec<(SocketAddr, usize)>,
+}
+
+impl Active {
+    /// The same revision with its state reconciled anew.
+    pub(crate) fn with(&self, upstreams: Upstreams) -> Self {
+        Active {
+            revision: self.revision.clone(),
+            snapshot: self.snapshot.clone(),
+            upstreams,
+            peers: self.peers.clone(),
+            requests: self.requests.clone(),
+            loads: self.loads.clone(),
+            endpoints: self.endpoints.clone(),
+            tls: self.tls.clone(),
+            trusts: self.trusts.clone(),
+            bound: self.bound.clone(),
+        }
+    }
 }
 
 /// The place that a request takes its revision from, once, and keeps it to its end.

@@ -6,7 +6,7 @@ use trysail_testkit::origin::{Answer, Origin};
 use crate::gateway::{Gateway, PATIENCE, Reviews, service_entry, weighted};
 
 /// How often v1 and v2 answered, and how many requests nobody answered.
-fn shares(gateway: &Gateway, requests: usize) -> (usize, usize, usize) {
+pub(crate) fn shares(gateway: &Gateway, requests: usize) -> (usize, usize, usize) {
     let mut client = gateway.client();
     let (mut v1, mut v2, mut nobody) = (0, 0, 0);
     for _ in 0..requests {

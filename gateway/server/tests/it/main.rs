@@ -11,6 +11,7 @@ mod entries;
 mod explain;
 mod fault;
 mod gateway;
+mod health;
 mod held;
 mod http2;
 mod http2_upstream;

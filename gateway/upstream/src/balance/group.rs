@@ -60,10 +60,14 @@ impl Group {
     }
 
     /// Which part of its share a group can take: all, until more than two sevenths of it are out. As Envoy weighs
-    /// localities.
+    /// localities. Who was never ready is no part of it.
     pub(super) fn provisioned(&self, view: &View<'_>, open: impl Fn(usize) -> bool) -> f64 {
+        let known = |index: usize| view.endpoints.get(index).is_some_and(|endpoint| !endpoint.is_new());
         match view.some_out {
-            true => (OVERPROVISIONED * self.count_open(open) as f64 / self.len() as f64).min(1.0),
+            true => {
+                let known = self.count_open(known).max(1);
+                (OVERPROVISIONED * self.count_open(open) as f64 / known as f64).min(1.0)
+            }
             false => 1.0,
         }
     }

@@ -114,10 +114,10 @@ impl Balance {
     /// of a priority all of it are used; 0 for never.
     pub(crate) fn refresh(&self, endpoints: &[Arc<EndpointState>], panic_under: u32) {
         let available = |index: usize| endpoints.get(index).is_none_or(|endpoint| endpoint.is_available());
-        let health = |priority: &Priority| {
-            let open = priority.groups.iter().map(|group| group.count_open(available)).sum::<usize>();
-            (open as u32, priority.len())
-        };
+        let known = |index: usize| endpoints.get(index).is_none_or(|endpoint| !endpoint.is_new());
+        // Who was never ready does not count at all, so that those who come spill no traffic (Envoy's
+        // `ignore_new_hosts_until_first_hc`; Istio does not even tell Envoy of them).
+        let health = |priority: &Priority| (priority.count(available), priority.count(known));
         let totals: Vec<(u32, u32)> = self.priorities.iter().map(health).collect();
         let panics = priority::panics(&totals, panic_under);
         let loads = match panics.iter().all(|panic| *panic) {
@@ -128,7 +128,8 @@ impl Balance {
             priority.load.store(load, Ordering::Relaxed);
             priority.panic.store(panic, Ordering::Relaxed);
         }
-        self.some_out.store(totals.iter().any(|(open, all)| open < all), Ordering::Relaxed);
+        let is_out = |(priority, (open, _)): (&Priority, &(u32, u32))| *open < priority.len();
+        self.some_out.store(self.priorities.iter().zip(&totals).any(is_out), Ordering::Relaxed);
     }
 
     /// Whether it is what would be built for a cluster.
@@ -163,17 +164,21 @@ impl Balance {
         let later = (0..self.priorities.len()).filter(|&priority| priority != first);
         let mut order = std::iter::once(first).chain(later).filter_map(|index| self.priorities.get(index));
         order.find_map(|priority| {
-            let some_out = some_out && !priority.panic.load(Ordering::Relaxed);
+            let panic = some_out && priority.panic.load(Ordering::Relaxed);
             let view = View {
                 endpoints,
                 balancer: &self.shape.balancer,
                 lot: input.roll,
                 now: input.now,
                 all_open: input.tried.is_empty() && !some_out,
-                some_out,
+                some_out: some_out && !panic,
             };
-            let available =
-                |index: usize| endpoints.get(index).is_some_and(|endpoint| endpoint.is_available());
+            // Also in a panic, nothing goes to who was never ready.
+            let takes = |endpoint: &EndpointState| match panic {
+                true => !endpoint.is_new(),
+                false => endpoint.is_available(),
+            };
+            let available = |index: usize| endpoints.get(index).is_some_and(|endpoint| takes(endpoint));
             priority.pick(&view, input.key, |index| fresh(index) && (!some_out || available(index)))
         })
     }
@@ -221,6 +226,10 @@ impl Priority {
 
     fn len(&self) -> u32 {
         self.groups.iter().map(|group| group.len() as u32).sum()
+    }
+
+    fn count(&self, open: impl Fn(usize) -> bool + Copy) -> u32 {
+        self.groups.iter().map(|group| group.count_open(open) as u32).sum()
     }
 
     fn pick(&self, view: &View<'_>, key: Option<u64>, open: impl Fn(usize) -> bool + Copy) -> Option<usize> {

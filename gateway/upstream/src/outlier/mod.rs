@@ -1,5 +1,8 @@
 //! Outlier detection: endpoints that fail again and again are left out for a while.
 //!
+//! Who is left out for what its probe says (`crate::health`) is published here as well, as one lock has to order all
+//! that is published of a cluster.
+//!
 //! Sans-IO: the data plane tells how each try ended, and the process's clock sweeps. Failures are counted on the
 //! endpoint without a lock; only who reaches a limit takes the cluster's lock, decides at once, and publishes who is
 //! left. A cluster's detector outlives snapshots, and decides by the newest one's policy and endpoints, also for
@@ -108,7 +111,7 @@ impl Detector {
         now: impl FnOnce() -> Instant,
     ) -> Option<Ejection> {
         // What still comes from one that is out neither keeps it out nor brings it back.
-        if !endpoint.is_available() {
+        if endpoint.is_ejected() {
             return None;
         }
         let streaks = &endpoint.streaks;
@@ -170,6 +173,23 @@ impl Detector {
         back
     }
 
+    /// Publishes who is left, after what a probe said.
+    pub(crate) fn publish(&self) {
+        self.ward().publish();
+    }
+
+    /// Takes an endpoint back before its time, as its probe succeeds; whether it was ejected. Envoy's
+    /// `successful_active_health_check_uneject_host`.
+    pub(crate) fn take_back(&self, endpoint: &EndpointState) -> bool {
+        let ward = self.ward();
+        let was = endpoint.is_ejected();
+        if was {
+            endpoint.set_ejected(None);
+            ward.publish();
+        }
+        was
+    }
+
     fn ward(&self) -> MutexGuard<'_, Ward> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,10 +205,11 @@ impl Ward {
         };
         // Also where it may not be ejected the count begins anew.
         streak.end();
-        if !endpoint.is_available() || !self.endpoints.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
+        if endpoint.is_ejected() || !self.endpoints.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
             return None;
         }
-        let out = self.endpoints.iter().filter(|endpoint| !endpoint.is_available()).count();
+        // As in Envoy, whom a probe leaves out counts for panic, and not for how many may be ejected.
+        let out = self.endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count();
         if 100 * (out + 1) > usize::from(policy.max_ejection_percent) * self.endpoints.len() {
             return None;
         }

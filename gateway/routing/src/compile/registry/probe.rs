@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
-use crate::compile::support::{Written, fields, unsupported};
+use crate::compile::support::Written;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
 use crate::snapshot::{Probe, ProbeKind};
@@ -86,8 +86,6 @@ pub(super) fn read(written: &Option<At<ReadinessProbe>>, sink: &mut Sink<'_>) ->
         }
         _ => return None,
     };
-    // This line goes when probes are executed.
-    unsupported(Severity::Warning, fields![written = "probe"], sink);
     Some(Arc::new(Probe { kind, initial_delay, timeout, period, success_threshold, failure_threshold }))
 }
 
