@@ -29,6 +29,7 @@ use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
 use crate::render;
+use crate::resolver::Resolver;
 use crate::settings::Settings;
 use crate::tls::{Configs, Trusts};
 
@@ -70,9 +71,17 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
-    let prober = Prober::new(active.clone(), runtime.handle().clone(), metrics.checks.clone());
-    let mut reloader =
-        Reloader::new(settings.clone(), seed, active.clone(), ports, metrics.clone(), prober.clone());
+    let handle = runtime.handle().clone();
+    let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
+    let prober = Prober::new(active.clone(), resolver.clone(), handle, metrics.checks.clone());
+    let mut reloader = Reloader::new(
+        settings.clone(),
+        seed,
+        active.clone(),
+        ports,
+        (resolver, prober.clone()),
+        metrics.clone(),
+    );
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -88,7 +97,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         render::counted(set.documents.len(), "object"),
         set.revision.short()
     );
-    if let Outcome::Refused(findings) = reloader.apply(&set, began) {
+    if let Outcome::Refused(findings) = reloader.apply(set, began) {
         return Err(findings);
     }
     let follower = Follower::start(directories, reloader)

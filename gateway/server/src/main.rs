@@ -8,7 +8,7 @@
 //! boot
 //! control  admin
 //! health
-//! listener
+//! listener  resolver
 //! proxy
 //! metrics  render  settings  logging
 //! ```
@@ -25,6 +25,7 @@ mod logging;
 mod metrics;
 mod proxy;
 mod render;
+mod resolver;
 mod settings;
 mod tls;
 

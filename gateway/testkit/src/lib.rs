@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod client;
+pub mod dns;
 pub mod folder;
 pub mod load;
 mod message;

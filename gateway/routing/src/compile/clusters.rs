@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Surroundings;
 use super::names::{self, is_label};
 use super::policy::{self, Composed};
-use super::registry::{Entry, Labels, Member, Port, Registry, selects};
+use super::registry::{Address, Entry, Labels, Member, Port, Registry, selects};
 use super::rules::Rules;
 use super::uses::Uses;
 use crate::diagnostic::{Code, Severity};
@@ -93,10 +93,6 @@ impl<'s> Clusters<'s> {
             self.uses.note_all(&rule.titles);
         }
         refuse_none(destination, entry, sink);
-        if entry.external_name.is_some() {
-            // A name that is nobody's here; the finding is its Service's.
-            return self.insert(key(missing_port), None, Made::default());
-        }
         let port = match (wanted_port, entry.ports.as_slice()) {
             (None, [port]) => Some(port),
             (wanted, ports) => wanted.and_then(|wanted| ports.iter().find(|p| p.number == wanted.value)),
@@ -117,6 +113,9 @@ impl<'s> Clusters<'s> {
             if port.h2 {
                 composed.speak_h2();
             }
+            if entry.in_turn {
+                composed.prefer_turns();
+            }
             for (origin, what) in &composed.needs_mesh {
                 refuse(destination, origin, what, sink);
             }
@@ -134,7 +133,8 @@ impl<'s> Clusters<'s> {
                 .iter()
                 .filter(|member| found.is_none_or(|subset| selects(&subset.labels, &member.labels)))
                 .collect();
-            let endpoints = endpoints(entry, number, &selected, &composed, self.surroundings);
+            let endpoints = endpoints(number, &selected, &composed, self.surroundings);
+            let names = names(&selected);
             if let (Some(subset), Some(found), true) = (subset, found, selected.is_empty()) {
                 let labels: Vec<String> =
                     found.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -159,7 +159,7 @@ impl<'s> Clusters<'s> {
             return self.insert(
                 key(number),
                 Some(entry),
-                Made { endpoints, policy: composed.policy, origin },
+                Made { endpoints, names, policy: composed.policy, origin },
             );
         };
         let message = format!("host {complete:?} has no subset {:?}", subset.value);
@@ -210,8 +210,8 @@ impl<'s> Clusters<'s> {
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let made = &mut self.made;
         *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            let Made { endpoints, policy, origin } = of;
-            made.push(Arc::new(Cluster { key, service, endpoints, policy, origin }));
+            let Made { endpoints, names, policy, origin } = of;
+            made.push(Arc::new(Cluster { key, service, endpoints, names, policy, origin }));
             ClusterId::new(made.len() - 1)
         })
     }
@@ -276,6 +276,7 @@ impl<'s> Clusters<'s> {
 #[derive(Default)]
 struct Made {
     endpoints: Vec<Endpoint>,
+    names: Vec<Arc<str>>,
     policy: Arc<Policy>,
     /// Where it is defined.
     origin: Option<Origin>,
@@ -355,16 +356,21 @@ fn report_state(destination: &Destination, entry: &Entry, port: &Port, sink: &mu
     }
 }
 
+/// The names whose addresses are endpoints.
+fn names(members: &[&Member]) -> Vec<Arc<str>> {
+    let named = members.iter().filter_map(|member| match &member.address {
+        Address::Name(name) => Some(name.clone()),
+        Address::Ip(_) => None,
+    });
+    named.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// The endpoints of a service's port, sorted, each address once, those without traffic left out.
-fn endpoints(
-    entry: &Entry,
-    port: u16,
-    members: &[&Member],
-    policy: &Composed,
-    here: &Surroundings,
-) -> Vec<Endpoint> {
-    let by_address: BTreeMap<_, _> =
-        members.iter().filter_map(|member| Some((entry.address(member, port)?, *member))).collect();
+fn endpoints(port: u16, members: &[&Member], policy: &Composed, here: &Surroundings) -> Vec<Endpoint> {
+    let by_address: BTreeMap<_, _> = members
+        .iter()
+        .flat_map(|member| member.addresses(port, &here.addresses).map(|address| (address, *member)))
+        .collect();
     let places: Vec<(&Locality, &Labels)> =
         by_address.values().map(|member| (&*member.locality, &*member.labels)).collect();
     let placements = policy.place(here, &places);

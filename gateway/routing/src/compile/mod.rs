@@ -8,6 +8,7 @@
 //! Compile never fails and never stops at the first fault: it leaves out what is broken and says so. Whether a
 //! snapshot with errors is used is the source's policy.
 
+mod addresses;
 mod alone;
 mod answers;
 mod base64;
@@ -43,6 +44,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 
+pub use addresses::Addresses;
 pub use alone::judge_alone;
 
 use crate::diagnostic::{Diagnostics, Severity};
@@ -66,6 +68,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// The process's environment: `%ENVIRONMENT(…)%`.
     pub environment: BTreeMap<String, String>,
+    /// What names as endpoints resolve to; nothing of any where files are only judged.
+    pub addresses: Addresses,
 }
 
 impl Default for Surroundings {
@@ -78,6 +82,7 @@ impl Default for Surroundings {
             dangling: Dangling::Refuse,
             hostname: String::new(),
             environment: BTreeMap::new(),
+            addresses: Addresses::default(),
         }
     }
 }

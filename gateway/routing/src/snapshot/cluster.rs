@@ -53,6 +53,8 @@ pub struct Cluster {
     pub service: Option<Arc<Service>>,
     /// Its endpoints, sorted by address, none twice.
     pub endpoints: Vec<Endpoint>,
+    /// The names whose addresses are endpoints, sorted; there may be none of a name that has no address.
+    pub names: Vec<Arc<str>>,
     /// How it is talked to.
     pub policy: Arc<Policy>,
     /// Where its subset is defined, or, of a whole host, its service; `None` where there is none.

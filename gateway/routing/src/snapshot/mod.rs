@@ -26,6 +26,7 @@ mod transform;
 mod variable;
 mod virtual_host;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use answer::{DirectResponse, Redirect, RedirectPath, RedirectPort};
@@ -76,6 +77,11 @@ impl Snapshot {
     pub fn listener(&self, key: ListenerKey) -> Option<&Listener> {
         let index = self.listeners.binary_search_by_key(&key, |listener| listener.key).ok()?;
         self.listeners.get(index)
+    }
+
+    /// The names that are to be looked up for it: of services that no route leads to, none.
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
+        self.clusters.iter().flat_map(|cluster| cluster.names.iter().cloned()).collect()
     }
 
     /// The cluster of an id that this snapshot gave out.

@@ -28,6 +28,8 @@ const CREDENTIALS: Duration = Duration::from_secs(1);
 pub(crate) enum Wake {
     /// Something changed.
     Changed,
+    /// Names have other addresses.
+    Addresses,
     /// Somebody asked for it (SIGHUP).
     Asked,
     /// A probe's answer wants the state reconciled.
@@ -91,7 +93,10 @@ impl Follower {
     /// Watches the directories and applies what they say, on a thread of its own.
     pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
-        let changed = wake.clone();
+        let (changed, moved) = (wake.clone(), wake.clone());
+        reloader.resolver().on_change(move || {
+            let _ = moved.send(Wake::Addresses);
+        });
         let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
             let _ = changed.send(Wake::Changed);
         })?;
@@ -111,6 +116,7 @@ impl Follower {
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
+                    Wake::Addresses => reloader.follow_names(),
                     Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
                 });
                 if catch_unwind(act).is_err() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
-use trysail_routing::compile::{Compiled, Compiler};
+use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{Listener, Snapshot};
 use trysail_routing::wire::ConfigSet;
@@ -18,6 +18,7 @@ use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
+use crate::resolver::Resolver;
 use crate::settings::Settings;
 use crate::tls::{Configs, Store, Trusts};
 
@@ -39,6 +40,9 @@ pub(crate) struct Reloader {
     active: ActiveCell,
     ports: Ports,
     credentials: Store,
+    resolver: Resolver,
+    /// The revision in force as it was read, where it has names that may get other addresses.
+    named: Option<Arc<ConfigSet>>,
     metrics: Arc<Metrics>,
     prober: Prober,
     /// What was last said of the files, so that it is not said again with every edit.
@@ -52,8 +56,8 @@ impl Reloader {
         seed: u64,
         active: ActiveCell,
         ports: Ports,
+        (resolver, prober): (Resolver, Prober),
         metrics: Arc<Metrics>,
-        prober: Prober,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
@@ -65,11 +69,18 @@ impl Reloader {
             active,
             ports,
             credentials,
+            resolver,
+            named: None,
             metrics,
             prober,
             said,
             refused: false,
         }
+    }
+
+    /// Who looks names up.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// Gives the ports away, to be drained.
@@ -95,15 +106,15 @@ impl Reloader {
         }
         let before = self.active.load_full();
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
-        self.store(before.with(upstreams));
-        self.tell_held(&before);
+        self.put(before.with(upstreams));
+        self.say_held(&before);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
     pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
         let began = Instant::now();
         let outcome = match directories.read() {
-            Reading::Set(set) => self.apply(&set, began),
+            Reading::Set(set) => self.apply(set, began),
             Reading::Unreadable(findings) => self.refuse(findings),
         };
         match outcome {
@@ -121,10 +132,36 @@ impl Reloader {
         self.refused = !self.metrics.configuration.is_good();
     }
 
-    /// Applies one revision, if it has no error.
-    pub(crate) fn apply(&mut self, set: &ConfigSet, began: Instant) -> Outcome {
+    /// Puts the revision in force in force again with the addresses that its names have now. Nothing else is looked
+    /// at: what lies in the files may have changed, and may be refused.
+    pub(crate) fn follow_names(&mut self) {
+        let addresses = self.resolver.addresses();
+        let Some(set) = self.named.clone() else { return };
         let before = self.active.load_full();
-        let Compiled { snapshot, mut findings } = self.compiler.compile(set, &self.settings.surroundings());
+        let Compiled { snapshot, .. } = self.compile(&set, addresses);
+        if snapshot.clusters != before.snapshot.clusters {
+            let credentials = (before.tls.clone(), before.trusts.clone());
+            self.store(&before, snapshot, &set, credentials, before.bound.clone());
+            self.say_held(&before);
+        }
+    }
+
+    /// Which subsets are held from now on, and which no more.
+    fn say_held(&self, before: &Active) {
+        let after = self.active.load();
+        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
+    }
+
+    fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
+        let here = Surroundings { addresses, ..self.settings.surroundings() };
+        self.compiler.compile(set, &here)
+    }
+
+    /// Applies one revision, if it has no error.
+    pub(crate) fn apply(&mut self, set: ConfigSet, began: Instant) -> Outcome {
+        let before = self.active.load_full();
+        let known = self.resolver.addresses();
+        let Compiled { mut snapshot, mut findings } = self.compile(&set, known.clone());
         if snapshot.objects == 0
             && before.snapshot.objects > 0
             && !self.settings.allow_empty
@@ -152,6 +189,12 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(findings);
         }
+        // Names that are new are asked for now that nothing stands in the way, so that no request comes too early.
+        let names = snapshot.names();
+        let addresses = self.resolver.learn(&names);
+        if addresses != known {
+            snapshot = self.compile(&set, addresses).snapshot;
+        }
         let changes = match before.revision.hash() {
             "" => {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
@@ -160,18 +203,14 @@ impl Reloader {
             _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
-        self.swap(&before, snapshot, set, (tls, trusts), bound, prepared);
+        self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
-        self.tell_held(&before);
+        self.say_held(&before);
+        self.resolver.keep(&names);
+        self.named = (!names.is_empty()).then(|| Arc::new(set));
         Outcome::Applied
-    }
-
-    /// Logs who is held and was not `before`, and the other way round.
-    fn tell_held(&self, before: &Active) {
-        let after = self.active.load();
-        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
     }
 
     /// The address of every listener, with those that are new bound already.
@@ -232,12 +271,10 @@ impl Reloader {
         before: &Active,
         snapshot: Snapshot,
         set: &ConfigSet,
-        (tls, trusts): (Configs, Trusts),
+        credentials: (Configs, Trusts),
         bound: Vec<(SocketAddr, usize)>,
         prepared: Prepared,
     ) {
-        let upstream = &self.settings.upstream;
-        let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let keep: Vec<_> = snapshot.listeners.iter().map(|listener| listener.key).collect();
         let opened: Vec<_> = keep.iter().filter(|key| self.ports.address(key).is_none()).copied().collect();
         let closed =
@@ -253,8 +290,26 @@ impl Reloader {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
+        self.store(before, snapshot, set, credentials, bound);
+        self.ports.commit(prepared, &keep);
+        if !closed.is_empty() {
+            info!("closed {}", closed.join(", "));
+        }
+    }
+
+    /// The swap itself: what requests go by from now on, with the state of what stays.
+    fn store(
+        &self,
+        before: &Active,
+        snapshot: Snapshot,
+        set: &ConfigSet,
+        (tls, trusts): (Configs, Trusts),
+        bound: Vec<(SocketAddr, usize)>,
+    ) {
+        let upstream = &self.settings.upstream;
+        let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
-        self.store(Active {
+        self.put(Active {
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
@@ -266,14 +321,10 @@ impl Reloader {
             bound,
             snapshot: Arc::new(snapshot),
         });
-        self.ports.commit(prepared, &keep);
-        if !closed.is_empty() {
-            info!("closed {}", closed.join(", "));
-        }
     }
 
     /// The one swap; then those are probed that it wants probed.
-    fn store(&self, active: Active) {
+    fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         self.active.store(Arc::new(active));

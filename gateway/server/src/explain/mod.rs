@@ -104,6 +104,9 @@ struct Target {
     /// them.
     #[serde(default)]
     held: bool,
+    /// The names whose addresses are endpoints. Only a running process has looked them up.
+    #[serde(default)]
+    names: Vec<String>,
     /// Which of them gets a request.
     balancer: String,
     /// What the target is asked for.
@@ -247,7 +250,9 @@ impl Answer {
             let cluster = facts.snapshot.cluster(target.cluster);
             let of = |held: &Held| held.split == split.id && held.cluster == target.cluster;
             let held = facts.upstreams.map(|upstreams| upstreams.held().iter().any(of));
-            held.unwrap_or(target.weight > 0 && cluster.endpoints.is_empty() && cluster.service.is_some())
+            // Nothing is known yet of endpoints that have names.
+            let nobody = cluster.endpoints.is_empty() && cluster.names.is_empty();
+            held.unwrap_or(target.weight > 0 && nobody && cluster.service.is_some())
         };
         let some_ready = split.targets.iter().any(|target| target.weight > 0 && !is_held(target));
         let target = |target: &snapshot::Target| {
@@ -271,6 +276,7 @@ impl Answer {
                 defined: cluster.origin.as_ref().map(ToString::to_string),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
                 held: some_ready && is_held(target),
+                names: cluster.names.iter().map(ToString::to_string).collect(),
                 balancer: balancer(&cluster.policy.balancer),
                 sends: sends(target),
                 returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),

@@ -43,7 +43,7 @@ impl Answer {
             );
         }
         for target in &self.targets {
-            page.target(target);
+            page.target(target, self.turns.is_some());
         }
         if let Some(answered) = &self.answered {
             page.line("answers", answered, "");
@@ -79,13 +79,18 @@ impl Page {
         }
     }
 
-    fn target(&mut self, target: &Target) {
+    fn target(&mut self, target: &Target, is_live: bool) {
         self.line(&format!("to {}", target.name), &format!("{:.1} %", target.percent), &target.place);
         self.line("  cluster", &target.cluster, target.defined.as_deref().unwrap_or_default());
-        let endpoints: Vec<String> = target.endpoints.iter().map(endpoint).collect();
+        let mut endpoints: Vec<String> = target.endpoints.iter().map(endpoint).collect();
+        let names = target.names.join(" and ");
+        if !is_live && !names.is_empty() {
+            endpoints.push(format!("the addresses of {names}, which are looked up when it runs"));
+        }
         let endpoints = match endpoints.len() {
             0 if target.defined.is_none() => "none, as it does not exist: 503, flag NC".to_owned(),
             0 if target.held => "none yet, so it is held: its share goes to the others".to_owned(),
+            0 if !names.is_empty() => format!("none, as there is no address of {names}: 503, flag UH"),
             0 => "none: 503, flag UH".to_owned(),
             _ if target.held => {
                 format!("{}; held until one is healthy, its share goes to the others", endpoints.join(", "))

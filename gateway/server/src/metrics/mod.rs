@@ -7,6 +7,7 @@ mod checks;
 mod configuration;
 mod endpoints;
 mod flag;
+mod lookups;
 mod mirrored;
 mod overload;
 mod traffic;
@@ -19,6 +20,7 @@ pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
+pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use traffic::{Handles, Source, Traffic};
@@ -34,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) checks: Checks,
     /// Ceilings that were met, and retries.
     pub(crate) overloads: Arc<Overloads>,
+    /// Lookups of names.
+    pub(crate) lookups: Lookups,
     /// What is in force, and how reloads went.
     pub(crate) configuration: Arc<Configuration>,
     /// Who is there to answer, and who is left out.
@@ -59,7 +63,8 @@ impl Metrics {
         let checks = Checks::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
-        Ok(Metrics { registry, traffic, mirrored, checks, overloads, configuration, endpoints })
+        let lookups = Lookups::new(&registry)?;
+        Ok(Metrics { registry, traffic, mirrored, checks, overloads, lookups, configuration, endpoints })
     }
 
     /// Everything in Prometheus' text format.

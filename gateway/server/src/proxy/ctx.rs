@@ -15,6 +15,7 @@ use super::explained::Explained;
 use super::hash::Hashed;
 use super::mirror::Tee;
 use super::stop;
+use super::upgrade::Hold;
 use super::view;
 use crate::metrics::{Flag, Flags};
 
@@ -67,6 +68,8 @@ pub(crate) struct Ctx {
     interim: u8,
     /// Its connection carries nothing after it.
     pub(crate) last_of_connection: bool,
+    /// Puts off the reading of its answer, where it asks for another protocol.
+    pub(super) hold: Option<Hold>,
     /// What it holds of its cluster's ceilings.
     pub(super) held: Option<Held>,
     /// Counts it among its cluster's retries.
@@ -105,6 +108,7 @@ impl Ctx {
             overflowed: false,
             interim: 0,
             last_of_connection: false,
+            hold: None,
             held: None,
             retrying: None,
             finished: false,

@@ -14,6 +14,35 @@ static CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cer
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
+/// Forgets in which case a request's names were written: they go on in lower case, as from Envoy. Else Pingora keeps
+/// each name twice, and looks twice for what is set, taken off or copied.
+pub(super) fn forget_case(request: &mut RequestHeader) {
+    let path = request.uri.path_and_query().map(|path| path.as_str().as_bytes());
+    // A target that is no path is kept beside what can be parsed of it.
+    if request.has_case() && path == Some(request.raw_path()) {
+        let none = RequestHeader::from(http::Request::new(()).into_parts().0);
+        let parts = http::request::Parts::from(std::mem::replace(request, none));
+        *request = RequestHeader::from(parts);
+    }
+}
+
+/// The same of an answer. Its reason stays where it is one of its own.
+pub(super) fn forget_case_of_answer(response: &mut ResponseHeader) -> Result<()> {
+    if !response.has_case() {
+        return Ok(());
+    }
+    let reason =
+        response.get_reason_phrase().filter(|reason| Some(*reason) != response.status.canonical_reason());
+    let reason = reason.map(str::to_owned);
+    let none = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    let parts = http::response::Parts::from(std::mem::replace(response, none));
+    *response = ResponseHeader::from(parts);
+    match reason {
+        None => Ok(()),
+        Some(reason) => response.set_reason_phrase(Some(&reason)),
+    }
+}
+
 /// Takes a field off that is hardly ever there; Pingora looks in two tables for one to remove.
 pub(super) fn take_off(request: &mut RequestHeader, name: &HeaderName) -> Option<HeaderValue> {
     if !request.headers.contains_key(name) {

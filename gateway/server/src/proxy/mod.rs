@@ -28,6 +28,7 @@ pub(crate) mod stop;
 mod target;
 mod transform;
 mod turn;
+mod upgrade;
 mod view;
 
 use std::sync::Arc;
@@ -91,6 +92,7 @@ impl ProxyHttp for Gateway {
             ctx.explained = Some(Box::default());
         }
         let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        headers::forget_case(session.req_header_mut());
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx).await?,
             Err(answer) => Err(answer),
@@ -152,6 +154,9 @@ impl ProxyHttp for Gateway {
         if ctx.wants_new_connection() {
             peer.group_key = !peer.group_key;
         }
+        if session.is_upgrade_req() {
+            ctx.hold.get_or_insert_default().connect(&mut peer);
+        }
         Ok(peer)
     }
 
@@ -180,6 +185,9 @@ impl ProxyHttp for Gateway {
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
+        }
+        if let Some(hold) = &ctx.hold {
+            hold.begin();
         }
         Ok(())
     }
@@ -234,6 +242,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
+        headers::forget_case_of_answer(response)?;
         outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
             let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));

@@ -80,6 +80,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ConnectTimedout, 503, "UF"),
             (ErrorSource::Upstream, ErrorType::ConnectionClosed, 503, "UC"),
             (ErrorSource::Upstream, ErrorType::ReadTimedout, 504, "UT"),
+            (ErrorSource::Upstream, ErrorType::H2Error, 503, "UR"),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, 502, "UPE"),
             (ErrorSource::Downstream, ErrorType::ReadError, 0, "DC"),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, 400, "DPE"),

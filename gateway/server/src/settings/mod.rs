@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use trysail_routing::compile::{Dangling, Surroundings};
+use trysail_routing::compile::{Addresses, Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
     pub(crate) upstream: Upstream,
+    /// Names as endpoints.
+    pub(crate) dns: Dns,
     /// Whether mirrors see `-shadow` behind the host, as from Istio before 1.28.
     pub(crate) mirror_host_suffix: bool,
     /// Copies of requests that may be under way at a time; more are dropped.
@@ -96,6 +98,7 @@ impl Default for Settings {
             drain: Span(Duration::from_secs(30)),
             downstream: Downstream::default(),
             upstream: Upstream::default(),
+            dns: Dns::default(),
             mirror_host_suffix: false,
             mirror_requests: 1024,
             mirror_body: Bytes(1 << 20),
@@ -144,6 +147,28 @@ impl Default for Upstream {
             connect_timeout: Span(Duration::from_secs(10)),
             idle_timeout: Span(Duration::from_secs(3600)),
             pool_size: 2048,
+        }
+    }
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Dns {
+    /// Who is asked, by address and port; none asks those of `/etc/resolv.conf`.
+    pub(crate) servers: Vec<SocketAddr>,
+    /// A name is asked for again when its records end, but no sooner than this.
+    pub(crate) min_refresh: Span,
+    /// And no later than this.
+    pub(crate) max_refresh: Span,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Dns {
+            servers: Vec::new(),
+            min_refresh: Span(Duration::from_secs(5)),
+            max_refresh: Span(Duration::from_secs(300)),
         }
     }
 }
@@ -255,6 +280,10 @@ impl Settings {
         if settings.threads == 0 {
             return Err(refuse(Pos::default(), "threads is 0; it takes at least 1".to_owned()));
         }
+        // Names would be asked for all the time.
+        if settings.dns.min_refresh.0.is_zero() {
+            return Err(refuse(Pos::default(), "dns.minRefresh is 0; it takes at least 1ms".to_owned()));
+        }
         Ok(settings)
     }
 
@@ -292,6 +321,8 @@ impl Settings {
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
+            // Only a running process looks names up.
+            addresses: Addresses::default(),
         }
     }
 }
@@ -315,7 +346,7 @@ mod tests {
 
     #[test]
     fn values_are_as_people_write_them() {
-        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\nexplainFrom: [10.0.0.0/8, '::1']\n";
+        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\nexplainFrom: [10.0.0.0/8, '::1']\ndns: {servers: ['127.0.0.1:53', '[::1]:5353'], maxRefresh: 1m}\n";
         let settings = Settings::parse("s.yaml", text).unwrap();
         assert_eq!(settings.ports, BTreeMap::from([(80, 8080), (443, 0)]));
         assert_eq!(settings.drain, Span(Duration::from_secs(60)));
@@ -324,6 +355,9 @@ mod tests {
         assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
         assert_eq!(settings.normalization(), Normalization::MergeSlashes);
         assert_eq!(settings.explain_from.len(), 2);
+        assert_eq!(settings.dns.servers, ["127.0.0.1:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
+        assert_eq!(settings.dns.min_refresh, Span(Duration::from_secs(5)));
+        assert_eq!(settings.dns.max_refresh, Span(Duration::from_secs(60)));
     }
 
     #[test]
@@ -334,6 +368,8 @@ mod tests {
             ("drain: ten\n", 1, "\"ten\" is not a time", None),
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
             ("threads: 0\n", 0, "threads is 0", None),
+            ("dns: {servers: [localhost]}\n", 1, "invalid socket address", None),
+            ("dns: {minRefresh: 0s}\n", 0, "dns.minRefresh is 0", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),

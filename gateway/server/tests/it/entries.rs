@@ -5,25 +5,9 @@ use std::net::SocketAddr;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::tls::{self, Authority};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, HTTP, shop};
 
-const ROUTE: &str = "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: shop}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - {port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [\"*\"]
-  gateways: [shop]
-  http:
-  - route: [{destination: {host: cart.team}}]
-";
+const RULES: &str = "  http: [{route: [{destination: {host: cart.team}}]}]\n";
 
 /// A service of another namespace, whose one entry has its port from a group.
 fn service(endpoint: SocketAddr, more: &str) -> String {
@@ -59,7 +43,7 @@ fn names_are_checked_as_the_service_says_and_only_what_is_exported_is_there() {
     let files = Folder::new();
     files.write("ca.crt", &authority.pem());
     let endpoint = tls::https_origin(&authority.issue(&["origin.test"]), None);
-    folder.write("route.yaml", ROUTE);
+    folder.write("route.yaml", &shop(HTTP, RULES));
     folder.write(
         "rule.yaml",
         &format!(

@@ -175,3 +175,27 @@ pub(crate) fn weighted(v1: u32, v2: u32) -> String {
 pub(crate) fn ruled(rules: &str) -> String {
     SEED.replacen("  http:\n", &format!("  http:\n{rules}"), 1)
 }
+
+/// Gateway `shop` with one server, and the VirtualService behind it with these rules (`http:`, `tcp:`), for every host.
+pub(crate) fn shop(server: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: shop}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{{server}, hosts: [\"*\"]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop}}
+spec:
+  hosts: [\"*\"]
+  gateways: [shop]
+{rules}"
+    )
+}
+
+/// A server for [`shop`].
+pub(crate) const HTTP: &str = "port: {number: 80, name: http, protocol: HTTP}";

@@ -10,33 +10,13 @@ use trysail_testkit::folder::Folder;
 use trysail_testkit::origin::{Answer, Origin};
 use trysail_testkit::wait::eventually;
 
-use crate::gateway::{Gateway, PATIENCE, service_entry};
+use crate::gateway::{Gateway, HTTP, PATIENCE, service_entry, shop};
 
 /// Everything to one host, with this policy.
 pub(crate) fn site(endpoints: &[SocketAddr], policy: &str, rule: &str) -> Folder {
     let folder = Folder::new();
-    folder.write(
-        "route.yaml",
-        &format!(
-            "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: shop}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [\"*\"]}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: shop}}
-spec:
-  hosts: [\"*\"]
-  gateways: [shop]
-  http:
-  - route: [{{destination: {{host: reviews}}}}]
-{rule}"
-        ),
-    );
+    let rules = format!("  http:\n  - route: [{{destination: {{host: reviews}}}}]\n{rule}");
+    folder.write("route.yaml", &shop(HTTP, &rules));
     let endpoints: Vec<(&str, SocketAddr)> = endpoints.iter().map(|address| ("v1", *address)).collect();
     folder.write("endpoints.yaml", &service_entry(&endpoints));
     if !policy.is_empty() {
@@ -217,24 +197,9 @@ fn connections_end_when_they_have_carried_enough() {
 fn bytes_over_the_ceiling_are_not_passed_on() {
     let echo = crate::timeout::talker("");
     let folder = site(&[echo], "connectionPool: {tcp: {maxConnections: 1}}", "");
-    let text = "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: shop}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: [\"*\"]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [\"*\"]
-  gateways: [shop]
-  tcp:
-  - route: [{destination: {host: reviews}}]
-";
-    folder.write("route.yaml", text);
+    let tcp = "port: {number: 80, name: tcp, protocol: TCP}";
+    let rules = "  tcp: [{route: [{destination: {host: reviews}}]}]\n";
+    folder.write("route.yaml", &shop(tcp, rules));
     let gateway = Gateway::start(folder.path());
     let connect = || {
         let mut stream = TcpStream::connect(gateway.address()).expect("the gateway accepts");

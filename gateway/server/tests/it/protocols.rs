@@ -1,20 +1,18 @@
-//! What passes through whole: gRPC with its trailers, silent WebSockets, events as they come, bodies of any size.
+//! What passes through whole: gRPC with its trailers, events as they come, bodies of any size.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use trysail_testkit::raw::{BODY, Raw, Script};
 
 use crate::gateway::{Gateway, PATIENCE, service_entry};
 use crate::limits::site;
-use crate::timeout::{behind, talker};
 use crate::upstream_faults::held_by;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
@@ -113,64 +111,6 @@ fn grpc_passes_with_its_trailers() {
             }
         }
     });
-}
-
-/// A WebSocket through a gateway, on which something was said and echoed. Pingora may close one whose 101 comes before
-/// it has noted that the request has no body (its issue 946), which a client can only answer by asking again.
-fn websocket(gateway: &Gateway) -> BufReader<TcpStream> {
-    let mut tries = (0..10).map(|_| switched(gateway));
-    let echoes = |reader: &mut BufReader<TcpStream>| {
-        let mut echo = [0; 5];
-        reader.get_mut().write_all(b"hello").is_ok()
-            && reader.read_exact(&mut echo).is_ok()
-            && &echo == b"hello"
-    };
-    tries.find_map(|mut reader| echoes(&mut reader).then_some(reader)).expect("one of ten")
-}
-
-/// A connection after its 101.
-fn switched(gateway: &Gateway) -> BufReader<TcpStream> {
-    let mut stream = TcpStream::connect(gateway.address()).expect("the gateway accepts");
-    stream.set_read_timeout(Some(Duration::from_secs(90))).expect("a time");
-    let ask = b"GET /never HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-                sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(ask).expect("sent");
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).expect("a status");
-    assert!(line.contains(" 101 "), "{line:?}");
-    while line != "\r\n" {
-        line.clear();
-        reader.read_line(&mut line).expect("a field");
-    }
-    reader
-}
-
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
-
-#[test]
-fn a_silent_websocket_lives_as_long_as_the_setting_says() {
-    let (folder, _first) = behind(talker(SWITCH));
-    let gateway = Gateway::spawn(folder.path(), "downstream: {idleTimeout: 700ms}\n");
-    assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
-    let mut reader = websocket(&gateway);
-    let began = Instant::now();
-    let mut rest = Vec::new();
-    let _ = reader.read_to_end(&mut rest);
-    let took = began.elapsed();
-    assert!(took >= Duration::from_millis(650) && took < Duration::from_secs(20), "{took:?}");
-}
-
-#[test]
-#[ignore = "takes a minute: what cuts silent connections where nobody sets it otherwise does so after 60 s"]
-fn a_silent_websocket_outlives_a_minute() {
-    let (_folder, gateway) = behind(talker(SWITCH));
-    let mut reader = websocket(&gateway);
-    let (_silent, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(Duration::from_secs(63));
-    reader.get_mut().write_all(b"hello").expect("sent");
-    let mut echo = [0; 5];
-    reader.read_exact(&mut echo).expect("an echo");
 }
 
 #[test]

@@ -5,23 +5,9 @@ use std::net::SocketAddr;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::tls::{self, Authority};
 
-use crate::gateway::{Gateway, service_entry};
+use crate::gateway::{Gateway, HTTP, service_entry, shop};
 
-const ROUTE: &str = "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: shop}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - {port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [\"*\"]
-  gateways: [shop]
-  http:
+const RULES: &str = "  http:
   - match: [{uri: {prefix: /rewritten}}]
     rewrite: {authority: origin.test}
     route: [{destination: {host: reviews}}]
@@ -36,7 +22,7 @@ fn rule(policy: &str) -> String {
 
 fn site(endpoint: SocketAddr, policy: &str) -> Folder {
     let folder = Folder::new();
-    folder.write("route.yaml", ROUTE);
+    folder.write("route.yaml", &shop(HTTP, RULES));
     folder.write("endpoints.yaml", &service_entry(&[("v1", endpoint)]));
     folder.write("rule.yaml", &rule(policy));
     folder

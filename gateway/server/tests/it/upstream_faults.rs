@@ -70,8 +70,11 @@ fn each_fault_has_its_outcome_and_leaves_nothing() {
         raw.set(Script::Good);
         assert_eq!(ask(address, "GET", "x"), good, "after {script:?}");
         counted += 2.0;
+        // A request is counted after its answer: the next row's figures begin once this one's are complete.
+        eventually(PATIENCE, &format!("{script:?} is counted once"), || {
+            gateway.sum("istio_requests_total", &[]) == counted
+        });
     }
-    eventually(PATIENCE, "each is counted once", || gateway.sum("istio_requests_total", &[]) == counted);
 
     // Once more, many at a time, and all that was taken is given back.
     let before = held_by(&gateway.process);

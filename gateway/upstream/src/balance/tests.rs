@@ -34,6 +34,7 @@ fn cluster(balancer: Balancer, endpoints: &[(u16, u32, Placement)]) -> Cluster {
         key: ClusterKey { host: "reviews".into(), subset: "".into(), port: 80 },
         service: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        names: Vec::new(),
         policy: Arc::new(Policy { balancer, ..Policy::default() }),
         origin: None,
     }

@@ -35,6 +35,7 @@ fn pool_of(places: &[Placement], balancer: Balancer, policy: OutlierDetection) -
     let cluster = Cluster {
         key: ClusterKey { host: "reviews".into(), subset: "".into(), port: 80 },
         service: None,
+        names: Vec::new(),
         endpoints: (1..).zip(places).map(endpoint).collect(),
         policy: Arc::new(Policy { balancer, ..Policy::default() }),
         origin: None,

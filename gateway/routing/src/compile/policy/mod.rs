@@ -19,7 +19,7 @@ use super::support::{Written, fields, unsupported};
 use super::values::one_of;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin};
-use crate::snapshot::policy::{ConnectionPool, OutlierDetection, Protocol, RetryBudget};
+use crate::snapshot::policy::{Balancer, ConnectionPool, OutlierDetection, Protocol, RetryBudget};
 use crate::snapshot::{Locality, Placement, Policy};
 use crate::wire::Document;
 use crate::wire::destination_rule as wire;
@@ -234,6 +234,14 @@ impl Composed {
         let policy = Arc::make_mut(&mut self.policy);
         if policy.protocol == Protocol::Http1 {
             policy.protocol = Protocol::Http2;
+        }
+    }
+
+    /// The addresses of a name that has several take turns, unless the policy chooses in a way of its own.
+    pub(super) fn prefer_turns(&mut self) {
+        let policy = Arc::make_mut(&mut self.policy);
+        if policy.balancer == Balancer::LeastRequest(None) {
+            policy.balancer = Balancer::RoundRobin(None);
         }
     }
 

@@ -1,5 +1,5 @@
 //! ServiceEntries, WorkloadEntries and WorkloadGroups, and Kubernetes' own objects → services: which hosts there are,
-//! on which ports, and who answers there.
+//! on which ports, and who answers there. Names as addresses stay names here: what they are looked up to is given.
 
 mod group;
 mod kubernetes;
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Surroundings;
 use super::objects::Objects;
+use super::{Addresses, Surroundings};
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
 use crate::snapshot::{Locality, Probe, Service, Workload};
@@ -55,6 +55,8 @@ pub(in crate::compile) struct Entry {
     pub(in crate::compile) external_name: Option<Arc<str>>,
     /// Whether it selects Pods, and no EndpointSlice of it is here.
     pub(in crate::compile) lacks_slices: bool,
+    /// Whether its addresses take requests in turn, whatever its rule says (`DNS_ROUND_ROBIN`).
+    pub(in crate::compile) in_turn: bool,
 }
 
 /// A port of a service.
@@ -71,7 +73,7 @@ pub(in crate::compile) struct Port {
 /// Who may answer for a service: an endpoint before its port is known.
 #[derive(Clone)]
 pub(in crate::compile) struct Member {
-    address: IpAddr,
+    pub(in crate::compile) address: Address,
     /// Its own ports, by the names of the service's.
     ports: BTreeMap<Arc<str>, u16>,
     /// Where it answers, by the service's port.
@@ -84,11 +86,34 @@ pub(in crate::compile) struct Member {
     pub(in crate::compile) probe: Option<Arc<Probe>>,
 }
 
-impl Entry {
-    /// Where a member answers for a port. Istio: the endpoint's own port of that name, else the port's
-    /// `targetPort`, else its number.
-    pub(in crate::compile) fn address(&self, member: &Member, number: u16) -> Option<SocketAddr> {
-        Some(SocketAddr::new(member.address, *member.targets.get(&number)?))
+/// Where a member is.
+#[derive(Clone)]
+pub(in crate::compile) enum Address {
+    Ip(IpAddr),
+    /// A name in lower case: all the addresses that it has.
+    Name(Arc<str>),
+}
+
+impl Address {
+    fn name(written: &str) -> Address {
+        Address::Name(written.to_ascii_lowercase().into())
+    }
+}
+
+impl Member {
+    /// Where it answers for a port. Istio: the endpoint's own port of that name, else the port's `targetPort`, else
+    /// its number. Of a name every address, with the member's own share for each.
+    pub(in crate::compile) fn addresses<'m>(
+        &'m self,
+        number: u16,
+        known: &'m Addresses,
+    ) -> impl Iterator<Item = SocketAddr> + 'm {
+        let addresses = match &self.address {
+            Address::Ip(address) => std::slice::from_ref(address),
+            Address::Name(name) => known.of(name),
+        };
+        let port = self.targets.get(&number).copied();
+        addresses.iter().filter_map(move |address| Some(SocketAddr::new(*address, port?)))
     }
 }
 
@@ -160,7 +185,14 @@ impl Registry {
         match entries.iter_mut().find(|other| other.service.namespace == entry.service.namespace) {
             None => entries.push(entry),
             Some(other) => {
-                other.members.extend(entry.members);
+                let mut members = entry.members;
+                if entry.in_turn {
+                    // Istio: only one has the addresses of such a port, the oldest.
+                    let taken = |number: &u16| other.ports.iter().any(|port| port.number == *number);
+                    members.iter_mut().for_each(|member| member.targets.retain(|number, _| !taken(number)));
+                    members.retain(|member| !member.targets.is_empty());
+                }
+                other.members.extend(members);
                 other.titles.extend(entry.titles);
                 if other.subject_alt_names.is_empty() {
                     other.subject_alt_names = entry.subject_alt_names;

@@ -1,11 +1,12 @@
 //! A ServiceEntry → the hosts that it defines.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::workload::{Endpoint, Selectable, read_member, workload};
-use super::{Entry, Member, Port, Registry, labels, selects};
+use super::{Address, Entry, Labels, Member, Port, Registry, labels, selects};
 use crate::compile::export::{Export, Exported};
-use crate::compile::names::domain;
+use crate::compile::names::{domain, is_domain};
 use crate::compile::objects::Of;
 use crate::compile::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
@@ -62,6 +63,8 @@ impl Registry {
         }
         let ports = read_ports(written_ports, sink);
         let known: Vec<&str> = ports.iter().map(|port| &*port.name).collect();
+        let resolves = resolution.as_ref().map_or(Resolution::None, |resolution| resolution.value);
+        let looked_up = matches!(resolves, Resolution::Dns | Resolution::DnsRoundRobin);
         let inline = endpoints.iter().filter_map(|endpoint| {
             for (name, _) in endpoint.ports.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
                 sink.schema(name.pos, format!("the ServiceEntry has no port named {:?}", name.value));
@@ -73,7 +76,7 @@ impl Registry {
                 host: "",
                 pos: endpoint.pos,
                 group: None,
-                resolution: Some(resolution.as_ref().map_or(Resolution::None, |resolution| resolution.value)),
+                resolution: Some(resolves),
             };
             read_member(endpoint, read, sink)
         });
@@ -117,6 +120,9 @@ impl Registry {
                 ..member.clone()
             });
             let mut members: Vec<Member> = members.collect();
+            if looked_up && endpoints.is_empty() && workload_selector.is_none() && is_domain(&host) {
+                members.push(host_itself(&host, namespace));
+            }
             let mut titles = vec![title.clone()];
             if let Some(selector) = workload_selector {
                 let wanted = labels(selector.labels.iter());
@@ -126,7 +132,19 @@ impl Registry {
                 });
                 for workload in chosen {
                     titles.extend(workload.titles.iter().cloned());
-                    members.extend(workload.member.clone());
+                    match workload.named() {
+                        Some(name) if resolves == Resolution::Static => {
+                            let message =
+                                format!("it selects {name:?}, and resolution STATIC looks no name up");
+                            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, selector.pos, message)
+                                .hints
+                                .push(format!(
+                                    "write \"resolution: DNS\", or an IP address at {}",
+                                    workload.document.named_at()
+                                ));
+                        }
+                        _ => members.extend(workload.member.clone()),
+                    }
                 }
             }
             // Each ServiceEntry's endpoints answer on its own ports, also where several are one service.
@@ -146,6 +164,7 @@ impl Registry {
                 is_kubernetes: false,
                 external_name: None,
                 lacks_slices: false,
+                in_turn: resolves == Resolution::DnsRoundRobin,
             });
         }
     }
@@ -176,21 +195,36 @@ impl Registry {
     }
 }
 
-/// Only STATIC is executed; NONE means "where the connection was going", which only a sidecar knows.
+/// The host where it has no endpoints and is looked up; it has no labels then, as Istio has it.
+fn host_itself(host: &Arc<str>, namespace: &Arc<str>) -> Member {
+    let labels = Labels::new();
+    Member {
+        address: Address::Name(host.clone()),
+        ports: BTreeMap::new(),
+        targets: BTreeMap::new(),
+        workload: Arc::new(workload(&labels, None, namespace, host)),
+        labels: Arc::new(labels),
+        weight: 1,
+        locality: Arc::default(),
+        probe: None,
+    }
+}
+
+/// NONE means "where the connection was going", which only a sidecar knows; DYNAMIC_DNS looks up what requests name.
 fn check_resolution(
     document: &Document,
     written: Option<&At<Resolution>>,
     sink: &mut Sink<'_>,
 ) -> Option<Origin> {
     match written.map(|resolution| (resolution, resolution.value)) {
-        Some((_, Resolution::Static)) => None,
+        Some((_, Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin)) => None,
         Some((resolution, Resolution::None)) => Some(document.origin(resolution.pos)),
         None => Some(document.named_at()),
-        Some((resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns)) => {
-            let message = "resolution by DNS is not supported yet".to_owned();
+        Some((resolution, Resolution::DynamicDns)) => {
+            let message = "resolution DYNAMIC_DNS is not supported yet".to_owned();
             sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, resolution.pos, message)
                 .hints
-                .push("write STATIC and the endpoints' addresses".into());
+                .push("write DNS, and each host that requests are for".into());
             None
         }
     }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::compile::{Compiled, Compiler, Surroundings};
+use crate::compile::{Addresses, Compiled, Compiler, Surroundings};
 use crate::diagnostic::{Diagnostics, Severity};
-use crate::snapshot::policy::ServerName;
+use crate::snapshot::policy::{Balancer, ServerName};
 use crate::snapshot::{Endpoint, Probe, ProbeKind};
 use crate::wire::{Limits, Reader};
 
 /// Objects in short: `Kind name: the rest of the object in one line of YAML`.
 fn compile(objects: &[&str]) -> Compiled {
+    compile_where(Addresses::default(), objects)
+}
+
+fn compile_where(addresses: Addresses, objects: &[&str]) -> Compiled {
     let always = [
         "Gateway shop: spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}",
         "VirtualService shop: spec: {hosts: ['*'], gateways: [shop], http: [{route: [{destination: {host: cart.test, port: {number: 80}}}]}]}",
@@ -26,7 +30,7 @@ fn compile(objects: &[&str]) -> Compiled {
     let documents: Vec<String> = always.iter().chain(objects).map(document).collect();
     let (name, text): (Arc<str>, Arc<str>) = ("test.yaml".into(), documents.join("---\n").into());
     let set = Reader::new("default", Limits::default()).read([(&name, &text)], Diagnostics::default());
-    Compiler::new(1).compile(&set, &Surroundings::default())
+    Compiler::new(1).compile(&set, &Surroundings { addresses, ..Surroundings::default() })
 }
 
 const SELECTS: &str = "ServiceEntry cart: spec: {hosts: [cart.test], resolution: STATIC, \
@@ -151,6 +155,122 @@ fn endpoints_are_where_they_say() {
         &["10.0.0.1:8000 x1  cart/", "10.0.0.2:9000 x1  cart/", "10.0.0.3:80 x1  cart/"],
         &[],
     );
+}
+
+/// What names resolve to in the tests below.
+fn known() -> Addresses {
+    let names = [
+        ("a.test", &["10.0.0.9", "10.0.0.2"][..]),
+        ("b.test", &["::1", "10.0.0.2"]),
+        ("cart.test", &["10.0.0.7", "10.0.0.8"]),
+        ("gone.test", &[]),
+    ];
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
+    names.iter().map(|(name, texts)| ((*name).into(), addresses(texts))).collect()
+}
+
+#[test]
+fn names_stand_for_all_their_addresses() {
+    let service = |more: &str| {
+        format!(
+            "ServiceEntry cart: spec: {{hosts: [CART.test], ports: [{{number: 80, name: http, targetPort: 8000}}], {more}}}"
+        )
+    };
+    let entry = "WorkloadEntry a: spec: {address: A.test, ports: {http: 81}, weight: 3, locality: eu, labels: {app: cart, version: v1}}";
+    let group = "WorkloadGroup carts: spec: {metadata: {labels: {app: cart}}, template: {}, probe: {tcpSocket: {port: 5}}}";
+    let dns = "resolution: DNS, workloadSelector: {labels: {app: cart}}";
+    for (objects, names, endpoints) in [
+        (
+            vec![service("resolution: DNS")],
+            &["cart.test"][..],
+            &["10.0.0.7:8000 x1  cart/", "10.0.0.8:8000 x1  cart/"][..],
+        ),
+        (
+            vec![service("resolution: DNS, endpoints: [{address: a.test, weight: 2, ports: {http: 82}}]")],
+            &["a.test"],
+            &["10.0.0.2:82 x2  cart/", "10.0.0.9:82 x2  cart/"],
+        ),
+        // One address of two names is there once; beside names there may be addresses.
+        (
+            vec![service(
+                "resolution: DNS, endpoints: [{address: b.test}, {address: a.test}, {address: 10.1.0.1}]",
+            )],
+            &["a.test", "b.test"],
+            &[
+                "10.0.0.2:8000 x1  cart/",
+                "10.0.0.9:8000 x1  cart/",
+                "10.1.0.1:8000 x1  cart/",
+                "[::1]:8000 x1  cart/",
+            ],
+        ),
+        (
+            vec![service("resolution: DNS, endpoints: [{address: gone.test}, {address: never.test}]")],
+            &["gone.test", "never.test"],
+            &[],
+        ),
+        (
+            vec![service(dns), entry.into()],
+            &["a.test"],
+            &["10.0.0.2:81 x3 eu a/v1", "10.0.0.9:81 x3 eu a/v1"],
+        ),
+        (
+            vec![service(dns), entry.into(), group.into()],
+            &["a.test"],
+            &["10.0.0.2:81 x3 eu a/v1 probed", "10.0.0.9:81 x3 eu a/v1 probed"],
+        ),
+        // Nothing is chosen, so nothing is looked up.
+        (vec![service(dns)], &[], &[]),
+        // An older ServiceEntry has the port already.
+        (
+            vec![
+                service("resolution: DNS"),
+                "ServiceEntry later: spec: {hosts: [cart.test], resolution: DNS_ROUND_ROBIN, \
+                 ports: [{number: 80, name: http}], endpoints: [{address: a.test}]}"
+                    .to_owned(),
+            ],
+            &["cart.test"],
+            &["10.0.0.7:8000 x1  cart/", "10.0.0.8:8000 x1  cart/"],
+        ),
+    ] {
+        let texts: Vec<&str> = objects.iter().map(String::as_str).collect();
+        let compiled = compile_where(known(), &texts);
+        let cluster = compiled.snapshot.clusters.first().expect("a cluster");
+        let found: Vec<String> = cluster.endpoints.iter().map(told).collect();
+        assert_eq!(found, endpoints, "{objects:#?}");
+        let wanted: Vec<Arc<str>> = compiled.snapshot.names().into_iter().collect();
+        assert_eq!(wanted, names.iter().map(|name| Arc::from(*name)).collect::<Vec<_>>(), "{objects:#?}");
+        assert!(!compiled.findings.has_errors(), "{:#?}", compiled.findings);
+    }
+}
+
+#[test]
+fn names_that_no_route_leads_to_are_not_wanted() {
+    let compiled = compile_where(
+        known(),
+        &[
+            "ServiceEntry cart: spec: {hosts: [cart.test], resolution: STATIC, ports: [{number: 80, name: http}], endpoints: [{address: 10.0.0.1}]}",
+            "ServiceEntry other: spec: {hosts: [a.test], resolution: DNS, ports: [{number: 80, name: http}]}",
+        ],
+    );
+    assert!(compiled.snapshot.names().is_empty());
+}
+
+#[test]
+fn addresses_of_one_name_take_turns_where_no_rule_says_otherwise() {
+    for (resolution, rule, balancer) in [
+        ("DNS", "", Balancer::LeastRequest(None)),
+        ("DNS_ROUND_ROBIN", "", Balancer::RoundRobin(None)),
+        ("DNS_ROUND_ROBIN", "loadBalancer: {simple: RANDOM}", Balancer::Random),
+    ] {
+        let entry = format!(
+            "ServiceEntry cart: spec: {{hosts: [cart.test], resolution: {resolution}, ports: [{{number: 80, name: http}}]}}"
+        );
+        let rule = format!("DestinationRule cart: spec: {{host: cart.test, trafficPolicy: {{{rule}}}}}");
+        let compiled = compile_where(known(), &[&entry, &rule]);
+        let cluster = compiled.snapshot.clusters.first().expect("a cluster");
+        assert_eq!(cluster.policy.balancer, balancer, "{resolution} {rule}");
+        assert_eq!(cluster.endpoints.len(), 2, "{resolution} {rule}");
+    }
 }
 
 #[test]

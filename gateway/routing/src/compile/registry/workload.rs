@@ -1,11 +1,10 @@
 //! WorkloadEntries, alone and inside ServiceEntries → members.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::group::{self, Group, Groups};
-use super::{Labels, Member, labels};
+use super::{Address, Labels, Member, labels};
 use crate::compile::names::is_domain;
 use crate::compile::objects::Objects;
 use crate::compile::support::Written;
@@ -26,6 +25,16 @@ pub(super) struct Selectable<'s> {
     pub(super) titles: Vec<String>,
 }
 
+impl Selectable<'_> {
+    /// The name that stands for its address, where one does.
+    pub(super) fn named(&self) -> Option<&str> {
+        match &self.member.as_ref()?.address {
+            Address::Name(name) => Some(name),
+            Address::Ip(_) => None,
+        }
+    }
+}
+
 /// What an endpoint is read for.
 pub(super) struct Endpoint<'e> {
     /// The labels that count.
@@ -43,11 +52,9 @@ pub(super) struct Endpoint<'e> {
     pub(super) resolution: Option<Resolution>,
 }
 
-/// Where an endpoint is.
-enum Address {
-    Ip(IpAddr),
-    /// To be looked up.
-    Name,
+/// Where an endpoint is said to be.
+enum Place {
+    At(Address),
     Unix,
 }
 
@@ -107,7 +114,7 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
         );
         return None;
     }
-    let Address::Ip(address) = address else { return None };
+    let Place::At(address) = address else { return None };
     let all_ports = template.iter().flat_map(|entry| &entry.ports).chain(ports);
     let said = |place: Option<&At<String>>| {
         place.filter(|place| !place.is_empty()).map(|place| Locality::parse(place))
@@ -147,7 +154,7 @@ pub(super) fn read_weight(entry: &WorkloadEntry, sink: &mut Sink<'_>) -> Option<
 }
 
 /// Reads `address`; `None` where it is none, and a finding says so.
-fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>) -> Option<Address> {
+fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>) -> Option<Place> {
     let looked_up = matches!(read.resolution, Some(Resolution::Dns | Resolution::DnsRoundRobin));
     let Some(address) = entry.address.as_ref().filter(|address| !address.is_empty()) else {
         match entry.network.as_ref().filter(|network| !network.is_empty() && !looked_up) {
@@ -163,8 +170,8 @@ fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>)
         }
         return None;
     };
-    if let Ok(ip) = address.parse::<IpAddr>() {
-        return Some(Address::Ip(ip));
+    if let Ok(ip) = address.parse() {
+        return Some(Place::At(Address::Ip(ip)));
     }
     let fault = match address.strip_prefix("unix://") {
         Some(path) if !looked_up => match path.chars().next() {
@@ -172,7 +179,7 @@ fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>)
                 None => {
                     let message = "a Unix socket as an endpoint is not supported yet".to_owned();
                     sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, address.pos, message);
-                    return Some(Address::Unix);
+                    return Some(Place::Unix);
                 }
                 Some(key) => {
                     sink.schema(key, "a Unix socket has no ports".into());
@@ -184,14 +191,8 @@ fn read_address(entry: &WorkloadEntry, read: &Endpoint<'_>, sink: &mut Sink<'_>)
         _ if read.resolution == Some(Resolution::Static) => {
             format!("{:?} is not an IP address, as resolution STATIC wants", address.value)
         }
-        _ if is_domain(address) => {
-            // Inside a ServiceEntry its resolution says it.
-            if read.resolution.is_none() {
-                let message = "a name as an endpoint's address is not supported yet".to_owned();
-                sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, address.pos, message);
-            }
-            return Some(Address::Name);
-        }
+        // Whether who chooses a WorkloadEntry looks names up is said there.
+        _ if is_domain(address) => return Some(Place::At(Address::name(address))),
         _ => format!("{:?} is neither an IP address nor a name", address.value),
     };
     sink.schema(address.pos, fault);

@@ -5,18 +5,21 @@ mod ports;
 mod slices;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::workload::Selectable;
-use super::{Entry, Labels, Member, Registry, labels, selects};
+use super::workload::{Selectable, workload};
+use super::{Address, Entry, Labels, Member, Registry, labels, selects};
 use crate::compile::Surroundings;
 use crate::compile::export::Export;
+use crate::compile::names::is_domain;
 use crate::compile::objects::{Objects, Of};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host;
 use crate::origin::At;
 use crate::snapshot;
 use crate::wire::kubernetes::{Service, ServiceMetadata, ServiceSpec, TargetPort};
+use crate::wire::sink::Sink;
 use pods::Pods;
 use ports::ServicePort;
 use slices::{Slice, Slices};
@@ -74,12 +77,14 @@ impl Registry {
             let slices = kubernetes.slices.get(&(&**namespace, &*name.name)).map_or(&[][..], Vec::as_slice);
             for &(document, slice) in slices {
                 let slice = Slice { document, slice, namespace, host: &host };
-                members.extend(slice.members(&ports, &kubernetes.pods, here, out));
+                members.extend(slice.members(&ports, &kubernetes.pods, here, sink.out));
                 titles.push(document.object.title());
             }
-            let wanted = labels(selector.iter());
-            if !wanted.is_empty() {
-                members.extend(chosen(&wanted, namespace, workloads, &ports, &mut titles));
+            if let Some(name) = &external_name {
+                members.push(outside(name, namespace, &host, &ports));
+            }
+            if !selector.is_empty() {
+                members.extend(chosen(selector, namespace, workloads, &ports, &mut titles, sink));
             }
             self.by_host.entry(host.clone()).or_default().push(Entry {
                 service: Arc::new(snapshot::Service { host, namespace: namespace.clone() }),
@@ -91,27 +96,37 @@ impl Registry {
                 is_kubernetes: true,
                 external_name,
                 // The cluster makes one for every Service that selects Pods, also where there are none.
-                lacks_slices: slices.is_empty() && members.is_empty() && !wanted.is_empty(),
+                lacks_slices: slices.is_empty() && members.is_empty() && !selector.is_empty(),
+                in_turn: false,
                 members,
             });
         }
     }
 
-    /// Says which Services stand for a name that is nobody's here. What no request meets becomes a note.
+    /// Says which Services are another name for something that can't be looked up. What no request meets becomes a
+    /// note.
     pub(super) fn report_external_names(&self, kubernetes: &Kubernetes<'_>, out: &mut Diagnostics) {
         for &(document, service) in kubernetes.services {
             let name = &document.object.name;
             let found = self.find(&host::of_service(&name.name, &name.namespace), &name.namespace);
-            let unknown = found.and_then(|entry| entry.external_name.as_ref());
-            if let (Some(unknown), Some(written)) = (unknown, &service.spec.value.external_name) {
-                let title = document.object.title();
-                let message = format!("{unknown:?} is no host here, and is not looked up by DNS yet");
-                document
-                    .sink(&title, out)
-                    .add(Severity::Error, Code::UNSUPPORTED_FIELD, written.pos, message)
-                    .hints
-                    .push("write a ServiceEntry for this host, with its endpoints".into());
-            }
+            let end = found.and_then(|entry| entry.external_name.as_ref());
+            let (Some(end), Some(written)) = (end, &service.spec.value.external_name) else { continue };
+            let (message, hint) = if self.by_host.contains_key(end) {
+                let message = format!("{end:?} is another name for itself, in a circle of Services");
+                (message, "write the name of who answers in one of them".to_owned())
+            } else if let Some(why) = self.why_hidden(end) {
+                (format!("{end:?} is not for this gateway"), why.to_owned())
+            } else if end.parse::<IpAddr>().is_err() && !is_domain(end) {
+                (
+                    format!("{end:?} is no name that can be looked up"),
+                    "write a host, or an IP address".to_owned(),
+                )
+            } else {
+                continue;
+            };
+            let title = document.object.title();
+            let sink = &mut document.sink(&title, out);
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, written.pos, message).hints.push(hint);
         }
     }
 }
@@ -119,18 +134,29 @@ impl Registry {
 /// The WorkloadEntries of a namespace that a Service's selector chooses as well. Istio: one answers on its own port
 /// of the Service's port's name, else on `targetPort`, which may be the name of one of its own.
 fn chosen(
-    wanted: &Labels,
+    selector: &[(At<String>, At<String>)],
     namespace: &Arc<str>,
     workloads: &[Selectable<'_>],
     ports: &[ServicePort<'_>],
     titles: &mut Vec<String>,
+    sink: &mut Sink<'_>,
 ) -> Vec<Member> {
+    let wanted = labels(selector.iter());
     let chosen = workloads.iter().filter(|workload| {
-        workload.document.object.name.namespace == *namespace && selects(wanted, &workload.labels)
+        workload.document.object.name.namespace == *namespace && selects(&wanted, &workload.labels)
     });
     let mut members = Vec::new();
     for workload in chosen {
         titles.extend(workload.titles.iter().cloned());
+        if let (Some(name), Some((key, _))) = (workload.named(), selector.first()) {
+            let message = format!("it selects {name:?}, and a Service's endpoints are not looked up by name");
+            let hint = format!(
+                "write an IP address at {}, or a ServiceEntry with \"resolution: DNS\"",
+                workload.document.named_at()
+            );
+            sink.add(Severity::Error, Code::UNSUPPORTED_FIELD, key.pos, message).hints.push(hint);
+            continue;
+        }
         let Some(mut member) = workload.member.clone() else { continue };
         let target = |port: &ServicePort<'_>| {
             let own = |name: &str| member.ports.get(name).copied();
@@ -145,6 +171,22 @@ fn chosen(
         members.push(member);
     }
     members
+}
+
+/// The host outside that a Service is another name for. It answers on the Service's own ports: where nothing stands
+/// between, a `targetPort` has nobody to translate it.
+fn outside(name: &Arc<str>, namespace: &Arc<str>, host: &str, ports: &[ServicePort<'_>]) -> Member {
+    let labels = Labels::new();
+    Member {
+        address: name.parse().map_or_else(|_| Address::Name(name.clone()), Address::Ip),
+        ports: BTreeMap::new(),
+        targets: ports.iter().map(|port| (port.port.number, port.port.number)).collect(),
+        workload: Arc::new(workload(&labels, None, namespace, host)),
+        labels: Arc::new(labels),
+        weight: 1,
+        locality: Arc::default(),
+        probe: None,
+    }
 }
 
 /// Istio's annotation that says who sees a Service.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::compile::objects::Of;
 use crate::compile::registry::workload::{Selectable, workload};
-use crate::compile::registry::{Labels, Member, labels};
+use crate::compile::registry::{Address, Labels, Member, labels};
 use crate::origin::At;
 use crate::snapshot::{Locality, Workload};
 use crate::wire::Document;
@@ -72,7 +72,7 @@ impl<'s> Pods<'s> {
             document: pod.document,
             labels: (*pod.labels).clone(),
             member: pod.ready_at.map(|address| Member {
-                address,
+                address: Address::Ip(address),
                 ports: BTreeMap::new(),
                 targets: BTreeMap::new(),
                 labels: pod.labels.clone(),

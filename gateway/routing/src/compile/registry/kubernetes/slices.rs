@@ -9,7 +9,7 @@ use super::ports::{ServicePort, is_tcp};
 use crate::compile::Surroundings;
 use crate::compile::objects::Of;
 use crate::compile::registry::workload::workload;
-use crate::compile::registry::{Labels, Member};
+use crate::compile::registry::{Address, Labels, Member};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::origin::At;
 use crate::snapshot::Locality;
@@ -79,7 +79,7 @@ impl Slice<'_> {
                     None => Arc::new(locality(zone.as_ref(), deprecated_topology, here)),
                 };
                 members.push(Member {
-                    address: ip,
+                    address: Address::Ip(ip),
                     ports: BTreeMap::new(),
                     targets: targets.clone(),
                     labels: pod.map_or(&nobody, |pod| &pod.labels).clone(),
