@@ -71,16 +71,16 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
-    let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), runtime.handle().clone());
-    let prober = Prober::new(active.clone(), runtime.handle().clone(), metrics.checks.clone());
+    let handle = runtime.handle().clone();
+    let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
+    let prober = Prober::new(active.clone(), resolver.clone(), handle, metrics.checks.clone());
     let mut reloader = Reloader::new(
         settings.clone(),
         seed,
         active.clone(),
         ports,
-        resolver,
+        (resolver, prober.clone()),
         metrics.clone(),
-        prober.clone(),
     );
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;

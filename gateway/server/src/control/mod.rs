@@ -115,8 +115,8 @@ impl Follower {
                 // A fault of ours costs one reading, and is said; it does not end the following.
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
-                    Wake::Addresses => reloader.follow_names(),
                     Wake::Ready => reloader.reopen(),
+                    Wake::Addresses => reloader.follow_names(),
                     Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
                 });
                 if catch_unwind(act).is_err() {

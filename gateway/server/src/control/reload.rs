@@ -56,9 +56,8 @@ impl Reloader {
         seed: u64,
         active: ActiveCell,
         ports: Ports,
-        resolver: Resolver,
+        (resolver, prober): (Resolver, Prober),
         metrics: Arc<Metrics>,
-        prober: Prober,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
@@ -107,8 +106,8 @@ impl Reloader {
         }
         let before = self.active.load_full();
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
-        self.store(before.with(upstreams));
-        self.tell_held(&before);
+        self.put(before.with(upstreams));
+        self.say_held(&before);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
@@ -142,9 +141,15 @@ impl Reloader {
         let Compiled { snapshot, .. } = self.compile(&set, addresses);
         if snapshot.clusters != before.snapshot.clusters {
             let credentials = (before.tls.clone(), before.trusts.clone());
-            self.put(&before, snapshot, &set, credentials, before.bound.clone());
-            self.tell_held(&before);
+            self.store(&before, snapshot, &set, credentials, before.bound.clone());
+            self.say_held(&before);
         }
+    }
+
+    /// Which subsets are held from now on, and which no more.
+    fn say_held(&self, before: &Active) {
+        let after = self.active.load();
+        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
     }
 
     fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
@@ -202,16 +207,10 @@ impl Reloader {
         self.say(&findings);
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
-        self.tell_held(&before);
+        self.say_held(&before);
         self.resolver.keep(&names);
         self.named = (!names.is_empty()).then(|| Arc::new(set));
         Outcome::Applied
-    }
-
-    /// Logs who is held and was not `before`, and the other way round.
-    fn tell_held(&self, before: &Active) {
-        let after = self.active.load();
-        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
     }
 
     /// The address of every listener, with those that are new bound already.
@@ -291,15 +290,15 @@ impl Reloader {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
-        self.put(before, snapshot, set, credentials, bound);
+        self.store(before, snapshot, set, credentials, bound);
         self.ports.commit(prepared, &keep);
         if !closed.is_empty() {
             info!("closed {}", closed.join(", "));
         }
     }
 
-    /// What requests go by from now on, with the state of what stays.
-    fn put(
+    /// The swap itself: what requests go by from now on, with the state of what stays.
+    fn store(
         &self,
         before: &Active,
         snapshot: Snapshot,
@@ -310,7 +309,7 @@ impl Reloader {
         let upstream = &self.settings.upstream;
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
-        self.store(Active {
+        self.put(Active {
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
@@ -325,7 +324,7 @@ impl Reloader {
     }
 
     /// The one swap; then those are probed that it wants probed.
-    fn store(&self, active: Active) {
+    fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         self.active.store(Arc::new(active));

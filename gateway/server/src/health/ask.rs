@@ -17,6 +17,7 @@ use trysail_upstream::health::Question;
 
 use super::grpc;
 use crate::render;
+use crate::resolver::Resolver;
 
 /// Why an answer is no good.
 #[derive(Debug)]
@@ -49,16 +50,20 @@ impl fmt::Display for Fault {
 }
 
 /// Asks once. Who calls this limits the time.
-pub(super) async fn once(question: &Question, connector: &Connector<()>) -> Result<(), Fault> {
+pub(super) async fn once(
+    question: &Question,
+    connector: &Connector<()>,
+    resolver: &Resolver,
+) -> Result<(), Fault> {
     let own = question.address.ip();
     match &question.probe.kind {
         ProbeKind::Tcp { host, port } => {
-            let to = resolve(host.as_deref(), own, *port).await?;
+            let to = resolve(host.as_deref(), own, *port, resolver).await?;
             TcpStream::connect(to).await.map(drop).map_err(|error| no_connection(&error))
         }
         ProbeKind::Grpc { port, service } => grpc::ask(SocketAddr::new(own, *port), service).await,
         ProbeKind::Http { tls, host, port, path, headers } => {
-            let to = resolve(host.as_deref(), own, *port).await?;
+            let to = resolve(host.as_deref(), own, *port, resolver).await?;
             let name = host.as_deref().map_or_else(|| own.to_string(), str::to_owned);
             let request = request(path.as_str(), &authority(&name, *port), headers)?;
             get(peer(to, *tls, name), request, connector).await
@@ -67,14 +72,18 @@ pub(super) async fn once(question: &Question, connector: &Connector<()>) -> Resu
 }
 
 /// Where to connect to. A name is resolved each time, as an endpoint's own would be.
-async fn resolve(host: Option<&str>, own: IpAddr, port: u16) -> Result<SocketAddr, Fault> {
+async fn resolve(
+    host: Option<&str>,
+    own: IpAddr,
+    port: u16,
+    resolver: &Resolver,
+) -> Result<SocketAddr, Fault> {
     let Some(host) = host else { return Ok(SocketAddr::new(own, port)) };
     if let Ok(address) = host.parse() {
         return Ok(SocketAddr::new(address, port));
     }
-    let found = tokio::net::lookup_host((host, port)).await;
-    let unknown = || Fault::Connect(format!("{host} has no address"));
-    found.map_err(|error| Fault::Connect(format!("{host}: {error}")))?.next().ok_or_else(unknown)
+    let found = resolver.find_address(host).await.map_err(|why| Fault::Connect(format!("{host}: {why}")))?;
+    Ok(SocketAddr::new(found, port))
 }
 
 async fn get(peer: HttpPeer, request: RequestHeader, connector: &Connector<()>) -> Result<(), Fault> {

@@ -24,6 +24,7 @@ use trysail_upstream::health::{Question, first_wait, wait};
 
 use crate::metrics::Checks;
 use crate::proxy::ActiveCell;
+use crate::resolver::Resolver;
 
 /// Questions that are under way at once; the others wait for their turn. Each has a socket.
 const AT_ONCE: usize = 256;
@@ -37,6 +38,7 @@ pub(crate) struct Prober(Arc<Shared>);
 
 struct Shared {
     active: ActiveCell,
+    resolver: Resolver,
     runtime: Handle,
     /// One for all: each loads the system's authorities anew.
     connector: Connector<()>,
@@ -62,9 +64,10 @@ struct Asked {
 
 impl Prober {
     /// Nobody is asked until [`Prober::follow`].
-    pub(crate) fn new(active: ActiveCell, runtime: Handle, counters: Checks) -> Self {
+    pub(crate) fn new(active: ActiveCell, resolver: Resolver, runtime: Handle, counters: Checks) -> Self {
         Prober(Arc::new(Shared {
             active,
+            resolver,
             runtime,
             connector: Connector::new(None),
             permits: Semaphore::new(AT_ONCE),
@@ -136,7 +139,8 @@ impl Shared {
         loop {
             let Ok(permit) = self.permits.acquire().await else { return };
             let next = tokio::time::Instant::now() + wait(probe, fastrand::u64(..));
-            let asked = tokio::time::timeout(probe.timeout, ask::once(&question, &self.connector));
+            let asked =
+                tokio::time::timeout(probe.timeout, ask::once(&question, &self.connector, &self.resolver));
             let answer = asked.await.unwrap_or(Err(ask::Fault::TimedOut(probe.timeout)));
             drop(permit);
             self.counters.count(&probe.kind, answer.is_ok());

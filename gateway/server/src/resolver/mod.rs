@@ -8,6 +8,7 @@ mod lookup;
 mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use trysail_routing::compile::Addresses;
 
 use crate::metrics::Lookups;
 use crate::settings::Dns;
-use lookup::{Answer, Lookup};
+use lookup::{Answer, Lookup, Part};
 use name::{Name, Refresh};
 
 /// How long a revision waits for the names that it brings in.
@@ -130,6 +131,21 @@ impl Resolver {
             );
         }
         known.take()
+    }
+
+    /// An address of a name, asked for once and followed by nobody. How long that may take is the caller's affair.
+    pub(crate) async fn find_address(&self, name: &str) -> Result<IpAddr, String> {
+        let shared = &self.0;
+        let Ok(_slot) = shared.slots.acquire().await else { return Err("the process ends".to_owned()) };
+        let answer = shared.lookup.ask(name).await;
+        shared.metrics.counted(answer.result());
+        match (answer.four, answer.six) {
+            (Part::Found(found, _), _) | (_, Part::Found(found, _)) => {
+                found.first().copied().ok_or_else(|| "it has no address".to_owned())
+            }
+            (Part::Failed(why), _) | (_, Part::Failed(why)) => Err(why),
+            (Part::Nothing, Part::Nothing) => Err("it has no address".to_owned()),
+        }
     }
 
     /// Follows no other names than these any more.

@@ -262,7 +262,8 @@ fn https_is_asked_whatever_its_certificate_says_and_a_late_answer_is_none() {
     let member = Member::start("https", "v1", 200);
     let slow = Member::start("slow", "v1", 200);
     slow.probe.set_answer(Answer::version("probe").delay(Duration::from_secs(20)));
-    let probe = format!("httpGet: {{port: {}, scheme: HTTPS}}, periodSeconds: 1", secure.port());
+    let probe =
+        format!("httpGet: {{port: {}, scheme: HTTPS, host: localhost}}, periodSeconds: 1", secure.port());
     let late = format!(
         "tcpSocket: {{port: {0}}}, httpGet: {{port: {0}}}, timeoutSeconds: 1, periodSeconds: 1, failureThreshold: 1",
         slow.probe.addr().port()
