@@ -100,6 +100,7 @@ impl Follower {
         let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
             let _ = changed.send(Wake::Changed);
         })?;
+        let mark = watch.mark(&directories.roots)?;
         let ready = wake.clone();
         reloader.wake_by(move || {
             let _ = ready.send(Wake::Ready);
@@ -117,7 +118,10 @@ impl Follower {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
-                    Wake::Changed | Wake::Asked => reloader.follow(&mut directories, wake),
+                    Wake::Changed | Wake::Asked => {
+                        mark.note();
+                        reloader.follow(&mut directories, wake);
+                    }
                 });
                 if catch_unwind(act).is_err() {
                     log::error!("a fault of trysail's own ended a reading; what is in force stays");

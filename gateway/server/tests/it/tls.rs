@@ -185,7 +185,7 @@ fn a_renewed_certificate_is_shown_and_touches_no_connection() {
         || {
             site.issue("shop", &["shop.test", "new.shop.test"]);
         },
-        "in force",
+        "credentials renewed",
     );
     let after = tls::connect(addr, "shop.test", &client).unwrap();
     let shown = |client: &tls::TlsClient| client.conn.peer_certificates().unwrap()[0].to_vec();

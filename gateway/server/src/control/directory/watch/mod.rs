@@ -63,6 +63,29 @@ impl Watch {
         let thread = thread::Builder::new().name("watch".to_owned()).spawn(body)?;
         Ok(Watch { shared, thread: Some(thread) })
     }
+
+    /// For who reads when this calls.
+    pub(crate) fn mark(&self, roots: &[PathBuf]) -> io::Result<Mark> {
+        let roots = roots.iter().map(std::path::absolute).collect::<io::Result<_>>()?;
+        Ok(Mark { shared: self.shared.clone(), roots })
+    }
+}
+
+/// What is about to be read counts as what was called for: a call comes once the tree is another.
+///
+/// Without it, something that is made just before a reading and undone just after it would have been read, and no look
+/// would find a difference.
+pub(crate) struct Mark {
+    shared: Arc<Shared>,
+    roots: Vec<PathBuf>,
+}
+
+impl Mark {
+    /// Notes the tree as it is. To be called before a reading.
+    pub(crate) fn note(&self) {
+        let print = Fingerprint::of(tree::walk(&self.roots, MAX_ENTRIES));
+        self.shared.state.lock().read = Some(print);
+    }
 }
 
 impl Drop for Watch {
@@ -87,6 +110,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     heard: Heard,
+    /// What was read since the last look, in place of what was called for.
+    read: Option<Fingerprint>,
     stopped: bool,
 }
 
@@ -129,6 +154,13 @@ struct Lookout {
 struct Fingerprint {
     tree: Tree,
     young: bool,
+}
+
+impl Fingerprint {
+    fn of(tree: Tree) -> Self {
+        let young = tree.is_young(SystemTime::now());
+        Fingerprint { tree, young }
+    }
 }
 
 /// How often the clock looks. A look costs 2 ms for 1,000 files, so in larger trees it comes less often: a
@@ -184,6 +216,9 @@ impl Lookout {
     fn look(&mut self, woken: Woken) -> bool {
         let (now, new) = self.survey();
         self.next_look = Instant::now() + self.interval();
+        if let Some(read) = self.shared.state.lock().read.take() {
+            self.last = read;
+        }
         if now == self.last {
             (self.seen, self.waiting) = (None, None);
             return false;
@@ -221,8 +256,7 @@ impl Lookout {
             all_new.extend(new);
             tree = tree::walk(&self.roots, MAX_ENTRIES);
         }
-        let young = tree.is_young(SystemTime::now());
-        (Fingerprint { tree, young }, all_new)
+        (Fingerprint::of(tree), all_new)
     }
 
     /// Whether a file in a newly watched directory may still be open, so shortly ago was it changed. It is

@@ -20,7 +20,7 @@ type Texts = BTreeMap<String, String>;
 struct Probe {
     directory: TempDir,
     calls: Receiver<(Instant, Texts)>,
-    _watch: Watch,
+    watch: Watch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Probe {
                 Watch::start_with(none, Arc::default(), roots, changed)
             }
         };
-        Probe { directory, calls, _watch: watch.unwrap() }
+        Probe { directory, calls, watch: watch.unwrap() }
     }
 
     fn path(&self) -> &Path {
@@ -330,11 +330,22 @@ fn rapid_edits_are_fewer_calls() {
 }
 
 #[test]
+fn what_was_read_and_undone_before_a_look_is_another_call() {
+    let probe = Probe::new(By::Events, one_file);
+    let mark = probe.watch.mark(&[probe.path().join("conf")]).unwrap();
+    let file = probe.path().join("conf/passing.yaml");
+    fs::write(&file, "read, and gone").unwrap();
+    mark.note();
+    fs::remove_file(&file).unwrap();
+    probe.wait("the removal");
+}
+
+#[test]
 fn dropped_it_calls_no_more() {
     let probe = Probe::new(By::Events, one_file);
-    let Probe { directory, calls, _watch } = probe;
+    let Probe { directory, calls, watch } = probe;
     put(directory.path(), "conf/a.yaml", "b");
-    drop(_watch);
+    drop(watch);
     // The sender went with the thread.
     while calls.recv_timeout(DEADLINE).is_ok() {}
     assert_eq!(calls.recv_timeout(DEADLINE), Err(RecvTimeoutError::Disconnected));
