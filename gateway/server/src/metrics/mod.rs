@@ -4,6 +4,7 @@
 //! labels are put together at scrape time.
 
 mod configuration;
+mod edge;
 mod endpoints;
 mod flag;
 mod mirrored;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use configuration::{Configuration, Reload};
+pub(crate) use edge::{Cut, Edge, Refused};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use mirrored::Mirrored;
@@ -34,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) configuration: Arc<Configuration>,
     /// Who is there to answer, and who is left out.
     pub(crate) endpoints: Arc<Endpoints>,
+    /// Clients that were turned away or cut.
+    pub(crate) edge: Arc<Edge>,
 }
 
 impl Metrics {
@@ -54,7 +58,8 @@ impl Metrics {
         let mirrored = Mirrored::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
-        Ok(Metrics { registry, traffic, mirrored, overloads, configuration, endpoints })
+        let edge = Arc::new(Edge::new(&registry)?);
+        Ok(Metrics { registry, traffic, mirrored, overloads, configuration, endpoints, edge })
     }
 
     /// Everything in Prometheus' text format.

@@ -2,6 +2,7 @@
 //!
 //! Nothing else reads a file, a flag or the environment for settings. What is here needs a restart to change.
 
+mod limits;
 mod units;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use trysail_routing::origin::{Origin, Piece, Pos};
 use trysail_routing::path::Normalization;
 use trysail_routing::snapshot::Locality;
 
+pub(crate) use limits::Limits;
 pub(crate) use units::{Bytes, Cidr, PortPair, Span};
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
@@ -70,7 +72,7 @@ pub(crate) struct Settings {
     pub(crate) mirror_requests: usize,
     /// The longest body that is copied; a longer one ends its copy.
     pub(crate) mirror_body: Bytes,
-    /// Ceilings of what is read.
+    /// Ceilings of what is read, and of what clients may do.
     pub(crate) limits: Limits,
 }
 
@@ -114,6 +116,14 @@ pub(crate) struct Downstream {
     pub(crate) idle_timeout: Span,
     /// A handshake of TLS that is not done after this is cut (Istio: 15s).
     pub(crate) handshake_timeout: Span,
+    /// A request's head that is not whole this long after its first byte is cut.
+    pub(crate) head_timeout: Span,
+    /// A request's body that pauses for this long is cut.
+    pub(crate) body_timeout: Span,
+    /// A client that has taken less than `send_minimum` within this, while there is something for it, is cut.
+    pub(crate) send_timeout: Span,
+    /// What a client has to take within `send_timeout`.
+    pub(crate) send_minimum: Bytes,
 }
 
 impl Default for Downstream {
@@ -122,6 +132,10 @@ impl Default for Downstream {
             first_request_timeout: Span(Duration::from_secs(60)),
             idle_timeout: Span(Duration::from_secs(3600)),
             handshake_timeout: Span(Duration::from_secs(15)),
+            head_timeout: Span(Duration::from_secs(10)),
+            body_timeout: Span(Duration::from_secs(60)),
+            send_timeout: Span(Duration::from_secs(60)),
+            send_minimum: Bytes(16 << 10),
         }
     }
 }
@@ -145,24 +159,6 @@ impl Default for Upstream {
             idle_timeout: Span(Duration::from_secs(3600)),
             pool_size: 2048,
         }
-    }
-}
-
-/// Ceilings of what is read from a configuration directory.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct Limits {
-    /// One file.
-    pub(crate) file: Bytes,
-    /// One document of a file.
-    pub(crate) document: Bytes,
-    /// Objects in all files.
-    pub(crate) objects: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { file: Bytes(64 << 20), document: Bytes(16 << 20), objects: 1_000_000 }
     }
 }
 
@@ -255,6 +251,7 @@ impl Settings {
         if settings.threads == 0 {
             return Err(refuse(Pos::default(), "threads is 0; it takes at least 1".to_owned()));
         }
+        settings.limits.check().map_err(|message| refuse(Pos::default(), message))?;
         Ok(settings)
     }
 
