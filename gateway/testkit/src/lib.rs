@@ -8,6 +8,7 @@
 pub mod case;
 pub mod client;
 pub mod folder;
+pub mod frames;
 pub mod load;
 mod message;
 pub mod origin;

@@ -9,6 +9,7 @@ mod cors;
 mod entries;
 mod explain;
 mod fault;
+mod floods;
 mod gateway;
 mod held;
 mod http2;
