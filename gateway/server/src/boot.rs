@@ -283,6 +283,8 @@ fn bounds(settings: &Settings, edge: Arc<Edge>) -> Bounds {
         send: times.send_timeout.0,
         send_minimum: size(times.send_minimum),
         frames: limits.control_frames,
+        unfunded: limits.unfunded_streams,
+        buffered: size(limits.buffered),
         connections: limits.connections(),
         per_listener: limits.listener_connections.unwrap_or(usize::MAX),
         per_client: limits.client_connections,

@@ -27,6 +27,10 @@ pub(crate) struct Bounds {
     pub(crate) send_minimum: usize,
     /// Frames of HTTP/2 that do no good.
     pub(crate) frames: u32,
+    /// Requests of HTTP/2 that begin at a time without a window for their answers, and bytes of answers that one
+    /// connection may leave with us.
+    pub(crate) unfunded: usize,
+    pub(crate) buffered: usize,
     /// Connections to the process, to one port, and from one address.
     pub(crate) connections: usize,
     pub(crate) per_listener: usize,

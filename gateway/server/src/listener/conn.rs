@@ -27,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 use super::bounds::Bounds;
 use super::guard::Guard;
 use super::socket::Socket;
+use crate::proxy::flow::Flow;
 
 /// What is read at once while nothing is expected in particular.
 const READ: usize = 8 * 1024;
@@ -71,9 +72,9 @@ impl Conn {
         Conn { inner, pending, gathered, lingered: false, protocol, tls, guard: None }
     }
 
-    /// From now on its client is held to what clients of HTTP are; `h2` says which.
-    pub(super) fn hold(&mut self, bounds: &Arc<Bounds>, h2: bool) {
-        self.guard = Some(Guard::new(bounds.clone(), h2));
+    /// From now on its client is held to what clients of HTTP are, with a `flow` those of HTTP/2.
+    pub(super) fn hold(&mut self, bounds: &Arc<Bounds>, flow: Option<Arc<Flow>>) {
+        self.guard = Some(Guard::new(bounds.clone(), flow));
     }
 
     /// Says that HTTP/2 is spoken in the clear, so that nobody looks for its preface again.

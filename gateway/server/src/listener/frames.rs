@@ -6,12 +6,16 @@
 //! takes from: whoever receives much may say much. Resets weigh more, as each costs an upstream a request; requests
 //! weigh less than nothing, but less so than a reset. Nothing but frames' heads is looked at.
 
-/// An end of HTTP/2's preface, after which frames begin.
+use crate::proxy::flow::Flow;
+
+/// The length of HTTP/2's preface, after which frames begin.
 const PREFACE: usize = 24;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 0x1;
@@ -25,6 +29,24 @@ const RESET: u32 = 20;
 /// messages, and yet less than one for the answer to a PING.
 const BYTES: usize = 32;
 
+/// Whoever is told of a client's windows.
+pub(super) trait Windows {
+    /// The connection's takes more.
+    fn widened(&self, bytes: u32);
+    /// Each stream's begins so.
+    fn streams_begin_with(&self, bytes: u32);
+}
+
+impl Windows for Flow {
+    fn widened(&self, bytes: u32) {
+        Flow::widened(self, bytes);
+    }
+
+    fn streams_begin_with(&self, bytes: u32) {
+        Flow::streams_begin_with(self, bytes);
+    }
+}
+
 /// What has passed.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -36,6 +58,9 @@ pub(super) struct Frames {
     had: usize,
     /// How much of its payload is still to come.
     left: usize,
+    /// What has come of a setting, or of a window's update: up to six bytes.
+    part: [u8; 6],
+    parted: usize,
     /// Whether a list of fields has begun and not ended.
     block: bool,
     /// The newest request's stream.
@@ -53,6 +78,8 @@ impl Frames {
             head: [0; 9],
             had: 0,
             left: 0,
+            part: [0; 6],
+            parted: 0,
             block: false,
             newest: 0,
             score: 0,
@@ -60,14 +87,19 @@ impl Frames {
         }
     }
 
-    /// Takes note of bytes from the client.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+    /// Takes note of bytes from the client, and tells `windows` what they say of its windows.
+    pub(super) fn take(&mut self, mut bytes: &[u8], windows: &impl Windows) {
         while !bytes.is_empty() {
-            let passed = if self.preface > 0 { &mut self.preface } else { &mut self.left };
-            if *passed > 0 {
-                let taken = bytes.len().min(*passed);
-                *passed -= taken;
-                bytes = bytes.get(taken..).unwrap_or_default();
+            let passed = if self.preface > 0 { self.preface } else { self.left };
+            if passed > 0 {
+                let (now, later) = bytes.split_at(bytes.len().min(passed));
+                bytes = later;
+                if self.preface > 0 {
+                    self.preface -= now.len();
+                } else {
+                    self.left -= now.len();
+                    self.payload(now, windows);
+                }
                 continue;
             }
             let taken = bytes.len().min(self.head.len() - self.had);
@@ -86,7 +118,7 @@ impl Frames {
     fn begin(&mut self) {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        self.had = 0;
+        (self.had, self.parted) = (0, 0);
         match kind {
             DATA if self.left > 0 || flags & END_STREAM != 0 => {}
             HEADERS => {
@@ -104,6 +136,30 @@ impl Frames {
             }
             RST_STREAM => self.score = self.score.saturating_add(RESET),
             _ => self.score = self.score.saturating_add(1),
+        }
+    }
+
+    /// Reads what is said of windows.
+    fn payload(&mut self, bytes: &[u8], windows: &impl Windows) {
+        let whole = match self.head {
+            [_, _, _, SETTINGS, ..] => 6,
+            [_, _, _, WINDOW_UPDATE, _, 0, 0, 0, 0] => 4,
+            _ => return,
+        };
+        for byte in bytes {
+            if let Some(place) = self.part.get_mut(self.parted) {
+                *place = *byte;
+            }
+            self.parted += 1;
+            if self.parted < whole {
+                continue;
+            }
+            self.parted = 0;
+            match (whole, self.part) {
+                (6, [0, 4, a, b, c, d]) => windows.streams_begin_with(u32::from_be_bytes([a, b, c, d])),
+                (4, [a, b, c, d, ..]) => windows.widened(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff),
+                _ => {}
+            }
         }
     }
 
@@ -146,7 +202,23 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    /// What is said of windows.
+    #[derive(Default)]
+    struct Said(RefCell<Vec<(&'static str, u32)>>);
+
+    impl Windows for Said {
+        fn widened(&self, bytes: u32) {
+            self.0.borrow_mut().push(("widened", bytes));
+        }
+
+        fn streams_begin_with(&self, bytes: u32) {
+            self.0.borrow_mut().push(("streams", bytes));
+        }
+    }
 
     fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
         let size = u32::try_from(length).unwrap().to_be_bytes();
@@ -156,10 +228,10 @@ mod tests {
     fn after(frames: &[Vec<u8>]) -> Frames {
         let mut seen = Frames::new();
         for byte in [vec![b'P'; PREFACE], frames.concat()].concat() {
-            seen.take(&[byte]);
+            seen.take(&[byte], &Said::default());
         }
         let mut whole = Frames::new();
-        whole.take(&[vec![b'P'; PREFACE], frames.concat()].concat());
+        whole.take(&[vec![b'P'; PREFACE], frames.concat()].concat(), &Said::default());
         assert_eq!(format!("{seen:?}"), format!("{whole:?}"), "cut differently");
         seen
     }
@@ -204,8 +276,29 @@ mod tests {
         }
         let mut preface = Frames::new();
         assert!(!preface.is_open());
-        preface.take(b"PRI");
+        preface.take(b"PRI", &Said::default());
         assert!(preface.is_open());
         assert_eq!(after(&[frame(HEADERS, END_HEADERS, 7, 5)]).go_away()[9..13], [0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn windows_are_told() {
+        let raw = |kind, stream: u32, payload: &[u8]| {
+            let mut bytes = frame(kind, 0, stream, payload.len());
+            bytes[9..].copy_from_slice(payload);
+            bytes
+        };
+        let frames = [
+            raw(SETTINGS, 0, &[0, 3, 0, 0, 0, 9, 0, 4, 0, 0, 1, 0]),
+            raw(WINDOW_UPDATE, 0, &[0, 0, 0, 5]),
+            raw(WINDOW_UPDATE, 7, &[0, 0, 0, 6]),
+            raw(SETTINGS, 0, &[0, 4, 0, 0, 0, 0]),
+        ];
+        let said = Said::default();
+        let mut seen = Frames::new();
+        for byte in [vec![b'P'; PREFACE], frames.concat()].concat() {
+            seen.take(&[byte], &said);
+        }
+        assert_eq!(said.0.into_inner(), [("streams", 256), ("widened", 5), ("streams", 0)]);
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use super::bounds::Bounds;
 use super::frames::Frames;
 use crate::metrics::Cut;
+use crate::proxy::flow::Flow;
 
 /// The score of frames is one of this time.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +36,7 @@ struct Untaken {
 /// What is waited for that the client does not send.
 struct Heads {
     frames: Frames,
+    flow: Arc<Flow>,
     began: Instant,
     /// Since when the score counts.
     since: Instant,
@@ -49,16 +51,19 @@ struct Late {
 }
 
 impl Guard {
-    pub(super) fn new(bounds: Arc<Bounds>, h2: bool) -> Self {
-        let now = Instant::now();
-        let heads = || Box::new(Heads { frames: Frames::new(), began: now, since: now, late: None });
-        Guard { bounds, untaken: None, heads: h2.then(heads) }
+    pub(super) fn new(bounds: Arc<Bounds>, flow: Option<Arc<Flow>>) -> Self {
+        let heads = |flow| {
+            let now = Instant::now();
+            Box::new(Heads { frames: Frames::new(), flow, began: now, since: now, late: None })
+        };
+        Guard { bounds, untaken: None, heads: flow.map(heads) }
     }
 
     /// The client has taken some of what it was to get, which was `all`.
     pub(super) fn taken(&mut self, some: usize, all: usize) {
         if let Some(heads) = &mut self.heads {
             heads.frames.gave(some);
+            heads.flow.sent(some);
         }
         match &mut self.untaken {
             Some(_) if some == all => self.untaken = None,
@@ -87,7 +92,7 @@ impl Guard {
     /// Bytes have come: an error where there is no good in them.
     pub(super) fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(heads) = &mut self.heads else { return Ok(()) };
-        heads.frames.take(bytes);
+        heads.frames.take(bytes, &*heads.flow);
         if heads.late.is_some() && !heads.frames.is_open() {
             heads.late = None;
         }

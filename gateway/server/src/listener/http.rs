@@ -97,6 +97,10 @@ impl HttpServerApp for Http {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let _begun = match &self.connection.flow {
+            Some(flow) => Some(flow.begin().await),
+            None => None,
+        };
         self.connection.clone().serve(self.proxy.process_new_http(session, shutdown)).await
     }
 

@@ -29,6 +29,7 @@ use super::relay::Relay;
 use super::socket::Socket;
 use crate::metrics::{Cut, Edge, Refused};
 use crate::proxy::deadline::Timed;
+use crate::proxy::flow::Flow;
 use crate::proxy::{Active, ActiveCell, Connection};
 use crate::tls;
 
@@ -146,9 +147,16 @@ impl Room {
         self.http(conn, connection, h2, shutdown).await;
     }
 
-    async fn http(&self, mut conn: Box<Conn>, connection: Connection, h2: bool, shutdown: ShutdownWatch) {
+    async fn http(
+        &self,
+        mut conn: Box<Conn>,
+        mut connection: Connection,
+        h2: bool,
+        shutdown: ShutdownWatch,
+    ) {
         let (proxy, bounds) = (self.plane.http.clone(), self.plane.bounds.clone());
-        conn.hold(&bounds, h2);
+        connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
+        conn.hold(&bounds, connection.flow.clone());
         let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;

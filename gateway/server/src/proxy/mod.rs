@@ -14,6 +14,7 @@ mod ctx;
 pub(crate) mod deadline;
 mod explained;
 mod fault;
+pub(crate) mod flow;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
@@ -313,6 +314,21 @@ impl ProxyHttp for Gateway {
             ctx.pause.end();
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let (Some(body), Some(connection)) = (body, &ctx.connection)
+            && let Some(flow) = &connection.flow
+        {
+            flow.read(body.len());
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {

@@ -33,8 +33,10 @@ pub(crate) struct Limits {
     /// Frames of HTTP/2 that carry neither request nor body, more than what was sent to the client stands for, within
     /// a minute.
     pub(crate) control_frames: u32,
-    /// Answers at a time on one connection of HTTP/2 whose windows take nothing.
-    pub(crate) stalled_streams: usize,
+    /// Requests at a time on one connection of HTTP/2 whose windows have no room for their answers.
+    pub(crate) unfunded_streams: usize,
+    /// Bytes of answers that a connection of HTTP/2 may leave with us before no other request of it begins.
+    pub(crate) buffered: Bytes,
 }
 
 impl Default for Limits {
@@ -52,7 +54,8 @@ impl Default for Limits {
             client_connections: None,
             streams: 100,
             control_frames: 4000,
-            stalled_streams: 4,
+            unfunded_streams: 8,
+            buffered: Bytes(1 << 20),
         }
     }
 }
@@ -71,7 +74,8 @@ impl Limits {
         within("target", self.target.0, 1, 65_534)?;
         within("streams", u64::from(self.streams), 1, 10_000)?;
         within("controlFrames", u64::from(self.control_frames), 100, u64::from(u32::MAX) / 4)?;
-        within("stalledStreams", self.stalled_streams as u64, 1, 10_000)?;
+        within("unfundedStreams", self.unfunded_streams as u64, 1, 10_000)?;
+        within("buffered", self.buffered.0, 1, 1 << 40)?;
         for (name, most) in [
             ("connections", self.connections),
             ("listenerConnections", self.listener_connections),
