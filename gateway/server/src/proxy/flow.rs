@@ -4,8 +4,8 @@
 //! Pingora from reading: a hundred streams with closed windows hold as much as ten thousand that are read. So a request
 //! begins only if its answer is likely to go out. It is when the connection's window has room for it. Where it has not,
 //! few begin at first, as with TCP's slow start, and each that ends lets one more begin: whoever takes small answers is
-//! soon as free as anybody. A request that has run for a while is left out of account, as it may be one that waits for
-//! its upstream; what it holds is not, since that is counted in bytes.
+//! soon as free as anybody. A request that has run for a second is left out of account, as it may be one that waits for
+//! its upstream; but not where the bytes that are left with us say that it is not.
 //!
 //! Refused: a limit of streams, which would be one for everybody; a pause in reading, for which Pingora has no place.
 
@@ -21,6 +21,9 @@ const SHARE: i64 = 64 * 1024;
 
 /// How long a request is taken for one that may be answered at any moment.
 const YOUNG: Duration = Duration::from_secs(1);
+
+/// And where so much was left with us that this is no longer likely.
+const OLD: Duration = Duration::from_secs(10);
 
 /// One connection's.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ struct State {
     /// What was read of answers, less what was sent.
     held: i64,
     /// When those requests began that have not ended, and are not old. The oldest is the first.
-    young: VecDeque<Instant>,
-    /// How many of them there may be.
+    begun: VecDeque<Instant>,
+    /// How many of those that are young there may be without a window.
     allowed: usize,
 }
 
@@ -51,7 +54,7 @@ impl Flow {
     /// A new connection's.
     pub(crate) fn new(at_first: usize, most: usize) -> Self {
         let (window, stream) = (65_535, 65_535);
-        let state = State { window, stream, held: 0, young: VecDeque::new(), allowed: at_first };
+        let state = State { window, stream, held: 0, begun: VecDeque::new(), allowed: at_first };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         Flow { state: Mutex::new(state), room: Notify::new(), at_first, most }
     }
@@ -92,8 +95,10 @@ impl Flow {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let Err(again) = self.state.lock().begin(Instant::now(), self.most) else {
-                return Begun(self.clone());
+            let begun = self.state.lock().begin(Instant::now(), self.most);
+            let again = match begun {
+                Ok(now) => return Begun(self.clone(), now),
+                Err(again) => again,
             };
             tokio::select! {
                 () = room => {}
@@ -105,36 +110,47 @@ impl Flow {
 
 impl State {
     /// Begins a request, or says when to ask again at the latest.
-    fn begin(&mut self, now: Instant, most: i64) -> Result<(), Instant> {
-        while self.young.front().is_some_and(|since| now.duration_since(*since) >= YOUNG) {
-            self.young.pop_front();
+    fn begin(&mut self, now: Instant, most: i64) -> Result<Instant, Instant> {
+        while self.begun.front().is_some_and(|since| now.duration_since(*since) >= OLD) {
+            self.begun.pop_front();
         }
-        let funded = if self.stream < SHARE - 1 { 0 } else { self.window.max(0) / SHARE };
-        let may = self.allowed.max(usize::try_from(funded).unwrap_or(usize::MAX));
-        if self.held < most && self.young.len() < may {
-            self.young.push_back(now);
-            return Ok(());
+        let room = if self.stream < SHARE - 1 { 0 } else { self.window.max(0) / SHARE };
+        // One at a time even then: small answers get through where large ones wait.
+        let (age, may) = match (room, self.held < most) {
+            (0, false) => (OLD, 1),
+            (0, true) => (YOUNG, self.allowed),
+            (room, _) => (YOUNG, self.allowed.max(usize::try_from(room).unwrap_or(usize::MAX))),
+        };
+        let old = self.begun.partition_point(|since| now.duration_since(*since) >= age);
+        match self.begun.get(old).filter(|_| self.begun.len() - old >= may) {
+            Some(oldest) => Err(*oldest + age),
+            None => {
+                self.begun.push_back(now);
+                Ok(now)
+            }
         }
-        Err(self.young.front().map_or(now, |since| *since).max(now) + YOUNG)
+    }
+
+    /// One that began then has ended.
+    fn end(&mut self, began: Instant, at_first: usize) {
+        if let Ok(place) = self.begun.binary_search(&began) {
+            self.begun.remove(place);
+        }
+        // Trust is of one visit: it goes with the last request.
+        self.allowed = if self.begun.is_empty() { at_first } else { self.allowed.saturating_add(1) };
     }
 }
 
-/// A request that has begun.
+/// A request that has begun, and when.
 #[derive(Debug)]
-pub(crate) struct Begun(Arc<Flow>);
+pub(crate) struct Begun(Arc<Flow>, Instant);
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        let flow = &self.0;
-        {
-            let mut state = flow.state.lock();
-            state.young.pop_front();
-            // Trust is of one visit: it goes with the last request.
-            state.allowed = if state.young.is_empty() { flow.at_first } else { state.allowed.saturating_add(1) };
-        }
+        self.0.state.lock().end(self.1, self.0.at_first);
         // In its own place, and in the one that is new.
-        flow.room.notify_one();
-        flow.room.notify_one();
+        self.0.room.notify_one();
+        self.0.room.notify_one();
     }
 }
 
@@ -160,23 +176,29 @@ mod tests {
         closed.streams_begin_with(0);
         assert_eq!(burst(&closed), 8, "with closed streams");
         let full = flow();
-        full.widened(100 << 20);
         full.read(1 << 20);
-        assert_eq!(burst(&full), 0, "while answers are left with us");
+        assert_eq!(burst(&full), 1, "while answers are left with us");
         full.sent(1);
-        assert_eq!(burst(&full), 1000, "once they are not");
+        assert_eq!(burst(&full), 7, "once they are not");
+        let slow = flow();
+        slow.widened(100 << 20);
+        slow.read(10 << 20);
+        assert_eq!(burst(&slow), 1000, "to a client that means to take them");
     }
 
     #[test]
     fn those_that_end_and_those_that_are_old_let_others_begin() {
         let flow = Arc::new(Flow::new(8, 1 << 20));
         assert_eq!(burst(&flow), 8);
+        let first = flow.state.lock().begun[0];
         for _ in 0..4 {
-            drop(Begun(flow.clone()));
+            drop(Begun(flow.clone(), first));
         }
         assert_eq!(burst(&flow), 8, "four in their places, four more");
         let later = Instant::now() + YOUNG;
         assert!(flow.state.lock().begin(later, flow.most).is_ok());
-        assert_eq!(flow.state.lock().young.len(), 1);
+        flow.read(1 << 20);
+        assert!(flow.state.lock().begin(later + YOUNG, flow.most).is_err(), "not where answers are left");
+        assert!(flow.state.lock().begin(later + OLD, flow.most).is_ok());
     }
 }

@@ -54,8 +54,8 @@ impl Default for Limits {
             client_connections: None,
             streams: 100,
             control_frames: 4000,
-            unfunded_streams: 8,
-            buffered: Bytes(1 << 20),
+            unfunded_streams: 4,
+            buffered: Bytes(256 << 10),
         }
     }
 }
