@@ -22,9 +22,7 @@ use trysail_upstream::Upstreams;
 
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
-use crate::listener::{
-    self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Ports, Relay,
-};
+use crate::listener::{self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Ports, Relay};
 use crate::metrics::{Edge, Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;

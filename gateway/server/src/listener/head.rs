@@ -88,7 +88,8 @@ impl Scan {
         }
         self.seen = bytes.len();
         // What does not begin as a method does is no request, and whoever reads it says so at once.
-        Ok(self.lines == 0 && rest.first().is_some_and(|first| !first.is_ascii_alphanumeric() && *first != b'\r'))
+        Ok(self.lines == 0
+            && rest.first().is_some_and(|first| !first.is_ascii_alphanumeric() && *first != b'\r'))
     }
 }
 
@@ -103,8 +104,7 @@ fn target(line: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits =
-        HeadLimits { time: Duration::from_secs(1), bytes: 100, fields: 2, target: 10 };
+    const LIMITS: HeadLimits = HeadLimits { time: Duration::from_secs(1), bytes: 100, fields: 2, target: 10 };
 
     /// However a text is cut into pieces, the same comes out.
     #[test]

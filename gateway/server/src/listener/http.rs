@@ -28,11 +28,7 @@ pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 impl Http {
     /// HTTP/1: Pingora gets the connection only while there is a request, so that an idle one costs little.
-    pub(super) async fn http1(
-        self: &Arc<Self>,
-        mut conn: Box<Conn>,
-        mut shutdown: ShutdownWatch,
-    ) {
+    pub(super) async fn http1(self: &Arc<Self>, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut limit = self.bounds.first;
         loop {

@@ -147,13 +147,7 @@ impl Room {
         self.http(conn, connection, h2, shutdown).await;
     }
 
-    async fn http(
-        &self,
-        mut conn: Box<Conn>,
-        mut connection: Connection,
-        h2: bool,
-        shutdown: ShutdownWatch,
-    ) {
+    async fn http(&self, mut conn: Box<Conn>, mut connection: Connection, h2: bool, shutdown: ShutdownWatch) {
         let (proxy, bounds) = (self.plane.http.clone(), self.plane.bounds.clone());
         connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
         conn.hold(&bounds, connection.flow.clone());

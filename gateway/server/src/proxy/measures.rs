@@ -11,8 +11,8 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::deadline::Pause;
-use super::reply::Answer;
 use super::grpc;
+use super::reply::Answer;
 use crate::metrics::{Cut, Edge};
 
 /// The measures of every request.
@@ -73,7 +73,11 @@ impl Measures {
         piece: Option<&Bytes>,
         last: bool,
     ) -> Result<()> {
-        if last { ctx.pause.end() } else { ctx.pause.heard() }
+        if last {
+            ctx.pause.end()
+        } else {
+            ctx.pause.heard()
+        }
         let Some(most) = self.body else { return Ok(()) };
         ctx.body += piece.map_or(0, |piece| piece.len() as u64);
         if ctx.body <= most || session.was_upgraded() {

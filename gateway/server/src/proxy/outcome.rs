@@ -44,16 +44,13 @@ pub(crate) fn of(error: &Error) -> Outcome {
     };
     let outcome = |status, flag, reason| Outcome { status, flag, reason };
     match (&error.esource, &error.etype) {
-        (ErrorSource::Downstream, HTTPStatus(status)) => {
-            outcome(*status, Flag::DownstreamProtocolError, "")
-        }
+        (ErrorSource::Downstream, HTTPStatus(status)) => outcome(*status, Flag::DownstreamProtocolError, ""),
         (_, HTTPStatus(status)) => outcome(*status, Flag::None, ""),
         // Envoy: 408 for a request that pauses for too long.
         (ErrorSource::Downstream, ReadTimedout) => outcome(408, Flag::StreamIdleTimeout, ""),
-        (
-            ErrorSource::Downstream,
-            ConnectionClosed | ReadError | WriteError | H2Error | WriteTimedout,
-        ) => outcome(0, Flag::DownstreamConnectionTermination, ""),
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | H2Error | WriteTimedout) => {
+            outcome(0, Flag::DownstreamConnectionTermination, "")
+        }
         (ErrorSource::Downstream, _) => outcome(400, Flag::DownstreamProtocolError, ""),
         (_, ConnectTimedout | TLSHandshakeTimedout) => {
             outcome(503, Flag::UpstreamConnectionFailure, "connection timeout")

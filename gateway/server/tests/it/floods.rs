@@ -128,19 +128,30 @@ fn frames_that_carry_nothing_end_their_connection() {
         ("window of a stream that has ended", Box::new(|_| frame(8, 0, 1, &[0, 0, 0, 1]))),
         ("unknown", Box::new(|_| frame(0xfa, 0, 0, b"nothing"))),
         ("unknown on a stream", Box::new(|n| frame(0xfa, 0, stream(n), &[]))),
-        ("continuation", Box::new(move |n| match n {
-            0 => frame(HEADERS, 0, 3, &request("GET", "/")),
-            _ => frame(CONTINUATION, 0, 3, &[]),
-        })),
+        (
+            "continuation",
+            Box::new(move |n| match n {
+                0 => frame(HEADERS, 0, 3, &request("GET", "/")),
+                _ => frame(CONTINUATION, 0, 3, &[]),
+            }),
+        ),
         ("empty data", Box::new(move |n| if n == 0 { open(0) } else { frame(DATA, 0, stream(0), &[]) })),
         ("padded data", Box::new(move |n| if n == 0 { open(0) } else { frame(DATA, 8, stream(0), &[0]) })),
-        ("rapid reset", Box::new(move |n| {
-            if n % 2 == 0 { open(n / 2) } else { frame(RESET, 0, stream(n / 2), &[0, 0, 0, 8]) }
-        })),
+        (
+            "rapid reset",
+            Box::new(
+                move |n| {
+                    if n % 2 == 0 { open(n / 2) } else { frame(RESET, 0, stream(n / 2), &[0, 0, 0, 8]) }
+                },
+            ),
+        ),
         ("reset of what has ended", Box::new(|_| frame(RESET, 0, 1, &[0, 0, 0, 8]))),
-        ("requests that are none", Box::new(move |n| {
-            frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &frames::fields(&[("no", "path")]))
-        })),
+        (
+            "requests that are none",
+            Box::new(move |n| {
+                frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &frames::fields(&[("no", "path")]))
+            }),
+        ),
         ("goaway", Box::new(|_| frame(GOAWAY, 0, 0, &[0; 8]))),
     ];
     let unharmed = thread::scope(|scope| {

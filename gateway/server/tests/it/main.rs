@@ -23,6 +23,7 @@ mod ports;
 mod protocols;
 mod reload;
 mod retry;
+mod slow;
 mod split;
 mod tcp;
 mod timeout;
