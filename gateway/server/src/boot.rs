@@ -253,6 +253,8 @@ fn ports(
     let mut h2 = default_h2_options();
     h2.max_concurrent_streams(settings.limits.streams);
     h2.max_header_list_size(u32::try_from(settings.limits.headers.0).unwrap_or(u32::MAX));
+    // What a stream may have in hand before the socket takes it; h2's own is 400 KB, and there are a hundred of them.
+    h2.max_send_buffer_size(128 << 10);
     proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
     let plane = DataPlane {

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod balance;
+mod bounds;
 mod check;
 mod cli;
 mod cors;

@@ -109,7 +109,7 @@ enum End {
     Told(&'static str),
     /// It is closed.
     Closed,
-    /// It does not read, so that only the gateway knows.
+    /// It does not read, or hardly, so that only the gateway knows.
     Counted(&'static str),
 }
 
@@ -120,6 +120,8 @@ struct Kind {
     /// What it sends once it has been told something.
     second: &'static [u8],
     drip: &'static [u8],
+    /// Whether it reads a little, again and again, where it does not read else.
+    sips: bool,
     after: Duration,
     end: End,
 }
@@ -130,6 +132,7 @@ fn kinds() -> Vec<Kind> {
         first: first.concat(),
         second: b"",
         drip,
+        sips: false,
         after: LIMIT,
         end,
     };
@@ -174,6 +177,15 @@ fn kinds() -> Vec<Kind> {
             b"",
             End::Counted("send_time"),
         ),
+        Kind {
+            sips: true,
+            ..kind(
+                "an answer in sips",
+                &[b"GET /bulk HTTP/1.1\r\nhost: a\r\n\r\n"],
+                b"",
+                End::Counted("send_time"),
+            )
+        },
         kind("answers of HTTP/2 that nobody reads", &[&wide, &bulk], b"", End::Counted("send_time")),
         kind(
             "a stream's window that stays closed",
@@ -247,6 +259,9 @@ fn check(site: &Site, kind: &Kind, clients: usize, least: usize) -> Result<Durat
     let fault = |what: String| Err(format!("{}: {what} after {:?}", kind.name, began.elapsed()));
     if let End::Counted(reason) = kind.end {
         while site.cut(reason) < least as f64 {
+            for sip in streams.iter_mut().filter(|_| kind.sips) {
+                let _ = sip.read(&mut [0; 64]);
+            }
             if began.elapsed() > within + kind.after {
                 return fault(format!("{} of {least} are cut", site.cut(reason)));
             }
