@@ -252,6 +252,17 @@ impl Settings {
             return Err(refuse(Pos::default(), "threads is 0; it takes at least 1".to_owned()));
         }
         settings.limits.check().map_err(|message| refuse(Pos::default(), message))?;
+        let times = &settings.downstream;
+        for (name, time) in [
+            ("headTimeout", times.head_timeout),
+            ("bodyTimeout", times.body_timeout),
+            ("sendTimeout", times.send_timeout),
+        ] {
+            if time.0.is_zero() {
+                let message = format!("downstream.{name} is 0; it takes a time in which that can be done");
+                return Err(refuse(Pos::default(), message));
+            }
+        }
         Ok(settings)
     }
 
@@ -331,6 +342,8 @@ mod tests {
             ("drain: ten\n", 1, "\"ten\" is not a time", None),
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
             ("threads: 0\n", 0, "threads is 0", None),
+            ("limits: {fields: 300}\n", 0, "limits.fields is 300; it takes 1 to 256", None),
+            ("downstream: {headTimeout: 0s}\n", 0, "downstream.headTimeout is 0", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),

@@ -302,6 +302,7 @@ fn somebody(address: SocketAddr, done: &AtomicBool) -> (u32, Duration) {
 }
 
 /// All kinds, `together` or one after another, beside somebody who is not slow.
+#[expect(clippy::print_stdout, reason = "its figures are what it is run for")]
 fn torture(clients: usize, together: bool) {
     let site = Site::start();
     let done = Arc::new(AtomicBool::new(false));
