@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use log::info;
+use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
@@ -22,15 +23,15 @@ use trysail_upstream::Upstreams;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
-use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
-use crate::metrics::{Loads, Metrics, Mirrored, Source};
+use crate::listener::{self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Ports, Relay};
+use crate::metrics::{Edge, Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
-use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
+use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::resolver::Resolver;
-use crate::settings::Settings;
+use crate::settings::{Bytes, Settings};
 use crate::tls::{Configs, Trusts};
 
 /// A gateway that serves.
@@ -66,8 +67,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
-    let mirrored = metrics.mirrored.clone();
-    let ports = ports(&settings, &active, &connections, mirrored, &runtime);
+    let ports = ports(&settings, &active, &connections, &metrics, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
@@ -227,7 +227,7 @@ fn ports(
     settings: &Settings,
     active: &ActiveCell,
     connections: &Arc<Connections>,
-    mirrored: Mirrored,
+    metrics: &Metrics,
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
@@ -242,9 +242,9 @@ fn ports(
         active: active.clone(),
         server: Server::from(&settings.server_header),
         mirrors: Arc::new(Mirrors::new(
-            mirrored,
+            metrics.mirrored.clone(),
             settings.mirror_requests,
-            usize::try_from(settings.mirror_body.0).unwrap_or(usize::MAX),
+            size(settings.mirror_body),
             settings.mirror_host_suffix,
         )),
         draining: connections.draining(),
@@ -252,25 +252,66 @@ fn ports(
         explain_from: settings.explain_from.clone(),
         uses: Uses::default(),
         silence: settings.downstream.idle_timeout.0,
+        measures: Measures {
+            fields: settings.limits.fields,
+            target: size(settings.limits.target),
+            body: settings.limits.body.map(|body| body.0),
+            body_time: settings.downstream.body_timeout.0,
+            send_time: settings.downstream.send_timeout.0,
+            edge: metrics.edge.clone(),
+        },
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(settings.downstream.idle_timeout.0);
     proxy.server_options = Some(options);
+    // From Pingora's own on, which bound what h2's do not.
+    let mut h2 = default_h2_options();
+    h2.max_concurrent_streams(settings.limits.streams);
+    h2.max_header_list_size(u32::try_from(settings.limits.headers.0).unwrap_or(u32::MAX));
+    // What a stream may have in hand before the socket takes it; h2's own is 400 KB, and there are a hundred of them.
+    h2.max_send_buffer_size(128 << 10);
+    proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
     let plane = DataPlane {
-        http: Arc::new(Timed(Arc::new(proxy))),
+        http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
         relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
         active: active.clone(),
         connections: connections.clone(),
-        times: Times {
-            first: downstream.first_request_timeout.0,
-            idle: downstream.idle_timeout.0,
-            handshake: downstream.handshake_timeout.0,
-        },
+        bounds: Arc::new(bounds(settings, metrics.edge.clone())),
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
+}
+
+/// What the settings hold clients to.
+fn bounds(settings: &Settings, edge: Arc<Edge>) -> Bounds {
+    let (times, limits) = (&settings.downstream, &settings.limits);
+    Bounds {
+        first: times.first_request_timeout.0,
+        idle: times.idle_timeout.0,
+        handshake: times.handshake_timeout.0,
+        head: HeadLimits {
+            time: times.head_timeout.0,
+            bytes: size(limits.headers),
+            fields: limits.fields,
+            target: size(limits.target),
+        },
+        send: times.send_timeout.0,
+        send_minimum: size(times.send_minimum),
+        frames: limits.control_frames,
+        unfunded: limits.unfunded_streams,
+        buffered: size(limits.buffered),
+        connections: limits.connections(),
+        per_listener: limits.listener_connections.unwrap_or(usize::MAX),
+        per_client: limits.client_connections,
+        clients: Arc::new(Clients::default()),
+        edge,
+    }
+}
+
+fn size(bytes: Bytes) -> usize {
+    usize::try_from(bytes.0).unwrap_or(usize::MAX)
 }
 
 /// A port that the process needs for itself.

@@ -9,6 +9,7 @@ pub mod case;
 pub mod client;
 pub mod dns;
 pub mod folder;
+pub mod frames;
 pub mod load;
 mod message;
 pub mod origin;

@@ -24,6 +24,11 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::bounds::Bounds;
+use super::guard::Guard;
+use super::socket::Socket;
+use crate::proxy::flow::Flow;
+
 /// What is read at once while nothing is expected in particular.
 const READ: usize = 8 * 1024;
 
@@ -42,36 +47,34 @@ pub(crate) struct Conn {
     /// What is spoken on it, where that is known beforehand.
     protocol: Option<ALPN>,
     tls: Option<Arc<SslDigest>>,
+    /// What holds for its client, from when it speaks HTTP on.
+    guard: Option<Guard>,
 }
 
 enum Inner {
-    Socket(Stream),
+    Socket(Socket),
     Tls(Box<TlsStream<Box<Conn>>>),
 }
 
 impl Conn {
     /// An accepted socket.
-    pub(crate) fn new(socket: Stream) -> Self {
-        Conn {
-            inner: Inner::Socket(socket),
-            pending: BytesMut::new(),
-            gathered: BytesMut::new(),
-            lingered: false,
-            protocol: None,
-            tls: None,
-        }
+    pub(super) fn new(socket: Socket) -> Self {
+        Conn::of(Inner::Socket(socket), None, None)
     }
 
     /// What is inside a TLS connection, of which `tls` tells.
     pub(crate) fn inside(stream: TlsStream<Box<Conn>>, tls: SslDigest, protocol: ALPN) -> Self {
-        Conn {
-            inner: Inner::Tls(Box::new(stream)),
-            pending: BytesMut::new(),
-            gathered: BytesMut::new(),
-            lingered: false,
-            protocol: Some(protocol),
-            tls: Some(Arc::new(tls)),
-        }
+        Conn::of(Inner::Tls(Box::new(stream)), Some(protocol), Some(Arc::new(tls)))
+    }
+
+    fn of(inner: Inner, protocol: Option<ALPN>, tls: Option<Arc<SslDigest>>) -> Self {
+        let (pending, gathered) = (BytesMut::new(), BytesMut::new());
+        Conn { inner, pending, gathered, lingered: false, protocol, tls, guard: None }
+    }
+
+    /// From now on its client is held to what clients of HTTP are, with a `flow` those of HTTP/2.
+    pub(super) fn hold(&mut self, bounds: &Arc<Bounds>, flow: Option<Arc<Flow>>) {
+        self.guard = Some(Guard::new(bounds.clone(), flow));
     }
 
     /// Says that HTTP/2 is spoken in the clear, so that nobody looks for its preface again.
@@ -88,6 +91,11 @@ impl Conn {
     /// What was read ahead.
     pub(super) fn pending(&self) -> &[u8] {
         &self.pending
+    }
+
+    /// Takes what was read ahead.
+    pub(super) fn take_pending(&mut self) -> BytesMut {
+        std::mem::take(&mut self.pending)
     }
 
     /// Forgets the first bytes of what was read ahead.
@@ -125,10 +133,22 @@ impl Conn {
         }
     }
 
+    /// Ends a connection of HTTP/2, and says so if that can be said at once.
+    fn go_away(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<()>> {
+        if let Some(frame) = self.guard.as_ref().and_then(Guard::go_away) {
+            self.gathered.extend_from_slice(&frame);
+            if self.poll_send(cx).is_ready() {
+                let _ = self.inner.io().poll_flush(cx);
+            }
+            let _ = self.inner.io().poll_shutdown(cx);
+        }
+        Poll::Ready(Err(error))
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.lingered = false;
         while self.gathered.has_remaining() {
-            let sent = ready!(self.inner.io().poll_write(cx, &self.gathered))?;
+            let sent = ready!(write(&mut self.inner, &mut self.guard, cx, &self.gathered))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -140,17 +160,36 @@ impl Conn {
     }
 }
 
+/// Writes, as long as the client takes what it is sent.
+fn write(
+    inner: &mut Inner,
+    guard: &mut Option<Guard>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    let written = inner.io().poll_write(cx, bytes);
+    let Some(guard) = guard else { return written };
+    match written {
+        Poll::Pending => guard.poll_untaken(cx).map(Err),
+        Poll::Ready(Ok(taken)) => {
+            guard.taken(taken, bytes.len());
+            written
+        }
+        Poll::Ready(Err(_)) => written,
+    }
+}
+
 impl Inner {
     fn io(&mut self) -> Pin<&mut (dyn ReadWrite + '_)> {
         match self {
-            Inner::Socket(stream) => Pin::new(stream),
+            Inner::Socket(socket) => Pin::new(socket),
             Inner::Tls(stream) => Pin::new(stream),
         }
     }
 
     fn below(&self) -> &dyn IO {
         match self {
-            Inner::Socket(stream) => &**stream,
+            Inner::Socket(socket) => socket,
             Inner::Tls(stream) => &**stream.get_ref().0,
         }
     }
@@ -166,19 +205,29 @@ impl AsyncRead for Conn {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         if this.pending.is_empty() {
             let read = this.inner.io().poll_read(cx, buffer);
             if read.is_pending() {
                 this.send_what_lingers(cx);
+                return match this.guard.as_mut().map(|guard| guard.poll_late(cx)) {
+                    Some(Poll::Ready(error)) => this.go_away(cx, error),
+                    _ => Poll::Pending,
+                };
             }
-            return read;
+            ready!(read)?;
+        } else {
+            let taken = this.pending.len().min(buffer.remaining());
+            buffer.put_slice(&this.pending.split_to(taken));
+            if this.pending.is_empty() {
+                this.pending = BytesMut::new();
+            }
         }
-        let taken = this.pending.len().min(buffer.remaining());
-        buffer.put_slice(&this.pending.split_to(taken));
-        if this.pending.is_empty() {
-            this.pending = BytesMut::new();
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match this.guard.as_mut().map(|guard| guard.read(read)) {
+            Some(Err(error)) => this.go_away(cx, error),
+            _ => Poll::Ready(Ok(())),
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -189,7 +238,7 @@ impl AsyncWrite for Conn {
             ready!(this.poll_send(cx))?;
         }
         if bytes.len() >= GATHERED {
-            return this.inner.io().poll_write(cx, bytes);
+            return write(&mut this.inner, &mut this.guard, cx, bytes);
         }
         this.gathered.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -8,9 +8,12 @@ use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
 };
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 
+use super::bounds::Bounds;
 use super::conn::{self, Conn};
+use super::{head, refusal};
 use crate::proxy::Connection;
 use crate::proxy::deadline::Timed;
 
@@ -18,35 +21,27 @@ use crate::proxy::deadline::Timed;
 pub(super) struct Http {
     pub(super) proxy: Arc<Timed>,
     pub(super) connection: Arc<Connection>,
+    pub(super) bounds: Arc<Bounds>,
 }
 
 /// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
 pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
 
-/// How long a connection may take to begin a request.
-#[derive(Clone, Copy)]
-pub(super) struct Patience {
-    /// The first.
-    pub(super) first: Duration,
-    /// Each further one.
-    pub(super) idle: Duration,
-}
-
 impl Http {
     /// HTTP/1: Pingora gets the connection only while there is a request, so that an idle one costs little.
-    pub(super) async fn http1(
-        self: &Arc<Self>,
-        mut conn: Box<Conn>,
-        patience: Patience,
-        mut shutdown: ShutdownWatch,
-    ) {
+    pub(super) async fn http1(self: &Arc<Self>, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
         let mut settings: Option<HttpPersistentSettings> = None;
-        let mut limit = patience.first;
+        let mut limit = self.bounds.first;
         loop {
             if conn.pending().is_empty() && !wait(&mut conn, limit, &mut shutdown).await {
                 return;
             }
+            if let Err(fault) = head::gather(&mut conn, &self.bounds.head).await {
+                return refusal::head(conn, fault, &self.bounds.edge).await;
+            }
+            let head = conn.take_pending();
             let mut session = ServerSession::new_http1(conn);
+            session.set_pipelined_prefix(head);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
                 None => session.set_keepalive(Some(60)),
@@ -57,7 +52,7 @@ impl Http {
             let Some(reused) = self.process_new_http(session, &shutdown).await else { return };
             let (stream, kept) = reused.consume();
             let Some(back) = conn::ours(stream) else { return };
-            (conn, settings, limit) = (back, kept, patience.idle);
+            (conn, settings, limit) = (back, kept, self.bounds.idle);
         }
     }
 
@@ -99,7 +94,15 @@ impl HttpServerApp for Http {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let _begun = match &self.connection.flow {
+            Some(flow) => Some(flow.begin().await),
+            None => None,
+        };
         self.connection.clone().serve(self.proxy.process_new_http(session, shutdown)).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

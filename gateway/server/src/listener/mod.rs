@@ -5,11 +5,18 @@
 //! port behind 0 is known, and descriptors can come from elsewhere. Each service gets a table of descriptors of
 //! its own, which goes with it, so that no later listener can take up a number that was closed.
 
+mod accept;
+mod bounds;
 mod conn;
+mod frames;
+mod guard;
+mod head;
 mod hello;
 mod http;
+mod refusal;
 mod relay;
 mod room;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,12 +36,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use trysail_routing::snapshot::ListenerKey;
 
+pub(crate) use bounds::{Bounds, Clients};
 pub(crate) use conn::Conn;
+pub(crate) use head::HeadLimits;
 pub(crate) use relay::Relay;
-pub(crate) use room::{Connections, DataPlane, Room, Times};
+pub(crate) use room::{Connections, DataPlane, Room};
 
 /// Connections that may wait to be accepted; the kernel takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// How long a client may leave what it was sent without a word: short enough to forget those that are gone, long enough
+/// for one that reads through a tiny window.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+
+/// Bytes that wait in the kernel for a client before more are taken for it.
+const UNSENT: u32 = 128 * 1024;
 
 /// A socket that listens, and is not yet accepted from.
 pub(crate) struct Bound {
@@ -51,6 +67,11 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    // Both are every connection's that is accepted. What a client never acknowledges is else kept by the kernel for a
+    // quarter of an hour, also after the connection has been cut; and a client that reads slowly is seen to read at
+    // all only where little is in the kernel's hands.
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let socket = std::net::TcpListener::from(socket);
@@ -155,8 +176,8 @@ impl Ports {
     /// Accepts from the new ports and closes those that are not in `keep`.
     pub(crate) fn commit(&mut self, prepared: Prepared, keep: &[ListenerKey]) {
         for (key, bound) in prepared.new {
-            let room = Room { key, plane: self.plane.clone() };
-            self.open.insert(key, open(bound, room, self.tasks, &self.runtime));
+            let room = Room::new(key, self.plane.clone());
+            self.open.insert(key, accept::open(bound, room, self.tasks, &self.runtime));
         }
         let gone: Vec<ListenerKey> = self.open.keys().filter(|key| !keep.contains(key)).copied().collect();
         for key in gone {

@@ -8,41 +8,33 @@
 //! Limits, PROXY headers and deadlines for a request's head have their place here, since here is where a
 //! connection is still only bytes.
 //!
-//! A connection leaves the task that accepted it for one of its own: Pingora's is sized for a TLS handshake that
-//! is never made there, and would hold 8 KiB for as long as the connection lives.
+//! Each connection has a task of its own from here on; what waits in it for bytes holds no buffer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use trysail_routing::snapshot::{ListenerKey, ListenerProtocol, TlsServer};
 
+use super::bounds::{Bounds, Door};
 use super::conn::Conn;
 use super::hello;
-use super::http::{Http, Patience, wait};
+use super::http::{Http, wait};
+use super::refusal;
 use super::relay::Relay;
+use super::socket::Socket;
+use crate::metrics::{Cut, Edge, Refused};
 use crate::proxy::deadline::Timed;
+use crate::proxy::flow::Flow;
 use crate::proxy::{Active, ActiveCell, Connection};
 use crate::tls;
 
 /// HTTP/2 begins with these 24 bytes; no request of HTTP/1 begins with the first three.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long a connection may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    /// To begin its first request.
-    pub(crate) first: Duration,
-    /// To begin each further one; for bytes that are passed on, to move at all.
-    pub(crate) idle: Duration,
-    /// For the handshake of TLS.
-    pub(crate) handshake: Duration,
-}
 
 /// What all listeners share.
 #[derive(Clone)]
@@ -51,33 +43,64 @@ pub(crate) struct DataPlane {
     pub(crate) relay: Arc<Relay>,
     pub(crate) active: ActiveCell,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) times: Times,
+    pub(crate) bounds: Arc<Bounds>,
 }
 
 /// One listener's view of the data plane.
-#[derive(Clone)]
 pub(crate) struct Room {
-    pub(crate) key: ListenerKey,
-    pub(crate) plane: DataPlane,
-}
-
-#[async_trait]
-impl ServerApp for Room {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let open = self.plane.connections.enter();
-        let (room, shutdown) = (self.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            let _open = open;
-            room.serve(Box::new(Conn::new(stream)), shutdown).await;
-        });
-        None
-    }
-
-    /// Nothing: one listener's end is not the proxy's, which would then take every connection for its last.
-    async fn cleanup(&self) {}
+    key: ListenerKey,
+    plane: DataPlane,
+    door: Door,
 }
 
 impl Room {
+    pub(super) fn new(key: ListenerKey, plane: DataPlane) -> Self {
+        Room { key, plane, door: Door::default() }
+    }
+
+    /// Waits until there may be another connection.
+    pub(super) async fn space(&self) {
+        let (connections, bounds) = (&self.plane.connections, &self.plane.bounds);
+        if connections.open() >= bounds.connections {
+            bounds.edge.refused(Refused::Connections);
+            connections.wait_for_fewer(bounds.connections).await;
+        }
+    }
+
+    /// Takes a connection to a task of its own.
+    pub(super) fn take(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) {
+        let open = self.plane.connections.enter();
+        let inside = self.door.enter(client.ip(), &self.plane.bounds);
+        let conn = Box::new(Conn::new(Socket::new(stream, client)));
+        let (room, shutdown) = (self.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let _open = open;
+            match inside {
+                Ok(inside) => {
+                    room.serve(conn, shutdown).await;
+                    drop(inside);
+                }
+                Err(reason) => {
+                    room.plane.bounds.edge.refused(reason);
+                    if room.is_http() {
+                        refusal::busy(conn).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// The edge's counters.
+    pub(super) fn edge(&self) -> &Edge {
+        &self.plane.bounds.edge
+    }
+
+    fn is_http(&self) -> bool {
+        let active = self.plane.active.load();
+        let listener = active.snapshot.listener(self.key);
+        matches!(listener.map(|listener| &listener.protocol), Some(ListenerProtocol::Http(_)))
+    }
+
     async fn serve(&self, conn: Box<Conn>, shutdown: ShutdownWatch) {
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
@@ -98,9 +121,23 @@ impl Room {
 
     /// HTTP/1 or HTTP/2, as the first bytes say.
     async fn in_the_clear(&self, mut conn: Box<Conn>, connection: Connection, mut shutdown: ShutdownWatch) {
-        while conn.pending().len() < PREFACE.len() && PREFACE.starts_with(conn.pending()) {
-            if !wait(&mut conn, self.plane.times.first, &mut shutdown).await {
-                return;
+        let bounds = &self.plane.bounds;
+        if !wait(&mut conn, bounds.first, &mut shutdown).await {
+            return;
+        }
+        if PREFACE.starts_with(conn.pending()) {
+            let preface = async {
+                while conn.pending().len() < PREFACE.len() && PREFACE.starts_with(conn.pending()) {
+                    if !conn.fill().await.is_ok_and(|bytes| bytes > 0) {
+                        return false;
+                    }
+                }
+                true
+            };
+            match tokio::time::timeout(bounds.head.time, preface).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => return bounds.edge.cut(Cut::HeadTime),
             }
         }
         let h2 = conn.pending().starts_with(PREFACE);
@@ -110,23 +147,24 @@ impl Room {
         self.http(conn, connection, h2, shutdown).await;
     }
 
-    async fn http(&self, conn: Box<Conn>, connection: Connection, h2: bool, shutdown: ShutdownWatch) {
-        let proxy = self.plane.http.clone();
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection) });
+    async fn http(&self, mut conn: Box<Conn>, mut connection: Connection, h2: bool, shutdown: ShutdownWatch) {
+        let (proxy, bounds) = (self.plane.http.clone(), self.plane.bounds.clone());
+        connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
+        conn.hold(&bounds, connection.flow.clone());
+        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {
-            let patience = Patience { first: self.plane.times.first, idle: self.plane.times.idle };
-            http.http1(conn, patience, shutdown).await;
+            http.http1(conn, shutdown).await;
         }
     }
 
     /// The name that the client asks for decides whether TLS ends here, and how.
     async fn tls(&self, mut conn: Box<Conn>, active: &Arc<Active>, mut shutdown: ShutdownWatch) {
-        if !wait(&mut conn, self.plane.times.first, &mut shutdown).await {
+        if !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
             return;
         }
-        let limit = tokio::time::Instant::now() + self.plane.times.handshake;
+        let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
         let Ok(Ok((accepted, hello))) = tokio::time::timeout_at(limit, hello::read(&mut conn)).await else {
             return;
         };
@@ -190,6 +228,19 @@ impl Connections {
         let _ = tokio::time::timeout(grace, all_gone).await;
     }
 
+    /// Waits until there are fewer than so many.
+    async fn wait_for_fewer(&self, than: usize) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.open() < than {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Set once the process ends: no connection is kept for another request.
     pub(crate) fn draining(&self) -> Arc<AtomicBool> {
         self.draining.clone()
@@ -211,8 +262,8 @@ struct Entered(Arc<Connections>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.ended.notify_waiters();
-        }
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        // Nobody waits but for the last one, and at a ceiling.
+        self.0.ended.notify_waiters();
     }
 }

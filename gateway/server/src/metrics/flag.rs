@@ -28,6 +28,8 @@ pub(crate) enum Flag {
     DownstreamConnectionTermination,
     /// The client's request was not HTTP.
     DownstreamProtocolError,
+    /// The client's request paused for too long.
+    StreamIdleTimeout,
     /// An error made on purpose.
     FaultInjected,
 }
@@ -48,6 +50,7 @@ impl Flag {
             Flag::UpstreamProtocolError => "UPE",
             Flag::DownstreamConnectionTermination => "DC",
             Flag::DownstreamProtocolError => "DPE",
+            Flag::StreamIdleTimeout => "SI",
             Flag::FaultInjected => "FI",
         }
     }

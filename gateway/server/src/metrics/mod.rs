@@ -5,6 +5,7 @@
 
 mod checks;
 mod configuration;
+mod edge;
 mod endpoints;
 mod flag;
 mod lookups;
@@ -18,6 +19,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
+pub(crate) use edge::{Cut, Edge, Refused};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use lookups::{Looked, Lookups};
@@ -42,6 +44,8 @@ pub(crate) struct Metrics {
     pub(crate) configuration: Arc<Configuration>,
     /// Who is there to answer, and who is left out.
     pub(crate) endpoints: Arc<Endpoints>,
+    /// Clients that were turned away or cut.
+    pub(crate) edge: Arc<Edge>,
 }
 
 impl Metrics {
@@ -64,7 +68,18 @@ impl Metrics {
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
         let lookups = Lookups::new(&registry)?;
-        Ok(Metrics { registry, traffic, mirrored, checks, overloads, lookups, configuration, endpoints })
+        let edge = Arc::new(Edge::new(&registry)?);
+        Ok(Metrics {
+            registry,
+            traffic,
+            mirrored,
+            checks,
+            overloads,
+            lookups,
+            configuration,
+            endpoints,
+            edge,
+        })
     }
 
     /// Everything in Prometheus' text format.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use trysail_routing::snapshot::ListenerKey;
 
+use super::flow::Flow;
+
 tokio::task_local! {
     /// The connection of the request that is served by this task. Pingora gives its callbacks no place for it.
     static CURRENT: Arc<Connection>;
@@ -20,6 +22,8 @@ pub(crate) struct Connection {
     pub(crate) client: Option<HeaderValue>,
     /// `None` in the clear.
     pub(crate) tls: Option<Tls>,
+    /// How its answers are taken, where they may be many at a time: in HTTP/2.
+    pub(crate) flow: Option<Arc<Flow>>,
 }
 
 /// What the handshake told.
@@ -54,7 +58,7 @@ impl Connection {
     /// One that came in through a listener.
     pub(crate) fn new(listener: ListenerKey, client: Option<IpAddr>, tls: Option<Tls>) -> Self {
         let text = |address: IpAddr| HeaderValue::from_str(&address.to_canonical().to_string()).ok();
-        Connection { listener, client: client.and_then(text), tls }
+        Connection { listener, client: client.and_then(text), tls, flow: None }
     }
 
     /// The connection whose request is being served.

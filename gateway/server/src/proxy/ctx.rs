@@ -10,7 +10,7 @@ use trysail_upstream::limits::{Held, Retrying};
 
 use super::active::Active;
 use super::connection::Connection;
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Pause};
 use super::explained::Explained;
 use super::hash::Hashed;
 use super::mirror::Tee;
@@ -44,6 +44,10 @@ pub(crate) struct Ctx {
     pub(crate) path: Option<String>,
     /// How long it may take.
     pub(super) deadline: Deadline,
+    /// How long its body may pause.
+    pub(super) pause: Pause,
+    /// Bytes of its body so far, where they are limited.
+    pub(super) body: u64,
     /// Tries so far, but for those that met a connection which was closed already.
     pub(crate) tries: u32,
     /// Those.
@@ -96,6 +100,8 @@ impl Ctx {
             transform: None,
             path: None,
             deadline: Deadline::default(),
+            pause: Pause::default(),
+            body: 0,
             tries: 0,
             stale: 0,
             tried: Vec::new(),
@@ -201,6 +207,8 @@ impl Drop for Ctx {
     fn drop(&mut self) {
         if !self.finished && self.deadline.is_over() {
             self.flag = Flag::UpstreamTimeout;
+        } else if !self.finished && self.pause.is_over() {
+            self.flag = Flag::StreamIdleTimeout;
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
         }

@@ -25,6 +25,7 @@ use tokio::time::Sleep;
 use trysail_routing::snapshot::Handling;
 
 use super::{Gateway, grpc};
+use crate::metrics::{Cut, Edge};
 
 /// So much later a request is dropped that has no answer yet: its 504 comes first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(1);
 thread_local! {
     /// When the request ends that is being polled.
     static END: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When its client has to have said more of its body.
+    static PAUSE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// One request's time.
@@ -99,8 +102,46 @@ impl Deadline {
     }
 }
 
-/// The proxy, with a limit to each request that sets one.
-pub(crate) struct Timed(pub(crate) Arc<HttpProxy<Gateway>>);
+/// How long a request's body may pause, where Pingora does not see to that: in HTTP/2. It ends with the body, or once the
+/// answer has begun: two streams side by side pause as they like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pause {
+    time: Option<Duration>,
+    end: Option<Instant>,
+}
+
+impl Pause {
+    /// A body that may pause for so long; its first pause begins.
+    pub(super) fn begin(time: Duration) -> Self {
+        let mut pause = Pause { time: Some(time), end: None };
+        pause.heard();
+        pause
+    }
+
+    /// More of it has come.
+    pub(super) fn heard(&mut self) {
+        if let Some(time) = self.time {
+            self.end = Instant::now().checked_add(time);
+            PAUSE.set(self.end);
+        }
+    }
+
+    /// It may pause for ever.
+    pub(super) fn end(&mut self) {
+        if self.time.is_some() {
+            *self = Pause::default();
+            PAUSE.set(None);
+        }
+    }
+
+    /// Whether it lasted too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+}
+
+/// The proxy, with a limit to each request that sets one, and where those are counted whose body pauses for too long.
+pub(crate) struct Timed(pub(crate) Arc<HttpProxy<Gateway>>, pub(crate) Arc<Edge>);
 
 #[async_trait]
 impl HttpServerApp for Timed {
@@ -109,7 +150,8 @@ impl HttpServerApp for Timed {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        Limited { inner: begin(&self.0, session, shutdown), end: None, timer: None }.await
+        let inner = begin(&self.0, session, shutdown);
+        Limited { inner, edge: &self.1, end: None, pause: None, timer: None }.await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -141,7 +183,9 @@ fn begin<'a>(
 /// A request that is dropped when its time is over.
 struct Limited<'a> {
     inner: Request<'a>,
+    edge: &'a Edge,
     end: Option<Instant>,
+    pause: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -150,18 +194,30 @@ impl Future for Limited<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         END.set(self.end);
+        PAUSE.set(self.pause);
         let polled = self.inner.as_mut().poll(context);
-        let end = END.take();
+        (self.end, self.pause) = (END.take(), PAUSE.take());
         if polled.is_ready() {
             return polled;
         }
-        if end != self.end {
-            self.end = end;
-            self.timer = end.map(|end| Box::pin(tokio::time::sleep_until(end.into())));
+        let Some(due) = [self.end, self.pause].into_iter().flatten().min() else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        // A timer that ends too early is left to do so: a body that keeps coming would else set one for each piece.
+        let timer = match &mut self.timer {
+            Some(timer) if timer.deadline() <= due.into() => timer,
+            other => other.insert(Box::pin(tokio::time::sleep_until(due.into()))),
+        };
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= due.into() {
+                if self.pause == Some(due) {
+                    self.edge.cut(Cut::BodyTime);
+                }
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset(due.into());
         }
-        match self.timer.as_mut().map(|timer| timer.as_mut().poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(None),
-            _ => Poll::Pending,
-        }
+        Poll::Pending
     }
 }

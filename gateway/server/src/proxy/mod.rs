@@ -14,10 +14,12 @@ mod ctx;
 pub(crate) mod deadline;
 mod explained;
 mod fault;
+pub(crate) mod flow;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
 mod limits;
+mod measures;
 pub(crate) mod mirror;
 mod outcome;
 pub(crate) mod outlier;
@@ -52,6 +54,7 @@ pub(crate) use ctx::Ctx;
 use deadline::Deadline;
 pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
+pub(crate) use measures::Measures;
 use mirror::Mirrors;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
@@ -74,6 +77,8 @@ pub(crate) struct Gateway {
     pub(crate) uses: Uses,
     /// How long a connection that two sides made their own may be silent.
     pub(crate) silence: Duration,
+    /// What requests may have in size, and take in time.
+    pub(crate) measures: Measures,
 }
 
 #[async_trait]
@@ -91,7 +96,9 @@ impl ProxyHttp for Gateway {
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
-        let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        let measured = self.measures.begin(session, ctx);
+        let canonical =
+            measured.and_then(|()| target::make_canonical(session.req_header_mut(), self.normalization));
         headers::forget_case(session.req_header_mut());
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx).await?,
@@ -219,11 +226,12 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         last: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.measures.body(session, ctx, body.as_ref(), last)?;
         if last {
             ctx.deadline.begin();
         }
@@ -305,8 +313,24 @@ impl ProxyHttp for Gateway {
         } else if !response.status.is_informational() {
             ctx.status = status;
             ctx.deadline.answered();
+            ctx.pause.end();
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let (Some(body), Some(connection)) = (body, &ctx.connection)
+            && let Some(flow) = &connection.flow
+        {
+            flow.read(body.len());
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
@@ -314,6 +338,7 @@ impl ProxyHttp for Gateway {
             outcome if outcome.status > 0 && ctx.deadline.is_over() => Outcome::TIMEOUT,
             outcome => outcome,
         };
+        self.measures.failed(error);
         ctx.flag = outcome.flag;
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {

@@ -44,11 +44,13 @@ pub(crate) fn of(error: &Error) -> Outcome {
     };
     let outcome = |status, flag, reason| Outcome { status, flag, reason };
     match (&error.esource, &error.etype) {
+        (ErrorSource::Downstream, HTTPStatus(status)) => outcome(*status, Flag::DownstreamProtocolError, ""),
         (_, HTTPStatus(status)) => outcome(*status, Flag::None, ""),
-        (
-            ErrorSource::Downstream,
-            ConnectionClosed | ReadError | WriteError | H2Error | ReadTimedout | WriteTimedout,
-        ) => outcome(0, Flag::DownstreamConnectionTermination, ""),
+        // Envoy: 408 for a request that pauses for too long.
+        (ErrorSource::Downstream, ReadTimedout) => outcome(408, Flag::StreamIdleTimeout, ""),
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | H2Error | WriteTimedout) => {
+            outcome(0, Flag::DownstreamConnectionTermination, "")
+        }
         (ErrorSource::Downstream, _) => outcome(400, Flag::DownstreamProtocolError, ""),
         (_, ConnectTimedout | TLSHandshakeTimedout) => {
             outcome(503, Flag::UpstreamConnectionFailure, "connection timeout")
@@ -83,6 +85,8 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::H2Error, 503, "UR"),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, 502, "UPE"),
             (ErrorSource::Downstream, ErrorType::ReadError, 0, "DC"),
+            (ErrorSource::Downstream, ErrorType::ReadTimedout, 408, "SI"),
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(413), 413, "DPE"),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, 400, "DPE"),
         ] {
             let mut error = Error::new(kind);

@@ -79,6 +79,7 @@ fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Temp
             user_timeout: Duration::ZERO,
         });
         options.max_h2_streams = connections.max_concurrent_streams.unwrap_or(STREAMS) as usize;
+        options.h2_stream_window_size = Some(STREAM_WINDOW);
         options.h2_ping_interval = connections.http2_keepalive.map(|pings| pings.interval);
         if policy.protocol == Protocol::Http2 {
             speak_h2(&mut peer);
@@ -92,6 +93,10 @@ fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Temp
         named_by_request: name == Some(ServerName::OfRequest),
     }
 }
+
+/// What an upstream of HTTP/2 may send of an answer that its client does not take. Pingora's own is 8 MiB, as much as it
+/// lets all of a connection's have, so that one could hold up the others.
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Pingora's pool key leaves out what a cluster is, what it trusts and what is spoken, so two clusters with one
 /// address would share connections; and as the key says nothing of the revision, pools outlive reloads.

@@ -37,6 +37,9 @@ impl Answer {
     pub(super) const NO_ROUTE: Answer = Answer::plain(404, Flag::NoRoute, "", false);
     pub(super) const PORT_GONE: Answer = Answer::plain(404, Flag::NoRoute, "", true);
     pub(super) const MALFORMED: Answer = Answer::plain(400, Flag::DownstreamProtocolError, "", true);
+    pub(super) const TARGET_TOO_LONG: Answer = Answer::plain(414, Flag::DownstreamProtocolError, "", true);
+    pub(super) const TOO_MANY_FIELDS: Answer = Answer::plain(431, Flag::DownstreamProtocolError, "", true);
+    pub(super) const BODY_TOO_LONG: Answer = Answer::plain(413, Flag::DownstreamProtocolError, "", true);
     pub(super) const NO_CLUSTER: Answer = Answer::plain(503, Flag::NoCluster, "", false);
     pub(super) const LATE: Answer =
         Answer::plain(504, Flag::UpstreamTimeout, "upstream request timeout", false);

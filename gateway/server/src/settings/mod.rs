@@ -2,6 +2,7 @@
 //!
 //! Nothing else reads a file, a flag or the environment for settings. What is here needs a restart to change.
 
+mod limits;
 mod units;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use trysail_routing::origin::{Origin, Piece, Pos};
 use trysail_routing::path::Normalization;
 use trysail_routing::snapshot::Locality;
 
+pub(crate) use limits::Limits;
 pub(crate) use units::{Bytes, Cidr, PortPair, Span};
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
@@ -72,7 +74,7 @@ pub(crate) struct Settings {
     pub(crate) mirror_requests: usize,
     /// The longest body that is copied; a longer one ends its copy.
     pub(crate) mirror_body: Bytes,
-    /// Ceilings of what is read.
+    /// Ceilings of what is read, and of what clients may do.
     pub(crate) limits: Limits,
 }
 
@@ -117,6 +119,14 @@ pub(crate) struct Downstream {
     pub(crate) idle_timeout: Span,
     /// A handshake of TLS that is not done after this is cut (Istio: 15s).
     pub(crate) handshake_timeout: Span,
+    /// A request's head that is not whole this long after its first byte is cut.
+    pub(crate) head_timeout: Span,
+    /// A request's body that pauses for this long is cut.
+    pub(crate) body_timeout: Span,
+    /// A client that has taken less than `send_minimum` within this, while there is something for it, is cut.
+    pub(crate) send_timeout: Span,
+    /// What a client has to take within `send_timeout`.
+    pub(crate) send_minimum: Bytes,
 }
 
 impl Default for Downstream {
@@ -125,6 +135,10 @@ impl Default for Downstream {
             first_request_timeout: Span(Duration::from_secs(60)),
             idle_timeout: Span(Duration::from_secs(3600)),
             handshake_timeout: Span(Duration::from_secs(15)),
+            head_timeout: Span(Duration::from_secs(10)),
+            body_timeout: Span(Duration::from_secs(60)),
+            send_timeout: Span(Duration::from_secs(60)),
+            send_minimum: Bytes(16 << 10),
         }
     }
 }
@@ -170,24 +184,6 @@ impl Default for Dns {
             min_refresh: Span(Duration::from_secs(5)),
             max_refresh: Span(Duration::from_secs(300)),
         }
-    }
-}
-
-/// Ceilings of what is read from a configuration directory.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct Limits {
-    /// One file.
-    pub(crate) file: Bytes,
-    /// One document of a file.
-    pub(crate) document: Bytes,
-    /// Objects in all files.
-    pub(crate) objects: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { file: Bytes(64 << 20), document: Bytes(16 << 20), objects: 1_000_000 }
     }
 }
 
@@ -284,6 +280,18 @@ impl Settings {
         if settings.dns.min_refresh.0.is_zero() {
             return Err(refuse(Pos::default(), "dns.minRefresh is 0; it takes at least 1ms".to_owned()));
         }
+        settings.limits.check().map_err(|message| refuse(Pos::default(), message))?;
+        let times = &settings.downstream;
+        for (name, time) in [
+            ("headTimeout", times.head_timeout),
+            ("bodyTimeout", times.body_timeout),
+            ("sendTimeout", times.send_timeout),
+        ] {
+            if time.0.is_zero() {
+                let message = format!("downstream.{name} is 0; it takes a time in which that can be done");
+                return Err(refuse(Pos::default(), message));
+            }
+        }
         Ok(settings)
     }
 
@@ -370,6 +378,8 @@ mod tests {
             ("threads: 0\n", 0, "threads is 0", None),
             ("dns: {servers: [localhost]}\n", 1, "invalid socket address", None),
             ("dns: {minRefresh: 0s}\n", 0, "dns.minRefresh is 0", None),
+            ("limits: {fields: 300}\n", 0, "limits.fields is 300; it takes 1 to 256", None),
+            ("downstream: {headTimeout: 0s}\n", 0, "downstream.headTimeout is 0", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),

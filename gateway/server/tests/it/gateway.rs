@@ -33,11 +33,18 @@ impl Gateway {
 
     /// Starts one without waiting, with more settings than those that keep it on loopback.
     pub(crate) fn spawn(config: &Path, settings: &str) -> Gateway {
+        Gateway::spawn_by(&[], config, settings)
+    }
+
+    /// The same, by a program that is given ours and its arguments as its last.
+    pub(crate) fn spawn_by(program: &[&str], config: &Path, settings: &str) -> Gateway {
         let folder = Folder::new();
         let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
         folder.write("settings.yaml", &format!("{own}{settings}"));
         let settings = folder.path().join("settings.yaml");
+        let trysail = env!("CARGO_BIN_EXE_trysail");
         let arguments = [
+            trysail,
             "run",
             "--config",
             text(config),
@@ -49,8 +56,9 @@ impl Gateway {
             "81=0",
         ];
         let nothing: [(&str, &str); 0] = [];
-        let process = Process::spawn(Path::new(env!("CARGO_BIN_EXE_trysail")), arguments, nothing)
-            .expect("trysail starts");
+        let mut words = program.iter().chain(&arguments);
+        let first = words.next().expect("ours is there");
+        let process = Process::spawn(Path::new(first), words, nothing).expect("trysail starts");
         Gateway { process, _settings: folder }
     }
 
