@@ -22,7 +22,7 @@ use trysail_upstream::Upstreams;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::listener::{self, Bound, Connections, DataPlane, Open, Ports, Relay, Times};
-use crate::metrics::{Loads, Metrics, Mirrored, Source};
+use crate::metrics::{Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
@@ -64,8 +64,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
-    let mirrored = metrics.mirrored.clone();
-    let ports = ports(&settings, &active, &connections, mirrored, &runtime);
+    let ports = ports(&settings, &active, &connections, &metrics, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
@@ -95,7 +94,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), normalization: settings.normalization() };
+    let admin = AdminPort { active: active.clone(), paths: settings.paths() };
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
         listener::open(health_port, HealthPort(connections.draining()), 1, runtime.handle()),
@@ -210,7 +209,7 @@ fn ports(
     settings: &Settings,
     active: &ActiveCell,
     connections: &Arc<Connections>,
-    mirrored: Mirrored,
+    metrics: &Metrics,
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
@@ -225,13 +224,14 @@ fn ports(
         active: active.clone(),
         server: Server::from(&settings.server_header),
         mirrors: Arc::new(Mirrors::new(
-            mirrored,
+            metrics.mirrored.clone(),
             settings.mirror_requests,
             usize::try_from(settings.mirror_body.0).unwrap_or(usize::MAX),
             settings.mirror_host_suffix,
         )),
         draining: connections.draining(),
-        normalization: settings.normalization(),
+        paths: settings.paths(),
+        refused: metrics.refused.clone(),
         explain_from: settings.explain_from.clone(),
         uses: Uses::default(),
         silence: settings.downstream.idle_timeout.0,
@@ -247,6 +247,7 @@ fn ports(
         relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
         active: active.clone(),
         connections: connections.clone(),
+        refused: metrics.refused.clone(),
         times: Times {
             first: downstream.first_request_timeout.0,
             idle: downstream.idle_timeout.0,

@@ -23,6 +23,7 @@ mod logging;
 mod metrics;
 mod proxy;
 mod render;
+mod sanitise;
 mod settings;
 mod tls;
 

@@ -24,6 +24,8 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use crate::sanitise::chunks::Chunks;
+
 /// What is read at once while nothing is expected in particular.
 const READ: usize = 8 * 1024;
 
@@ -39,6 +41,8 @@ pub(crate) struct Conn {
     gathered: BytesMut,
     /// Whether what is gathered has been left for more to join it, once.
     lingered: bool,
+    /// A body in chunks that has not ended yet.
+    chunks: Option<Box<Chunks>>,
     /// What is spoken on it, where that is known beforehand.
     protocol: Option<ALPN>,
     tls: Option<Arc<SslDigest>>,
@@ -57,6 +61,7 @@ impl Conn {
             pending: BytesMut::new(),
             gathered: BytesMut::new(),
             lingered: false,
+            chunks: None,
             protocol: None,
             tls: None,
         }
@@ -69,6 +74,7 @@ impl Conn {
             pending: BytesMut::new(),
             gathered: BytesMut::new(),
             lingered: false,
+            chunks: None,
             protocol: Some(protocol),
             tls: Some(Arc::new(tls)),
         }
@@ -93,6 +99,29 @@ impl Conn {
     /// Forgets the first bytes of what was read ahead.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.pending.advance(bytes.min(self.pending.len()));
+    }
+
+    /// Puts other bytes in the place of the first of what was read ahead.
+    pub(super) fn replace(&mut self, bytes: usize, with: &[u8]) {
+        let rest = self.pending.split_off(bytes.min(self.pending.len()));
+        let mut pending = BytesMut::with_capacity(with.len() + rest.len());
+        pending.extend_from_slice(with);
+        pending.extend_from_slice(&rest);
+        self.pending = pending;
+    }
+
+    /// From now on what is read is a body in chunks, until it ends.
+    pub(super) fn follow(&mut self, chunks: Chunks) {
+        self.chunks = Some(Box::new(chunks));
+    }
+
+    /// Looks at what was read of a body in chunks.
+    fn check(&mut self, read: &[u8]) -> io::Result<()> {
+        let Some(chunks) = &mut self.chunks else { return Ok(()) };
+        if chunks.take(read).map_err(io::Error::other)? {
+            self.chunks = None;
+        }
+        Ok(())
     }
 
     /// Reads ahead, once; 0 is the end. The buffer is on the stack, so that waiting holds none.
@@ -167,9 +196,12 @@ impl AsyncRead for Conn {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.pending.is_empty() {
+            let before = buffer.filled().len();
             let read = this.inner.io().poll_read(cx, buffer);
             if read.is_pending() {
                 this.send_what_lingers(cx);
+            } else if this.chunks.is_some() {
+                this.check(buffer.filled().get(before..).unwrap_or_default())?;
             }
             return read;
         }

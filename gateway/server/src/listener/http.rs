@@ -11,13 +11,19 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 
 use super::conn::{self, Conn};
-use crate::proxy::Connection;
+use super::head::{self, No};
+use crate::metrics::{Flag, Refused};
 use crate::proxy::deadline::Timed;
+use crate::proxy::{ActiveCell, Connection};
+use crate::sanitise::Reason;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {
     pub(super) proxy: Arc<Timed>,
     pub(super) connection: Arc<Connection>,
+    /// Where those are counted that Pingora never sees.
+    pub(super) active: ActiveCell,
+    pub(super) refused: Refused,
 }
 
 /// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
@@ -46,6 +52,14 @@ impl Http {
             if conn.pending().is_empty() && !wait(&mut conn, limit, &mut shutdown).await {
                 return;
             }
+            match head::gather(&mut conn, patience.first, &mut shutdown).await {
+                Ok(()) => {}
+                Err(No::Gone) => return,
+                Err(No::Refused(reason)) => {
+                    self.count(reason);
+                    return Box::pin(head::refuse(conn, reason)).await;
+                }
+            }
             let mut session = ServerSession::new_http1(conn);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
@@ -59,6 +73,12 @@ impl Http {
             let Some(back) = conn::ours(stream) else { return };
             (conn, settings, limit) = (back, kept, patience.idle);
         }
+    }
+
+    fn count(&self, reason: Reason) {
+        self.refused.count(reason);
+        let active = self.active.load();
+        active.requests.of(None, None).count(reason.status(), Flag::DownstreamProtocolError.into());
     }
 
     /// HTTP/2: Pingora has the connection, and asks for each of its requests.

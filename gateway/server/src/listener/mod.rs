@@ -6,6 +6,7 @@
 //! its own, which goes with it, so that no later listener can take up a number that was closed.
 
 mod conn;
+mod head;
 mod hello;
 mod http;
 mod relay;

@@ -26,6 +26,7 @@ use super::conn::Conn;
 use super::hello;
 use super::http::{Http, Patience, wait};
 use super::relay::Relay;
+use crate::metrics::Refused;
 use crate::proxy::deadline::Timed;
 use crate::proxy::{Active, ActiveCell, Connection};
 use crate::tls;
@@ -51,6 +52,7 @@ pub(crate) struct DataPlane {
     pub(crate) relay: Arc<Relay>,
     pub(crate) active: ActiveCell,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) refused: Refused,
     pub(crate) times: Times,
 }
 
@@ -111,8 +113,12 @@ impl Room {
     }
 
     async fn http(&self, conn: Box<Conn>, connection: Connection, h2: bool, shutdown: ShutdownWatch) {
-        let proxy = self.plane.http.clone();
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection) });
+        let http = Arc::new(Http {
+            proxy: self.plane.http.clone(),
+            connection: Arc::new(connection),
+            active: self.plane.active.clone(),
+            refused: self.plane.refused.clone(),
+        });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {

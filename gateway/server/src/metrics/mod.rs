@@ -8,6 +8,7 @@ mod endpoints;
 mod flag;
 mod mirrored;
 mod overload;
+mod refused;
 mod traffic;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
+pub(crate) use refused::Refused;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -28,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) traffic: Arc<Traffic>,
     /// Copies of requests, by what became of them.
     pub(crate) mirrored: Mirrored,
+    /// Requests that were refused for how they are written.
+    pub(crate) refused: Refused,
     /// Ceilings that were met, and retries.
     pub(crate) overloads: Arc<Overloads>,
     /// What is in force, and how reloads went.
@@ -52,9 +56,10 @@ impl Metrics {
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
+        let refused = Refused::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
-        Ok(Metrics { registry, traffic, mirrored, overloads, configuration, endpoints })
+        Ok(Metrics { registry, traffic, mirrored, refused, overloads, configuration, endpoints })
     }
 
     /// Everything in Prometheus' text format.

@@ -25,6 +25,7 @@ mod peer;
 mod reply;
 mod retry;
 pub(crate) mod stop;
+mod strict;
 mod target;
 mod transform;
 mod turn;
@@ -43,8 +44,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use trysail_routing::path::Normalization;
+use trysail_routing::path::{PathRules, Refusal};
 
+use crate::sanitise::Reason;
 use crate::settings::Cidr;
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Client, Connection, Tls};
@@ -57,7 +59,7 @@ use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 
-use crate::metrics::Flag;
+use crate::metrics::{Flag, Refused};
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -66,14 +68,31 @@ pub(crate) struct Gateway {
     pub(crate) mirrors: Arc<Mirrors>,
     /// Set once the process ends.
     pub(crate) draining: Arc<AtomicBool>,
-    /// How paths are made canonical.
-    pub(crate) normalization: Normalization,
+    /// How paths are made canonical, and which are refused.
+    pub(crate) paths: PathRules,
+    /// Requests that were refused for how they are written.
+    pub(crate) refused: Refused,
     /// Whose requests are told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
     /// How often connections to upstreams were used, where that is limited.
     pub(crate) uses: Uses,
     /// How long a connection that two sides made their own may be silent.
     pub(crate) silence: Duration,
+}
+
+impl Gateway {
+    /// Makes a request one that means the same to everyone, or says how it is answered.
+    fn make_canonical(&self, head: &mut RequestHeader) -> std::result::Result<(), Answer> {
+        let refused = |reason| {
+            self.refused.count(reason);
+            Answer::refused(reason)
+        };
+        strict::request(head).map_err(refused)?;
+        target::make_canonical(head, self.paths).map_err(|refusal| match refusal {
+            Refusal::NotAbsolute => Answer::NO_ROUTE,
+            Refusal::ZeroByte | Refusal::Form(_) => refused(Reason::Path),
+        })
+    }
 }
 
 #[async_trait]
@@ -91,7 +110,7 @@ impl ProxyHttp for Gateway {
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
-        let canonical = target::make_canonical(session.req_header_mut(), self.normalization);
+        let canonical = self.make_canonical(session.req_header_mut());
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx).await?,
             Err(answer) => Err(answer),
@@ -238,6 +257,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        strict::response(session, response)?;
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
@@ -247,6 +267,16 @@ impl ProxyHttp for Gateway {
             error.set_retry(true);
             return Err(error);
         }
+        Ok(())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut http::HeaderMap,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        strict::trailers(trailers);
         Ok(())
     }
 
@@ -313,6 +343,9 @@ impl ProxyHttp for Gateway {
             outcome => outcome,
         };
         ctx.flag = outcome.flag;
+        if let Some(reason) = outcome::reason(error) {
+            self.refused.count(reason);
+        }
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);

@@ -14,7 +14,7 @@ use trysail_routing::compile::{Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
-use trysail_routing::path::Normalization;
+use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
 pub(crate) use units::{Bytes, Cidr, PortPair, Span};
@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) admin: SocketAddr,
     /// How paths are made canonical before they are matched and sent on.
     pub(crate) path_normalization: PathNormalization,
+    /// Forms of paths that are refused.
+    pub(crate) path_refuse: Vec<PathForm>,
     /// Whose requests may ask, with `x-trysail-explain: 1`, to be told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
     /// What a route to a host or subset that does not exist means.
@@ -89,6 +91,7 @@ impl Default for Settings {
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
             path_normalization: PathNormalization::Base,
+            path_refuse: Vec::new(),
             explain_from: Vec::new(),
             dangling: DanglingSetting::Refuse,
             allow_empty: false,
@@ -184,6 +187,21 @@ pub(crate) enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
+/// The setting behind [`Forms`], in words like Istio's.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum PathForm {
+    EscapedSlash,
+    Backslash,
+    Semicolon,
+    ZeroByte,
+    BrokenEscape,
+    DoubleEscape,
+    NotUtf8,
+    /// All of these.
+    All,
+}
+
 /// What answers say in `server`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(from = "Option<String>")]
@@ -258,14 +276,25 @@ impl Settings {
         Ok(settings)
     }
 
-    /// How paths are made canonical.
-    pub(crate) fn normalization(&self) -> Normalization {
-        match self.path_normalization {
+    /// How paths are made canonical, and which are refused.
+    pub(crate) fn paths(&self) -> PathRules {
+        let refused = self.path_refuse.iter().fold(Forms::NONE, |forms, form| match form {
+            PathForm::EscapedSlash => forms.with(Form::EscapedSlash),
+            PathForm::Backslash => forms.with(Form::Backslash),
+            PathForm::Semicolon => forms.with(Form::Semicolon),
+            PathForm::ZeroByte => forms.with(Form::ZeroByte),
+            PathForm::BrokenEscape => forms.with(Form::BrokenEscape),
+            PathForm::DoubleEscape => forms.with(Form::DoubleEscape),
+            PathForm::NotUtf8 => forms.with(Form::NotUtf8),
+            PathForm::All => Forms::ALL,
+        });
+        let normalization = match self.path_normalization {
             PathNormalization::None => Normalization::None,
             PathNormalization::Base => Normalization::Base,
             PathNormalization::MergeSlashes => Normalization::MergeSlashes,
             PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
-        }
+        };
+        PathRules { normalization, refused }
     }
 
     /// The ceilings of what is read from texts.
@@ -322,7 +351,7 @@ mod tests {
         assert_eq!(settings.limits.file, Bytes(1 << 20));
         assert_eq!(settings.limits.objects, 1_000_000);
         assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
-        assert_eq!(settings.normalization(), Normalization::MergeSlashes);
+        assert_eq!(settings.paths().normalization, Normalization::MergeSlashes);
         assert_eq!(settings.explain_from.len(), 2);
     }
 
