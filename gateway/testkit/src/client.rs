@@ -113,6 +113,11 @@ impl Client {
         }
     }
 
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one reply; `bare` if the request was a HEAD.
     pub fn read_reply(&mut self, bare: bool) -> io::Result<Reply> {
         self.open = false;

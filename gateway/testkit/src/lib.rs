@@ -8,10 +8,12 @@
 pub mod case;
 pub mod client;
 pub mod folder;
+pub mod h2;
 pub mod load;
 mod message;
 pub mod origin;
 pub mod process;
 pub mod raw;
+pub mod recorder;
 pub mod tls;
 pub mod wait;

@@ -244,6 +244,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if last {
             ctx.deadline.begin();
+            strict::last_piece(body);
         }
         if let Some(Some(copies)) = &mut ctx.copies {
             copies.pass(body.as_ref(), last);
@@ -308,6 +309,7 @@ impl ProxyHttp for Gateway {
         if self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
         }
+        strict::old_client(session, response);
         self.server.put(response)?;
         let status = response.status.as_u16();
         if !response.status.is_informational()

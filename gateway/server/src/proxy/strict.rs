@@ -1,5 +1,6 @@
 //! What `sanitise` finds in fields, carried out on Pingora's heads. HTTP/1 requests came through it as bytes.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -50,6 +51,23 @@ pub(super) fn response(session: &Session, head: &mut ResponseHeader) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A last piece that holds nothing, as HTTP/2 ends bodies with, is none: in chunks it would be the end, and Pingora writes
+/// another behind it, which the upstream takes for its next request.
+pub(super) fn last_piece(piece: &mut Option<Bytes>) {
+    if piece.as_ref().is_some_and(Bytes::is_empty) {
+        *piece = None;
+    }
+}
+
+/// RFC 9112 6.1: no coding for who speaks HTTP/1.0; the answer ends with the connection.
+pub(super) fn old_client(session: &mut Session, head: &mut ResponseHeader) {
+    if session.req_header().version == Version::HTTP_10
+        && head.remove_header(&http::header::TRANSFER_ENCODING).is_some()
+    {
+        session.set_keepalive(None);
+    }
 }
 
 /// Takes off an answer's trailers what has no place there.

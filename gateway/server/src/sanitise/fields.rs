@@ -24,7 +24,7 @@ pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
     if target.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Reason::Target);
     }
-    let path = target.path().as_bytes();
+    let path = target.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
     // `*` is of the server as a whole, and the router's to refuse.
     if !path.starts_with(b"/") && path != b"*" {
         return Err(Reason::Target);

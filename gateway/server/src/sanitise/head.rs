@@ -132,8 +132,12 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Reason> {
     let mut parts = line.splitn(3, |byte| *byte == b' ');
     let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let Some(version) = parts.next() else { return Err(Reason::RequestLine) };
-    // A tab is no space here, and nothing else.
-    if !is_token(method) || target.is_empty() || line.iter().any(|byte| is_control(*byte) || *byte == b'\t') {
+    // A tab is no space here, and nothing else. PRI is HTTP/2's (RFC 9113 3.4).
+    if !is_token(method)
+        || method == b"PRI"
+        || target.is_empty()
+        || line.iter().any(|byte| is_control(*byte) || *byte == b'\t')
+    {
         return Err(Reason::RequestLine);
     }
     match version {

@@ -1,30 +1,16 @@
 //! HTTP/2 from the client, frame by frame: how streams end.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use trysail_testkit::h2::{
+    DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PREFACE, RESET, SETTINGS, frame, text,
+};
 use trysail_testkit::wait::eventually;
 
 use crate::gateway::PATIENCE;
 use crate::timeout::{behind, talker};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A text of HPACK, without Huffman's code.
-fn text(text: &str) -> Vec<u8> {
-    [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat()
-}
 
 /// A GET on a connection of its own, and the frames of its stream: `HEADERS`, `DATA(some)`, `END`, `RESET`.
 fn ask(address: SocketAddr, path: &str, content_type: &str) -> String {
@@ -32,33 +18,31 @@ fn ask(address: SocketAddr, path: &str, content_type: &str) -> String {
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     // :method GET, :scheme http, then literals: :path, :authority, and a name of its own.
     let mut head = vec![0x82, 0x86, 0x04];
-    head.extend(text(path));
+    head.extend(text(path.as_bytes()));
     head.push(0x01);
-    head.extend(text("shop.test"));
+    head.extend(text(b"shop.test"));
     head.push(0x00);
-    head.extend([text("content-type"), text(content_type)].concat());
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    head.extend([text(b"content-type"), text(content_type.as_bytes())].concat());
+    let mut bytes = PREFACE.to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
     bytes.extend(frame(HEADERS, END_STREAM | END_HEADERS, 1, &head));
     stream.write_all(&bytes).expect("sent");
 
     let mut seen = Vec::new();
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).expect("a frame");
-        let mut payload =
-            vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
-        stream.read_exact(&mut payload).expect("a payload");
-        if head[8] != 1 {
+        let frame = Frame::read(&mut stream).expect("a frame");
+        if frame.stream != 1 {
             continue;
         }
-        match head[3] {
+        match frame.kind {
             HEADERS => seen.push("HEADERS".to_owned()),
-            DATA if !payload.is_empty() => seen.push(format!("DATA({})", String::from_utf8_lossy(&payload))),
+            DATA if !frame.payload.is_empty() => {
+                seen.push(format!("DATA({})", String::from_utf8_lossy(&frame.payload)));
+            }
             RESET => seen.push("RESET".to_owned()),
             _ => {}
         }
-        if head[3] != RESET && head[4] & END_STREAM != 0 {
+        if frame.kind != RESET && frame.flags & END_STREAM != 0 {
             seen.push("END".to_owned());
         }
         if seen.iter().any(|frame| frame == "END" || frame == "RESET") {

@@ -45,7 +45,7 @@ fn heads_pass_are_written_anew_or_are_refused() {
         ("GET / http/1.1|", "request_line"),
         ("GET /\x01 HTTP/1.1|", "request_line"),
         ("GET / HTTP/1.2|", "version"),
-        ("PRI * HTTP/2.0|", "version"),
+        ("PRI * HTTP/2.0|", "request_line"),
         ("CONNECT a:80 HTTP/1.1|", "connect"),
         ("GET @a HTTP/1.1|", "target"),
         ("GET a/b HTTP/1.1|", "target"),
