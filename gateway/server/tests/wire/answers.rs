@@ -1,4 +1,4 @@
-//! Upstreams' answers: what the client gets of them. `HEAD`, `1.0`, `WS` and `H2` before ` > ` are the requests that are not
+//! Upstreams' answers: what the client gets of them. `HEAD`, `POST`, `1.0`, `WS` and `H2` before ` > ` are the requests that are not
 //! a plain GET; `<close>` at the end closes the upstream's connection.
 
 use trysail_testkit::client::{Client, Reply};
@@ -23,6 +23,8 @@ fn answers() {
 fn ask(bench: &Bench, lane: usize, kind: &str) -> String {
     let request = match kind {
         "HEAD" => "HEAD / HTTP/1.1|host: shop.test||",
+        // Asked once, whatever becomes of it; a GET may be sent again where a kept connection breaks.
+        "POST" => "POST / HTTP/1.1|host: shop.test|content-length: 2||hi",
         "1.0" => "GET / HTTP/1.0|host: shop.test||",
         "WS" => {
             "GET / HTTP/1.1|host: shop.test|connection: Upgrade|upgrade: websocket|sec-websocket-key: x||"
