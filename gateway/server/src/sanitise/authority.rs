@@ -15,7 +15,7 @@ pub(crate) fn is_valid(authority: &[u8]) -> bool {
             None => return false,
         },
         _ => {
-            let end = authority.iter().position(|byte| !is_of_name(*byte)).unwrap_or(authority.len());
+            let end = memchr::memchr(b':', authority).unwrap_or(authority.len());
             let (host, after) = authority.split_at(end);
             (is_name(host), after)
         }
@@ -23,17 +23,25 @@ pub(crate) fn is_valid(authority: &[u8]) -> bool {
     host && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
 }
 
-fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+/// A name of which no label is empty; a dot at its end is the root's.
+fn is_name(host: &[u8]) -> bool {
+    let (mut good, mut before) = (!host.is_empty() && host.len() <= 255, b'.');
+    for byte in host {
+        good &= IN_NAMES[usize::from(*byte)] & !(*byte == b'.' && before == b'.');
+        before = *byte;
+    }
+    good
 }
 
-/// A name without empty labels; a dot at its end is the root's.
-fn is_name(host: &[u8]) -> bool {
-    !host.is_empty()
-        && host.len() <= 255
-        && !host.starts_with(b".")
-        && !host.windows(2).any(|pair| pair == b"..")
-}
+static IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    table
+};
 
 /// 1 to 65535, in digits only.
 fn is_port(digits: &[u8]) -> bool {

@@ -88,7 +88,7 @@ mod tests {
         ] {
             let mut map = HeaderMap::new();
             for (name, value) in fields.split('|').filter_map(|field| field.split_once(": ")) {
-                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
                 map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let is = match read(&target.parse().unwrap(), &map) {

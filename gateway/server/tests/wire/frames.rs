@@ -19,11 +19,17 @@ use crate::table;
 
 #[test]
 fn frames() {
-    table::check("frames.txt", 80, |bench, lane, row| {
-        let got = ask(bench, lane, row);
-        let seen = bench.seen(lane);
-        format!("{got}: {seen}")
-    });
+    table::check(
+        "frames.txt",
+        80,
+        2,
+        |_| true,
+        |bench, lane, row| {
+            let got = ask(bench, lane, row.sent);
+            let seen = bench.seen(lane);
+            format!("{got}: {seen}")
+        },
+    );
 }
 
 /// Sends the frames of a row on a connection of its own.

@@ -15,13 +15,30 @@ const ARROW: &str = "  => ";
 const NOTE: &str = "  # ";
 const LANES: usize = 8;
 
-/// Runs every row of a table, and compares. `run` is asked with a lane's number and what is sent.
-pub(crate) fn check(name: &str, least: usize, run: impl Fn(&Bench, usize, &str) -> String + Sync) {
+/// A row as its table has it.
+pub(crate) struct Row<'t> {
+    pub(crate) sent: &'t str,
+    /// Empty for one that has never been run.
+    pub(crate) happens: &'t str,
+}
+
+/// Runs the rows of a table that are wanted, and compares. There are at least so many, and of all so many fall short. `run` is asked with a lane's number and a row.
+pub(crate) fn check(
+    name: &str,
+    least: usize,
+    falls_short: usize,
+    wanted: impl Fn(&Row<'_>) -> bool,
+    run: impl Fn(&Bench, usize, &Row<'_>) -> String + Sync,
+) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(name);
     let text = std::fs::read_to_string(&path).expect("the table can be read");
     let lines: Vec<&str> = text.lines().collect();
     let is_row = |line: &str| !line.is_empty() && !line.starts_with("# ");
-    let rows: Vec<usize> = (0..lines.len()).filter(|at| is_row(lines[*at])).collect();
+    let row = |at: &usize| {
+        let (sent, happens, _) = parts(lines[*at]);
+        is_row(lines[*at]) && wanted(&Row { sent, happens })
+    };
+    let rows: Vec<usize> = (0..lines.len()).filter(row).collect();
     assert!(rows.len() >= least, "{name} has only {} rows", rows.len());
     let bench = Bench::start(LANES);
     let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![String::new(); lines.len()]));
@@ -30,8 +47,8 @@ pub(crate) fn check(name: &str, least: usize, run: impl Fn(&Bench, usize, &str) 
             let (next, done, rows, lines, bench, run) = (&next, &done, &rows, &lines, &bench, &run);
             scope.spawn(move || {
                 while let Some(at) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (sent, _, note) = parts(lines[*at]);
-                    let happened = run(bench, lane, sent);
+                    let (sent, happens, note) = parts(lines[*at]);
+                    let happened = run(bench, lane, &Row { sent, happens });
                     done.lock().expect("no row panics")[*at] = format!("{sent}{ARROW}{happened}{note}");
                 }
             });
@@ -41,7 +58,7 @@ pub(crate) fn check(name: &str, least: usize, run: impl Fn(&Bench, usize, &str) 
     let now: Vec<&str> =
         lines.iter().zip(&done).map(|(old, new)| if new.is_empty() { old } else { new.as_str() }).collect();
     let short = now.iter().filter(|line| line.contains("falls short:")).count();
-    println!("{name}: {} rows, {short} fall short", rows.len());
+    assert_eq!(short, falls_short, "rows of {name} that say that they fall short");
     bench.end();
     judge(&path, &lines, &now);
 }

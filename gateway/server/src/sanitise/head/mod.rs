@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use super::framing::Framing;
-use super::{Reason, authority, is_token, items, trim};
+use super::{Reason, TOKEN, authority, is_token, items, trim};
 
 /// A head that may be handed on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,9 @@ struct Line<'h> {
     absolute: Option<Absolute<'h>>,
 }
 
+/// What stands before something, and what stands behind it.
+type Halves<'h> = (&'h [u8], &'h [u8]);
+
 /// A target in absolute form.
 struct Absolute<'h> {
     authority: &'h [u8],
@@ -79,9 +82,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Head>, Reason> {
     }
     let length = bytes.len() - rest.len();
     // Every control character is one of those that end lines, or it has no business here.
-    let controls =
-        bytes.get(lead..length).unwrap_or_default().iter().filter(|byte| is_control(**byte)).count();
-    if controls != lines * 2 {
+    if controls(bytes.get(lead..length).unwrap_or_default()) != lines * 2 {
         return Err(Reason::ControlCharacter);
     }
     found.judge(&first)?;
@@ -103,41 +104,39 @@ pub(crate) fn ends(bytes: &[u8], from: usize) -> bool {
 }
 
 /// A line without its end, and what follows.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Reason> {
+fn line(bytes: &[u8]) -> Result<Option<Halves<'_>>, Reason> {
     let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
     let (line, rest) = bytes.split_at(end);
     let line = line.strip_suffix(b"\r").ok_or(Reason::ControlCharacter)?;
     Ok(Some((line, rest.get(1..).unwrap_or_default())))
 }
 
-fn is_control(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
+/// How many control characters there are, tabs aside. In blocks of one size, so that each is looked at in a few steps.
+fn controls(bytes: &[u8]) -> usize {
+    let is = |byte: u8| u8::from((byte < b' ' && byte != b'\t') || byte == 0x7f);
+    let of = |block: &[u8; 32]| usize::from(block.map(is).into_iter().sum::<u8>());
+    let (blocks, rest) = bytes.as_chunks();
+    let mut last = [b' '; 32];
+    last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    blocks.iter().map(of).sum::<usize>() + of(&last)
 }
 
 /// A field's name and value.
-fn split(field: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
-    let colon = memchr(b':', field).unwrap_or(field.len());
-    let (name, value) = field.split_at(colon);
-    if is_token(name) && !value.is_empty() {
-        return Ok((name, trim(value.get(1..).unwrap_or_default())));
+fn split(field: &[u8]) -> Result<Halves<'_>, Reason> {
+    let end = field.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(field.len());
+    let (name, value) = field.split_at(end);
+    match value {
+        [b':', value @ ..] if end > 0 => Ok((name, trim(value))),
+        [b' ' | b'\t', ..] if end == 0 => Err(Reason::FoldedLine),
+        _ => Err(Reason::FieldName),
     }
-    Err(if field.starts_with(b" ") || field.starts_with(b"\t") {
-        Reason::FoldedLine
-    } else {
-        Reason::FieldName
-    })
 }
 
 fn request_line(line: &[u8]) -> Result<Line<'_>, Reason> {
-    let mut parts = line.splitn(3, |byte| *byte == b' ');
-    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let Some(version) = parts.next() else { return Err(Reason::RequestLine) };
+    let (method, rest) = before_space(line)?;
+    let (target, version) = before_space(rest)?;
     // A tab is no space here, and nothing else. PRI is HTTP/2's (RFC 9113 3.4).
-    if !is_token(method)
-        || method == b"PRI"
-        || target.is_empty()
-        || line.iter().any(|byte| is_control(*byte) || *byte == b'\t')
-    {
+    if !is_token(method) || method == b"PRI" || target.is_empty() || memchr(b'\t', target).is_some() {
         return Err(Reason::RequestLine);
     }
     match version {
@@ -159,6 +158,11 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Reason> {
         _ => Some(absolute(target).ok_or(Reason::Target)?),
     };
     Ok(Line { method, target, version, absolute })
+}
+
+fn before_space(line: &[u8]) -> Result<Halves<'_>, Reason> {
+    let (before, after) = line.split_at(memchr(b' ', line).ok_or(Reason::RequestLine)?);
+    Ok((before, after.get(1..).unwrap_or_default()))
 }
 
 /// `http://host/path`, the host as it is.
@@ -326,7 +330,7 @@ fn is_protected(name: &[u8]) -> bool {
 }
 
 /// The fields of a head that has been judged.
-fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn fields(head: &[u8]) -> impl Iterator<Item = Halves<'_>> {
     let mut lines = head.split(|byte| *byte == b'\n').skip(1);
     std::iter::from_fn(move || lines.next()?.strip_suffix(b"\r").filter(|line| !line.is_empty()))
         .filter_map(|field| split(field).ok())
