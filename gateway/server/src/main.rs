@@ -10,6 +10,7 @@
 //! listener
 //! proxy
 //! metrics  render  settings  logging
+//! sanitise
 //! ```
 
 mod admin;

@@ -115,6 +115,11 @@ impl Conn {
         self.chunks = Some(Box::new(chunks));
     }
 
+    /// Whether a body in chunks has not ended: what comes next is no request.
+    pub(super) fn is_within_body(&self) -> bool {
+        self.chunks.is_some()
+    }
+
     /// Looks at what was read of a body in chunks.
     fn check(&mut self, read: &[u8]) -> io::Result<()> {
         let Some(chunks) = &mut self.chunks else { return Ok(()) };

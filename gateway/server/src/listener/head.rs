@@ -28,6 +28,9 @@ pub(super) enum No {
 
 /// Gathers and judges a head that has begun. Afterwards the connection begins with one that Pingora may have.
 pub(super) async fn gather(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> Result<(), No> {
+    if conn.is_within_body() {
+        return Err(No::Gone);
+    }
     let mut seen = 0;
     // What has come in one piece, as nearly all have, is read once. Of others the first line is looked at when it has
     // ended, as one of HTTP/0.9 is all there is, and the rest when all has.

@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn values_are_as_people_write_them() {
-        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\nexplainFrom: [10.0.0.0/8, '::1']\n";
+        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\npathRefuse: [BACKSLASH, NOT_UTF8]\nexplainFrom: [10.0.0.0/8, '::1']\n";
         let settings = Settings::parse("s.yaml", text).unwrap();
         assert_eq!(settings.ports, BTreeMap::from([(80, 8080), (443, 0)]));
         assert_eq!(settings.drain, Span(Duration::from_secs(60)));
@@ -352,6 +352,7 @@ mod tests {
         assert_eq!(settings.limits.objects, 1_000_000);
         assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
         assert_eq!(settings.paths().normalization, Normalization::MergeSlashes);
+        assert_eq!(settings.paths().refused, Forms::NONE.with(Form::Backslash).with(Form::NotUtf8));
         assert_eq!(settings.explain_from.len(), 2);
     }
 
