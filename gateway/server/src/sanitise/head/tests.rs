@@ -126,3 +126,94 @@ fn the_end_is_found_wherever_reading_went_on() {
         }
     }
 }
+
+/// Heads with something changed somewhere, many times over: none panics, and what is let through means one thing.
+#[test]
+fn mutated_heads_are_refused_or_mean_one_thing() {
+    const SEEDS: [&str; 4] = [
+        "POST http://a:81/x?y HTTP/1.1|Host: b|Content-Length: 5|Connection: close, x|X: y||",
+        "POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked|Cookie: a=1|Cookie: b=2||",
+        "GET / HTTP/1.1|Host: a|Connection: Upgrade|Upgrade: websocket|Proxy: x||",
+        "GET /a HTTP/1.0|Connection: keep-alive||",
+    ];
+    const PIECES: [&[u8]; 16] = [
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b",",
+        b":",
+        b"@",
+        b"Host: c\r\n",
+        b"Content-Length: 1\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"chunked",
+        b"\r\n\r\n",
+        b"\xff",
+        b"http://",
+    ];
+    let mut chance = fastrand::Rng::with_seed(30);
+    let (mut passed, mut refused) = (0, 0);
+    for turn in 0..40_000 {
+        let mut bytes = SEEDS[turn % SEEDS.len()].replace('|', "\r\n").into_bytes();
+        for _ in 0..chance.usize(1..=3) {
+            let at = chance.usize(..bytes.len());
+            match chance.u8(..4) {
+                0 => drop(bytes.remove(at)),
+                1 => bytes[at] = chance.u8(..),
+                2 => drop(bytes.splice(at..at, PIECES[chance.usize(..PIECES.len())].iter().copied())),
+                _ => {
+                    let end = chance.usize(at..bytes.len());
+                    bytes.extend_from_within(at..end);
+                }
+            }
+        }
+        let told = || String::from_utf8_lossy(&bytes).into_owned();
+        match read(&bytes) {
+            Err(_) => refused += 1,
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                passed += 1;
+                let made = head.rewritten.unwrap_or_else(|| bytes[..head.length].to_vec());
+                let again = Head { length: made.len(), rewritten: None, chunked: head.chunked };
+                assert_eq!(read(&made), Ok(Some(again)), "{}", told());
+                means_one_thing(&made).unwrap_or_else(|what| panic!("{what}: {}", told()));
+            }
+        }
+    }
+    assert!(passed > 4_000 && refused > 4_000, "{passed} passed, {refused} were refused");
+}
+
+/// Looked at in the plainest way there is.
+fn means_one_thing(head: &[u8]) -> Result<(), &'static str> {
+    let text: String = head.iter().map(|byte| char::from(*byte)).collect();
+    let Some((lines, "")) = text.split_once("\r\n\r\n") else { return Err("not one head") };
+    let mut lines = lines.split("\r\n");
+    let first: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
+    let [_, target, "HTTP/1.1" | "HTTP/1.0"] = first[..] else { return Err("a request line") };
+    let fields: Vec<(String, &str)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.trim()))
+        .collect();
+    let all = |wanted: &str| -> Vec<&str> {
+        fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| *value).collect()
+    };
+    let (lengths, codings) = (all("content-length"), all("transfer-encoding"));
+    let checks = [
+        (
+            !text.chars().any(|char| char.is_ascii_control() && !"\r\n\t".contains(char)),
+            "a control character",
+        ),
+        (text.matches('\r').count() == text.matches('\n').count(), "a line's end"),
+        (target.starts_with('/') || target == "*", "a target"),
+        (all("host").len() <= 1, "hosts"),
+        (!text.contains("HTTP/1.1\r\n") || all("host").len() == 1, "no host"),
+        (lengths.len() + codings.len() <= 1, "lengths"),
+        (lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit())), "a length"),
+        (codings.iter().all(|coding| coding.eq_ignore_ascii_case("chunked")), "a coding"),
+        (all("cookie").len() <= 1 && all("proxy").is_empty(), "fields"),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+}
