@@ -72,7 +72,7 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
     let target = match canonical(row.path.as_bytes(), Normalization::Base) {
         Ok(target) => target,
         Err(Refusal::NotAbsolute) => return "404 not absolute".to_owned(),
-        Err(Refusal::ZeroByte) => return "400 zero byte".to_owned(),
+        Err(Refusal::ZeroByte | Refusal::Form(_)) => return "400 zero byte".to_owned(),
     };
     let request = Request {
         authority: &row.host,

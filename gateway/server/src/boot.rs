@@ -107,7 +107,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), normalization: settings.normalization() };
+    let admin = AdminPort { active: active.clone(), paths: settings.paths() };
     let own_ports = vec![
         listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
         listener::open(
@@ -248,7 +248,8 @@ fn ports(
             settings.mirror_host_suffix,
         )),
         draining: connections.draining(),
-        normalization: settings.normalization(),
+        paths: settings.paths(),
+        refused: metrics.refused.clone(),
         explain_from: settings.explain_from.clone(),
         uses: Uses::default(),
         silence: settings.downstream.idle_timeout.0,
@@ -280,6 +281,7 @@ fn ports(
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
+        refused: metrics.refused.clone(),
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
 }

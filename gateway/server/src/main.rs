@@ -11,6 +11,7 @@
 //! listener  resolver
 //! proxy
 //! metrics  render  settings  logging
+//! sanitise
 //! ```
 
 mod admin;
@@ -26,6 +27,7 @@ mod metrics;
 mod proxy;
 mod render;
 mod resolver;
+mod sanitise;
 mod settings;
 mod tls;
 

@@ -113,6 +113,16 @@ impl Client {
         }
     }
 
+    /// Sends bytes and reads nothing.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one reply; `bare` if the request was a HEAD.
     pub fn read_reply(&mut self, bare: bool) -> io::Result<Reply> {
         self.open = false;

@@ -13,7 +13,7 @@ use http::{Method, Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
-use trysail_routing::path::Normalization;
+use trysail_routing::path::PathRules;
 
 use super::{answer, guard, text};
 use crate::explain::{Answer, Asked, Facts};
@@ -22,7 +22,7 @@ use crate::proxy::{Active, ActiveCell};
 /// The admin port.
 pub(crate) struct AdminPort {
     pub(crate) active: ActiveCell,
-    pub(crate) normalization: Normalization,
+    pub(crate) paths: PathRules,
 }
 
 /// What there is, as `GET /` says it.
@@ -89,7 +89,7 @@ impl AdminPort {
             snapshot: &active.snapshot,
             revision: active.revision.short(),
             source: "live",
-            normalization: self.normalization,
+            paths: self.paths,
             opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
             upstreams: Some(&active.upstreams),
         };

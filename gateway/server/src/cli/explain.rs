@@ -96,7 +96,7 @@ impl Explain {
             snapshot: &snapshot,
             revision: set.revision.short(),
             source: &self.words.join(", "),
-            normalization: settings.normalization(),
+            paths: settings.paths(),
             opened: settings.ports.iter().map(|(from, to)| (*to, *from)).collect(),
             upstreams: None,
         };

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use trysail_routing::decide::Request;
-use trysail_routing::path::{Normalization, Refusal, canonical};
+use trysail_routing::path::{PathRules, Refusal, canonical};
 
 /// The request that is asked about.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Asked {
     }
 
     /// The target that the gateway makes of it.
-    pub(super) fn target(&self, how: Normalization) -> Result<Target, Refusal> {
-        let made = canonical(self.target.as_bytes(), how)?;
+    pub(super) fn target(&self, rules: PathRules) -> Result<Target, Refusal> {
+        let made = canonical(self.target.as_bytes(), rules)?;
         let written = self.target.split(['?', '#']).next().unwrap_or_default();
         Ok(Target {
             changed: made.path != written,

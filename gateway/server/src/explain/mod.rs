@@ -11,7 +11,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use trysail_routing::decide::{Decision, Explanation, Request, describe, explain};
 use trysail_routing::nearest;
-use trysail_routing::path::{Normalization, Refusal};
+use trysail_routing::path::{PathRules, Refusal};
 use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{
     self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, TlsServer,
@@ -30,7 +30,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) revision: &'a str,
     /// Where it is from: the paths that were read, or `live`.
     pub(crate) source: &'a str,
-    pub(crate) normalization: Normalization,
+    pub(crate) paths: PathRules,
     /// Ports that are opened in place of a Gateway's: opened, and the Gateway's.
     pub(crate) opened: Vec<(u16, u16)>,
     /// The state of endpoints and turns, where the revision is in force.
@@ -148,16 +148,16 @@ impl Answer {
             answer.nowhere = Some("the host is empty: 400, flag DPE".to_owned());
             return answer;
         }
-        let target = match asked.target(facts.normalization) {
+        let target = match asked.target(facts.paths) {
             Ok(target) => target,
             Err(refusal) => {
-                answer.nowhere = Some(
-                    match refusal {
-                        Refusal::NotAbsolute => "the path does not begin with \"/\": 404, flag NR",
-                        Refusal::ZeroByte => "the path holds a zero byte: 400, flag DPE",
+                answer.nowhere = Some(match refusal {
+                    Refusal::NotAbsolute => "the path does not begin with \"/\": 404, flag NR".to_owned(),
+                    Refusal::ZeroByte => "the path holds a zero byte: 400, flag DPE".to_owned(),
+                    Refusal::Form(form) => {
+                        format!("the path holds {}, which pathRefuse refuses: 400, flag DPE", form.words())
                     }
-                    .to_owned(),
-                );
+                });
                 return answer;
             }
         };

@@ -28,6 +28,7 @@ use super::bounds::Bounds;
 use super::guard::Guard;
 use super::socket::Socket;
 use crate::proxy::flow::Flow;
+use crate::sanitise::chunks::Chunks;
 
 /// What is read at once while nothing is expected in particular.
 const READ: usize = 8 * 1024;
@@ -44,6 +45,8 @@ pub(crate) struct Conn {
     gathered: BytesMut,
     /// Whether what is gathered has been left for more to join it, once.
     lingered: bool,
+    /// A body in chunks that has not ended yet.
+    chunks: Option<Box<Chunks>>,
     /// What is spoken on it, where that is known beforehand.
     protocol: Option<ALPN>,
     tls: Option<Arc<SslDigest>>,
@@ -69,7 +72,7 @@ impl Conn {
 
     fn of(inner: Inner, protocol: Option<ALPN>, tls: Option<Arc<SslDigest>>) -> Self {
         let (pending, gathered) = (BytesMut::new(), BytesMut::new());
-        Conn { inner, pending, gathered, lingered: false, protocol, tls, guard: None }
+        Conn { inner, pending, gathered, lingered: false, protocol, tls, chunks: None, guard: None }
     }
 
     /// From now on its client is held to what clients of HTTP are, with a `flow` those of HTTP/2.
@@ -101,6 +104,34 @@ impl Conn {
     /// Forgets the first bytes of what was read ahead.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.pending.advance(bytes.min(self.pending.len()));
+    }
+
+    /// Puts other bytes in the place of the first of what was read ahead.
+    pub(super) fn replace(&mut self, bytes: usize, with: &[u8]) {
+        let rest = self.pending.split_off(bytes.min(self.pending.len()));
+        let mut pending = BytesMut::with_capacity(with.len() + rest.len());
+        pending.extend_from_slice(with);
+        pending.extend_from_slice(&rest);
+        self.pending = pending;
+    }
+
+    /// From now on what is read is a body in chunks, until it ends.
+    pub(super) fn follow(&mut self, chunks: Chunks) {
+        self.chunks = Some(Box::new(chunks));
+    }
+
+    /// Whether a body in chunks has not ended: what comes next is no request.
+    pub(super) fn is_within_body(&self) -> bool {
+        self.chunks.is_some()
+    }
+
+    /// Looks at what was read of a body in chunks.
+    fn check(&mut self, read: &[u8]) -> io::Result<()> {
+        let Some(chunks) = &mut self.chunks else { return Ok(()) };
+        if chunks.take(read).map_err(io::Error::other)? {
+            self.chunks = None;
+        }
+        Ok(())
     }
 
     /// Reads ahead, once; 0 is the end. The buffer is on the stack, so that waiting holds none.
@@ -216,6 +247,9 @@ impl AsyncRead for Conn {
                 };
             }
             ready!(read)?;
+            if this.chunks.is_some() {
+                this.check(buffer.filled().get(before..).unwrap_or_default())?;
+            }
         } else {
             let taken = this.pending.len().min(buffer.remaining());
             buffer.put_slice(&this.pending.split_to(taken));

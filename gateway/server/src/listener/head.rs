@@ -1,11 +1,13 @@
 //! The head of an HTTP/1 request, gathered before anybody reads it: within one time from its first byte, and within
-//! its limits. What it says is not looked at here.
+//! its limits; and judged, so that Pingora gets the connection with a head that it may have.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
+use crate::sanitise::chunks::Chunks;
+use crate::sanitise::{self, Reason};
 
 /// What a head may take.
 #[derive(Clone, Copy, Debug)]
@@ -31,19 +33,48 @@ pub(super) enum Fault {
     TooLarge,
     /// Its target is too long.
     TargetTooLong,
+    /// It is not to be served.
+    Refused(Reason),
 }
 
-/// Reads ahead until there is a whole head. One that is there already costs no timer.
+/// Reads ahead until there is a whole head, and judges it. One that is there already costs no timer.
 pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), Fault> {
+    if conn.is_within_body() {
+        return Err(Fault::Gone);
+    }
     let mut scan = Scan::default();
     let mut end = None;
-    while !scan.is_whole(conn.pending(), limits)? {
+    // What has come in one piece, as nearly all have, is read once. Of others the first line is looked at when it has
+    // ended, as one of HTTP/0.9 is all there is, and the rest when all has.
+    let (mut looked, mut line) = (false, false);
+    loop {
+        let whole = scan.is_whole(conn.pending(), limits)?;
+        let line_ended = !line && scan.lines > 0;
+        if !looked || line_ended || whole {
+            (looked, line) = (true, line || line_ended);
+            if let Some(head) = sanitise::head::read(conn.pending()).map_err(Fault::Refused)? {
+                return begin(conn, head).map_err(Fault::Refused);
+            }
+        }
         let end = *end.get_or_insert_with(|| Instant::now() + limits.time);
         match timeout_at(end, conn.fill()).await {
             Err(_) => return Err(Fault::Late),
             Ok(Ok(1..)) => {}
             Ok(Ok(0) | Err(_)) => return Err(Fault::Gone),
         }
+    }
+}
+
+/// Puts the head in order, and follows the chunks behind it.
+fn begin(conn: &mut Conn, head: sanitise::head::Head) -> Result<(), Reason> {
+    if head.chunked {
+        let mut chunks = Chunks::default();
+        if !chunks.take(conn.pending().get(head.length..).unwrap_or_default())? {
+            conn.follow(chunks);
+        }
+    }
+    if let Some(new) = head.rewritten {
+        conn.replace(head.length, &new);
     }
     Ok(())
 }

@@ -13,15 +13,21 @@ use pingora_core::server::ShutdownWatch;
 
 use super::bounds::Bounds;
 use super::conn::{self, Conn};
-use super::{head, refusal};
-use crate::proxy::Connection;
+use super::head::{self, Fault};
+use super::refusal;
+use crate::metrics::{Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
+use crate::proxy::{ActiveCell, Connection};
+use crate::sanitise::Reason;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {
     pub(super) proxy: Arc<Timed>,
     pub(super) connection: Arc<Connection>,
     pub(super) bounds: Arc<Bounds>,
+    /// Where those are counted that Pingora never sees.
+    pub(super) active: ActiveCell,
+    pub(super) refused: RefusedRequests,
 }
 
 /// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
@@ -37,7 +43,10 @@ impl Http {
                 return;
             }
             if let Err(fault) = head::gather(&mut conn, &self.bounds.head).await {
-                return refusal::head(conn, fault, &self.bounds.edge).await;
+                if let Fault::Refused(reason) = fault {
+                    self.count(reason);
+                }
+                return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
             }
             let head = conn.take_pending();
             let mut session = ServerSession::new_http1(conn);
@@ -54,6 +63,12 @@ impl Http {
             let Some(back) = conn::ours(stream) else { return };
             (conn, settings, limit) = (back, kept, self.bounds.idle);
         }
+    }
+
+    fn count(&self, reason: Reason) {
+        self.refused.count(reason);
+        let active = self.active.load();
+        active.requests.of(None, None).count(reason.status(), Flag::DownstreamProtocolError.into());
     }
 
     /// HTTP/2: Pingora has the connection, and asks for each of its requests.

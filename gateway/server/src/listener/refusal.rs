@@ -13,23 +13,27 @@ use crate::metrics::{Cut, Edge};
 pub(super) async fn head(conn: Box<Conn>, fault: Fault, edge: &Edge) {
     let (cut, status) = match fault {
         Fault::Gone => return,
+        Fault::Refused(reason) => return say(conn, &reason.answer()).await,
         Fault::Late => (Cut::HeadTime, "408 Request Timeout"),
         Fault::TooLarge => (Cut::HeadSize, "431 Request Header Fields Too Large"),
         Fault::TargetTooLong => (Cut::Target, "414 URI Too Long"),
     };
     edge.cut(cut);
-    say(conn, status).await;
+    say(conn, &empty(status)).await;
 }
 
 /// Says that there are too many connections.
 pub(super) async fn busy(conn: Box<Conn>) {
-    say(conn, "503 Service Unavailable").await;
+    say(conn, &empty("503 Service Unavailable")).await;
+}
+
+fn empty(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 }
 
 /// Says one thing and ends the connection, once the client has heard it: what it sends meanwhile would else end the
 /// connection at once (a reset), and take the answer with it.
-async fn say(mut conn: Box<Conn>, status: &str) {
-    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+async fn say(mut conn: Box<Conn>, answer: &str) {
     let said = async {
         conn.write_all(answer.as_bytes()).await?;
         conn.flush().await?;

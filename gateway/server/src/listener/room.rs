@@ -27,7 +27,7 @@ use super::http::{Http, wait};
 use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
-use crate::metrics::{Cut, Edge, Refused};
+use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
 use crate::proxy::{Active, ActiveCell, Connection};
@@ -44,6 +44,7 @@ pub(crate) struct DataPlane {
     pub(crate) active: ActiveCell,
     pub(crate) connections: Arc<Connections>,
     pub(crate) bounds: Arc<Bounds>,
+    pub(crate) refused: RefusedRequests,
 }
 
 /// One listener's view of the data plane.
@@ -151,7 +152,8 @@ impl Room {
         let (proxy, bounds) = (self.plane.http.clone(), self.plane.bounds.clone());
         connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
         conn.hold(&bounds, connection.flow.clone());
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds });
+        let (active, refused) = (self.plane.active.clone(), self.plane.refused.clone());
+        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {

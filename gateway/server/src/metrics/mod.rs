@@ -11,6 +11,7 @@ mod flag;
 mod lookups;
 mod mirrored;
 mod overload;
+mod refused;
 mod traffic;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) use flag::{Flag, Flags};
 pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
+pub(crate) use refused::RefusedRequests;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -36,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) mirrored: Mirrored,
     /// Probes of endpoints, by how they ended.
     pub(crate) checks: Checks,
+    /// Requests that were refused for how they are written.
+    pub(crate) refused: RefusedRequests,
     /// Ceilings that were met, and retries.
     pub(crate) overloads: Arc<Overloads>,
     /// Lookups of names.
@@ -64,6 +68,7 @@ impl Metrics {
         let configuration = Arc::new(Configuration::new()?);
         registry.register(Box::new(configuration::Collected(configuration.clone())))?;
         let mirrored = Mirrored::new(&registry)?;
+        let refused = RefusedRequests::new(&registry)?;
         let checks = Checks::new(&registry)?;
         let endpoints = Arc::new(Endpoints::new()?);
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
@@ -73,6 +78,7 @@ impl Metrics {
             registry,
             traffic,
             mirrored,
+            refused,
             checks,
             overloads,
             lookups,

@@ -20,7 +20,7 @@ use super::view;
 use crate::metrics::{Flag, Flags};
 
 /// So many interim answers may come before the answer.
-const INTERIM: u8 = 100;
+const INTERIM: u8 = 16;
 
 /// One request's memory. Loaded with one revision, which it keeps to its end.
 pub(crate) struct Ctx {

@@ -27,6 +27,7 @@ mod peer;
 mod reply;
 mod retry;
 pub(crate) mod stop;
+mod strict;
 mod target;
 mod transform;
 mod turn;
@@ -45,8 +46,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use trysail_routing::path::Normalization;
+use trysail_routing::path::{PathRules, Refusal};
 
+use crate::sanitise::Reason;
 use crate::settings::Cidr;
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Client, Connection, Tls};
@@ -60,7 +62,7 @@ use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 
-use crate::metrics::Flag;
+use crate::metrics::{Flag, RefusedRequests};
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -69,8 +71,10 @@ pub(crate) struct Gateway {
     pub(crate) mirrors: Arc<Mirrors>,
     /// Set once the process ends.
     pub(crate) draining: Arc<AtomicBool>,
-    /// How paths are made canonical.
-    pub(crate) normalization: Normalization,
+    /// How paths are made canonical, and which are refused.
+    pub(crate) paths: PathRules,
+    /// Requests that were refused for how they are written.
+    pub(crate) refused: RefusedRequests,
     /// Whose requests are told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
     /// How often connections to upstreams were used, where that is limited.
@@ -79,6 +83,21 @@ pub(crate) struct Gateway {
     pub(crate) silence: Duration,
     /// What requests may have in size, and take in time.
     pub(crate) measures: Measures,
+}
+
+impl Gateway {
+    /// Makes a request one that means the same to everyone, or says how it is answered.
+    fn make_canonical(&self, head: &mut RequestHeader) -> std::result::Result<(), Answer> {
+        let refused = |reason| {
+            self.refused.count(reason);
+            Answer::refused(reason)
+        };
+        strict::request(head).map_err(refused)?;
+        target::make_canonical(head, self.paths).map_err(|refusal| match refusal {
+            Refusal::NotAbsolute => Answer::NO_ROUTE,
+            Refusal::ZeroByte | Refusal::Form(_) => refused(Reason::Path),
+        })
+    }
 }
 
 #[async_trait]
@@ -96,9 +115,10 @@ impl ProxyHttp for Gateway {
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
-        let measured = self.measures.begin(session, ctx);
-        let canonical =
-            measured.and_then(|()| target::make_canonical(session.req_header_mut(), self.normalization));
+        let canonical = match self.measures.begin(session, ctx) {
+            Ok(()) => self.make_canonical(session.req_header_mut()),
+            Err(answer) => Err(answer),
+        };
         headers::forget_case(session.req_header_mut());
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx).await?,
@@ -234,6 +254,7 @@ impl ProxyHttp for Gateway {
         self.measures.body(session, ctx, body.as_ref(), last)?;
         if last {
             ctx.deadline.begin();
+            strict::last_piece(body);
         }
         if let Some(Some(copies)) = &mut ctx.copies {
             copies.pass(body.as_ref(), last);
@@ -247,6 +268,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        strict::response(session, response)?;
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
@@ -257,6 +279,16 @@ impl ProxyHttp for Gateway {
             error.set_retry(true);
             return Err(error);
         }
+        Ok(())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut http::HeaderMap,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        strict::trailers(trailers);
         Ok(())
     }
 
@@ -288,6 +320,7 @@ impl ProxyHttp for Gateway {
         if self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
         }
+        strict::old_client(session, response);
         self.server.put(response)?;
         let status = response.status.as_u16();
         if !response.status.is_informational()
@@ -340,6 +373,9 @@ impl ProxyHttp for Gateway {
         };
         self.measures.failed(error);
         ctx.flag = outcome.flag;
+        if let Some(reason) = outcome::reason(error) {
+            self.refused.count(reason);
+        }
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);

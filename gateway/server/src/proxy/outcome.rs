@@ -3,6 +3,7 @@
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::metrics::Flag;
+use crate::sanitise::Reason;
 
 /// What a failed request is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub(crate) fn of(error: &Error) -> Outcome {
     let outcome = |status, flag, reason| Outcome { status, flag, reason };
     match (&error.esource, &error.etype) {
         (ErrorSource::Downstream, HTTPStatus(status)) => outcome(*status, Flag::DownstreamProtocolError, ""),
+        // The connection refused to hand on what it read.
+        (ErrorSource::Downstream, ReadError) if reason(error).is_some() => {
+            outcome(400, Flag::DownstreamProtocolError, "")
+        }
         (_, HTTPStatus(status)) => outcome(*status, Flag::None, ""),
         // Envoy: 408 for a request that pauses for too long.
         (ErrorSource::Downstream, ReadTimedout) => outcome(408, Flag::StreamIdleTimeout, ""),
@@ -69,6 +74,12 @@ pub(crate) fn of(error: &Error) -> Outcome {
         }
         _ => outcome(500, Flag::None, ""),
     }
+}
+
+/// Why a body is refused, where that is what went wrong.
+pub(crate) fn reason(error: &Error) -> Option<Reason> {
+    let cause = error.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
+    cause.get_ref()?.downcast_ref::<Reason>().copied()
 }
 
 #[cfg(test)]

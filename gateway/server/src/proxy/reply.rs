@@ -11,6 +11,7 @@ use super::ctx::Ctx;
 use super::headers::Server;
 use super::{grpc, transform, view};
 use crate::metrics::Flag;
+use crate::sanitise::Reason;
 
 /// An answer without an upstream.
 pub(super) struct Answer {
@@ -36,7 +37,6 @@ impl Answer {
     pub(super) const EMPTY: Answer = Answer::plain(500, Flag::None, "", false);
     pub(super) const NO_ROUTE: Answer = Answer::plain(404, Flag::NoRoute, "", false);
     pub(super) const PORT_GONE: Answer = Answer::plain(404, Flag::NoRoute, "", true);
-    pub(super) const MALFORMED: Answer = Answer::plain(400, Flag::DownstreamProtocolError, "", true);
     pub(super) const TARGET_TOO_LONG: Answer = Answer::plain(414, Flag::DownstreamProtocolError, "", true);
     pub(super) const TOO_MANY_FIELDS: Answer = Answer::plain(431, Flag::DownstreamProtocolError, "", true);
     pub(super) const BODY_TOO_LONG: Answer = Answer::plain(413, Flag::DownstreamProtocolError, "", true);
@@ -51,6 +51,11 @@ impl Answer {
     );
     pub(super) const NO_ENDPOINT: Answer =
         Answer::plain(503, Flag::NoHealthyUpstream, "no healthy upstream", false);
+
+    /// For how it is written. What comes next on its connection may be anything.
+    pub(super) const fn refused(reason: Reason) -> Answer {
+        Answer::plain(reason.status(), Flag::DownstreamProtocolError, reason.as_str(), true)
+    }
 
     const fn plain(status: u16, flag: Flag, body: &'static str, close: bool) -> Answer {
         Answer {

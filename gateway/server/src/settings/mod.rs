@@ -15,7 +15,7 @@ use trysail_routing::compile::{Addresses, Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
-use trysail_routing::path::Normalization;
+use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
 pub(crate) use limits::Limits;
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) admin: SocketAddr,
     /// How paths are made canonical before they are matched and sent on.
     pub(crate) path_normalization: PathNormalization,
+    /// Forms of paths that are refused.
+    pub(crate) path_refuse: Vec<PathForm>,
     /// Whose requests may ask, with `x-trysail-explain: 1`, to be told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
     /// What a route to a host or subset that does not exist means.
@@ -93,6 +95,7 @@ impl Default for Settings {
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
             path_normalization: PathNormalization::Base,
+            path_refuse: Vec::new(),
             explain_from: Vec::new(),
             dangling: DanglingSetting::Refuse,
             allow_empty: false,
@@ -205,6 +208,21 @@ pub(crate) enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
+/// The setting behind [`Forms`], in words like Istio's.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum PathForm {
+    EscapedSlash,
+    Backslash,
+    Semicolon,
+    ZeroByte,
+    BrokenEscape,
+    DoubleEscape,
+    NotUtf8,
+    /// All of these.
+    All,
+}
+
 /// What answers say in `server`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(from = "Option<String>")]
@@ -295,14 +313,25 @@ impl Settings {
         Ok(settings)
     }
 
-    /// How paths are made canonical.
-    pub(crate) fn normalization(&self) -> Normalization {
-        match self.path_normalization {
+    /// How paths are made canonical, and which are refused.
+    pub(crate) fn paths(&self) -> PathRules {
+        let refused = self.path_refuse.iter().fold(Forms::NONE, |forms, form| match form {
+            PathForm::EscapedSlash => forms.with(Form::EscapedSlash),
+            PathForm::Backslash => forms.with(Form::Backslash),
+            PathForm::Semicolon => forms.with(Form::Semicolon),
+            PathForm::ZeroByte => forms.with(Form::ZeroByte),
+            PathForm::BrokenEscape => forms.with(Form::BrokenEscape),
+            PathForm::DoubleEscape => forms.with(Form::DoubleEscape),
+            PathForm::NotUtf8 => forms.with(Form::NotUtf8),
+            PathForm::All => Forms::ALL,
+        });
+        let normalization = match self.path_normalization {
             PathNormalization::None => Normalization::None,
             PathNormalization::Base => Normalization::Base,
             PathNormalization::MergeSlashes => Normalization::MergeSlashes,
             PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
-        }
+        };
+        PathRules { normalization, refused }
     }
 
     /// The ceilings of what is read from texts.
@@ -354,14 +383,15 @@ mod tests {
 
     #[test]
     fn values_are_as_people_write_them() {
-        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\nexplainFrom: [10.0.0.0/8, '::1']\ndns: {servers: ['127.0.0.1:53', '[::1]:5353'], maxRefresh: 1m}\n";
+        let text = "ports: {80: 8080, 443: 0}\nthreads: 3\ndrain: 1m\nlimits:\n  file: 1MiB\nserverHeader: istio-envoy\nmetrics: 127.0.0.1:0\npathNormalization: MERGE_SLASHES\npathRefuse: [BACKSLASH, NOT_UTF8]\nexplainFrom: [10.0.0.0/8, '::1']\ndns: {servers: ['127.0.0.1:53', '[::1]:5353'], maxRefresh: 1m}\n";
         let settings = Settings::parse("s.yaml", text).unwrap();
         assert_eq!(settings.ports, BTreeMap::from([(80, 8080), (443, 0)]));
         assert_eq!(settings.drain, Span(Duration::from_secs(60)));
         assert_eq!(settings.limits.file, Bytes(1 << 20));
         assert_eq!(settings.limits.objects, 1_000_000);
         assert_eq!(settings.server_header, ServerHeader::Text("istio-envoy".to_owned()));
-        assert_eq!(settings.normalization(), Normalization::MergeSlashes);
+        assert_eq!(settings.paths().normalization, Normalization::MergeSlashes);
+        assert_eq!(settings.paths().refused, Forms::NONE.with(Form::Backslash).with(Form::NotUtf8));
         assert_eq!(settings.explain_from.len(), 2);
         assert_eq!(settings.dns.servers, ["127.0.0.1:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
         assert_eq!(settings.dns.min_refresh, Span(Duration::from_secs(5)));

@@ -6,7 +6,11 @@
 //! A path that is canonical already, as nearly all are, is borrowed. Making one canonical twice changes nothing, so a
 //! second proxy behind this one sees the same path.
 
+mod forms;
+
 use std::borrow::Cow;
+
+pub use forms::{Form, Forms};
 
 /// How much of a path is made canonical. Istio's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,21 @@ pub enum Normalization {
     MergeSlashes,
     /// Before all that, `%2F` becomes `/`, and `%5C` becomes `\`.
     DecodeAndMergeSlashes,
+}
+
+/// What is made of paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathRules {
+    /// How much of them is made canonical.
+    pub normalization: Normalization,
+    /// Which are refused, as they are written.
+    pub refused: Forms,
+}
+
+impl From<Normalization> for PathRules {
+    fn from(normalization: Normalization) -> Self {
+        PathRules { normalization, refused: Forms::NONE }
+    }
 }
 
 /// A request's target with its path made canonical.
@@ -39,10 +58,13 @@ pub enum Refusal {
     NotAbsolute,
     /// The path says a zero byte: 400.
     ZeroByte,
+    /// It has a form that the rules refuse: 400.
+    Form(Form),
 }
 
 /// The target of a request in origin form. A fragment is cut off.
-pub fn canonical(target: &[u8], how: Normalization) -> Result<Target<'_>, Refusal> {
+pub fn canonical(target: &[u8], rules: impl Into<PathRules>) -> Result<Target<'_>, Refusal> {
+    let rules = rules.into();
     let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
         Some(at) => (target.get(..at).unwrap_or_default(), target.get(at + 1..)),
@@ -51,7 +73,10 @@ pub fn canonical(target: &[u8], how: Normalization) -> Result<Target<'_>, Refusa
     if !path.starts_with(b"/") {
         return Err(Refusal::NotAbsolute);
     }
-    let path = match how {
+    if let Some(form) = rules.refused.find(path) {
+        return Err(Refusal::Form(form));
+    }
+    let path = match rules.normalization {
         Normalization::None => match std::str::from_utf8(path) {
             Ok(path) => path.into(),
             // What is not text can't be compared with text; it is sent on as it is compared.

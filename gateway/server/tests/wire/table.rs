@@ -1,0 +1,144 @@
+//! Tables of rows, each `what is sent => what happens`.
+//!
+//! `|` stands for CR and LF; `\n`, `\r`, `\0`, `\t`, `\s` (a space), `\p` (the character `|`), `\\` and `\xHH` for a byte;
+//! `{x*300}` for as many of them. Behind ` # ` stands what the row is about, or `falls short: …`, what it should be.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::lane::Bench;
+
+/// What separates what is sent from what happens.
+const ARROW: &str = "  => ";
+const NOTE: &str = "  # ";
+const LANES: usize = 8;
+
+/// A row as its table has it.
+pub(crate) struct Row<'t> {
+    pub(crate) sent: &'t str,
+    /// Empty for one that has never been run.
+    pub(crate) happens: &'t str,
+}
+
+/// Runs the rows of a table that are wanted, and compares. There are at least so many, and of all so many fall short. `run` is asked with a lane's number and a row.
+pub(crate) fn check(
+    name: &str,
+    least: usize,
+    falls_short: usize,
+    wanted: impl Fn(&Row<'_>) -> bool,
+    run: impl Fn(&Bench, usize, &Row<'_>) -> String + Sync,
+) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(name);
+    let text = std::fs::read_to_string(&path).expect("the table can be read");
+    let lines: Vec<&str> = text.lines().collect();
+    let is_row = |line: &str| !line.is_empty() && !line.starts_with("# ");
+    let row = |at: &usize| {
+        let (sent, happens, _) = parts(lines[*at]);
+        is_row(lines[*at]) && wanted(&Row { sent, happens })
+    };
+    let rows: Vec<usize> = (0..lines.len()).filter(row).collect();
+    assert!(rows.len() >= least, "{name} has only {} rows", rows.len());
+    let bench = Bench::start(LANES);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![String::new(); lines.len()]));
+    thread::scope(|scope| {
+        for lane in 0..LANES {
+            let (next, done, rows, lines, bench, run) = (&next, &done, &rows, &lines, &bench, &run);
+            scope.spawn(move || {
+                while let Some(at) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (sent, happens, note) = parts(lines[*at]);
+                    let happened = run(bench, lane, &Row { sent, happens });
+                    done.lock().expect("no row panics")[*at] = format!("{sent}{ARROW}{happened}{note}");
+                }
+            });
+        }
+    });
+    let done = done.into_inner().expect("no row panics");
+    let now: Vec<&str> =
+        lines.iter().zip(&done).map(|(old, new)| if new.is_empty() { old } else { new.as_str() }).collect();
+    let short = now.iter().filter(|line| line.contains("falls short:")).count();
+    assert_eq!(short, falls_short, "rows of {name} that say that they fall short");
+    bench.end();
+    judge(&path, &lines, &now);
+}
+
+fn judge(path: &PathBuf, was: &[&str], is: &[&str]) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, is.join("\n") + "\n").expect("the table can be written");
+        return;
+    }
+    let differ: Vec<String> = was
+        .iter()
+        .zip(is)
+        .enumerate()
+        .filter(|(_, (was, is))| was != is)
+        .map(|(at, (was, is))| format!("line {}\n  - {was}\n  + {is}", at + 1))
+        .collect();
+    assert!(differ.is_empty(), "{}: {} rows differ\n{}", path.display(), differ.len(), differ.join("\n"));
+}
+
+/// What is sent, what happens, and the note with its mark.
+fn parts(line: &str) -> (&str, &str, String) {
+    let (row, note) =
+        line.split_once(NOTE).map_or((line, String::new()), |(row, note)| (row, format!("{NOTE}{note}")));
+    let (sent, happens) = row.split_once(ARROW.trim_end()).unwrap_or((row, ""));
+    (sent.trim_end(), happens.trim(), note)
+}
+
+/// The bytes that a text stands for.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let mut taken = next.len_utf8();
+        match next {
+            '|' => out.extend(b"\r\n"),
+            '\\' => {
+                let kind = rest.chars().nth(1).expect("something follows a backslash");
+                taken = 2;
+                match kind {
+                    'x' => {
+                        taken = 4;
+                        out.push(u8::from_str_radix(&rest[2..4], 16).expect("two hexadecimal digits"));
+                    }
+                    'n' => out.push(b'\n'),
+                    'r' => out.push(b'\r'),
+                    't' => out.push(b'\t'),
+                    's' => out.push(b' '),
+                    'p' => out.push(b'|'),
+                    '0' => out.push(0),
+                    '\\' => out.push(b'\\'),
+                    other => panic!("\\{other} in {text}"),
+                }
+            }
+            '{' if rest.contains('*') && rest.contains('}') => {
+                let (inside, _) = rest[1..].split_once('}').expect("a closing brace");
+                let (what, times) = inside.rsplit_once('*').expect("a number");
+                out.extend(bytes(what).repeat(times.parse().expect("a number")));
+                taken = inside.len() + 2;
+            }
+            other => out.extend(other.to_string().as_bytes()),
+        }
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// Bytes as a text that stands for them; long ones are cut.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for line in bytes.chunk_by(|before, _| *before != b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(line) => {
+                out.push_str(&(line.strip_suffix(b"\r").unwrap_or(line).escape_ascii().to_string() + "|"))
+            }
+            None => out.push_str(&line.escape_ascii().to_string()),
+        }
+    }
+    let out = out.replace("\\'", "'").replace("\\\"", "\"");
+    match out.char_indices().nth(300) {
+        Some((cut, _)) => format!("{}… {} bytes", &out[..cut], bytes.len()),
+        None => out,
+    }
+}
