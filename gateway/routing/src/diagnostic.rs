@@ -46,7 +46,7 @@ codes! {
     INEFFECTIVE_MATCH = "IST0131" "VirtualServiceIneffectiveMatch";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
-    /// What Istio's validation accepts with a warning.
+    /// What Istio's validation accepts, and is hardly meant as written.
     SCHEMA_WARNING = "IST0133" "SchemaWarning";
     /// A split for sidecars, of a host that requests reach through a gateway.
     RULES_NOT_AT_GATEWAY = "IST0140" "IngressRouteRulesNotAffected";
