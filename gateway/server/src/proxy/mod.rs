@@ -198,18 +198,10 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(ctx.connection.as_deref(), request)?;
-        let left = ctx.deadline.left();
-        let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
-        headers::tries(request, ctx.tries, time)?;
-        if let Some(transform) = &ctx.transform {
-            transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
-                view::of_request(session, ctx, headers, value)
-            })?;
-        }
-        if ctx.last_of_connection && !session.is_upgrade_req() {
-            request.insert_header("connection", "close")?;
-        }
+        // What can not be put together is nobody's failure but ours, and no endpoint's.
+        change(session, request, ctx).map_err(|error| {
+            Error::because(ErrorType::InternalError, "no request to send", error).into_in()
+        })?;
         match &mut ctx.copies {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
@@ -343,4 +335,21 @@ impl ProxyHttp for Gateway {
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
+}
+
+/// Makes of a client's request what the endpoint gets.
+fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    headers::forwarded(ctx.connection.as_deref(), request)?;
+    let left = ctx.deadline.left();
+    let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
+    headers::tries(request, ctx.tries, time)?;
+    if let Some(transform) = &ctx.transform {
+        transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
+            view::of_request(session, ctx, headers, value)
+        })?;
+    }
+    if ctx.last_of_connection && !session.is_upgrade_req() {
+        request.insert_header("connection", "close")?;
+    }
+    Ok(())
 }

@@ -82,6 +82,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ReadTimedout, 504, "UT"),
             (ErrorSource::Upstream, ErrorType::H2Error, 503, "UR"),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, 502, "UPE"),
+            (ErrorSource::Internal, ErrorType::InternalError, 500, "-"),
             (ErrorSource::Downstream, ErrorType::ReadError, 0, "DC"),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, 400, "DPE"),
         ] {
