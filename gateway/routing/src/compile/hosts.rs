@@ -296,10 +296,8 @@ fn report_hosts_outside(
             .any(|server| shared_hosts(server, document, std::slice::from_ref(pattern)).next().is_some());
         if !admitted {
             let message = format!("no server of its gateways admits the host {pattern}");
-            let hosts: Vec<String> = served
-                .iter()
-                .flat_map(|server| server.hosts.iter().map(|host| host.pattern.to_string()))
-                .collect();
+            let hosts: Vec<String> =
+                served.iter().flat_map(|server| server.hosts.iter().map(ToString::to_string)).collect();
             sink.add(Severity::Warning, Code::HOST_NOT_FOUND_IN_GATEWAY, host.pos, message)
                 .hints
                 .push(format!("they admit {}", hosts.join(", ")));
