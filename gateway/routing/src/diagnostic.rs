@@ -40,7 +40,7 @@ codes! {
     NO_CA_FOR_HOST = "IST0128" "NoServerCertificateVerificationDestinationLevel";
     /// TLS towards a host's port without authorities of its own to trust.
     NO_CA_FOR_PORT = "IST0129" "NoServerCertificateVerificationPortLevel";
-    /// A rule behind one that takes every request.
+    /// A rule that nothing can reach: behind one that takes every request, or without a server for it.
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A block of conditions behind one that takes all that it takes.
     INEFFECTIVE_MATCH = "IST0131" "VirtualServiceIneffectiveMatch";
