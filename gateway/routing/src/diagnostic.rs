@@ -56,7 +56,7 @@ codes! {
     JWT_CLAIM_WITHOUT_AUTHENTICATION = "IST0149" "JwtClaimBasedRoutingWithoutRequestAuthN";
     /// A credential that is there, and is none.
     INVALID_CREDENTIAL = "IST0161" "InvalidGatewayCredential";
-    /// A subset whose labels no endpoint of its host carries.
+    /// A destination without endpoints: a subset whose labels none carries, or a host that has none.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.
     UNKNOWN_DESTINATION_RULE_HOST = "IST0174" "UnknownDestinationRuleHost";
