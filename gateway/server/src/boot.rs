@@ -27,6 +27,7 @@ use crate::metrics::{Loads, Metrics, Mirrored, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, ActiveCell, Gateway, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::resolver::Resolver;
@@ -252,6 +253,7 @@ fn ports(
         explain_from: settings.explain_from.clone(),
         uses: Uses::default(),
         silence: settings.downstream.idle_timeout.0,
+        complaints: Complaints::default(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();

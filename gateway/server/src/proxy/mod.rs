@@ -27,6 +27,7 @@ mod retry;
 pub(crate) mod stop;
 mod target;
 mod transform;
+pub(crate) mod transport;
 mod turn;
 mod upgrade;
 mod view;
@@ -56,6 +57,7 @@ use mirror::Mirrors;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+use transport::Complaints;
 
 use crate::metrics::Flag;
 
@@ -74,6 +76,8 @@ pub(crate) struct Gateway {
     pub(crate) uses: Uses,
     /// How long a connection that two sides made their own may be silent.
     pub(crate) silence: Duration,
+    /// Of TLS towards upstreams that fails.
+    pub(crate) complaints: Complaints,
 }
 
 #[async_trait]
@@ -168,6 +172,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        ctx.transport = self.transport_failure(peer, &error, ctx);
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -246,12 +251,13 @@ impl ProxyHttp for Gateway {
 
     fn error_while_proxy(
         &self,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
+        ctx.transport = self.transport_failure(peer, &error, ctx);
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
         let resent = ctx.stale;
@@ -312,7 +318,7 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
             let answer = Answer {
                 status: outcome.status,
-                body: outcome.body(ctx.tries > 1).into(),
+                body: outcome.body(ctx.tries > 1, ctx.transport.as_deref()).into(),
                 response: ctx.response_ops().iter().cloned().chain(explained::fields(ctx)).collect(),
                 fields: ctx.cors(&session.req_header().headers),
                 ..Answer::EMPTY
@@ -334,6 +340,14 @@ impl ProxyHttp for Gateway {
 
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
+    }
+}
+
+impl Gateway {
+    /// Why TLS failed, if that is what failed.
+    fn transport_failure(&self, peer: &HttpPeer, error: &Error, ctx: &Ctx) -> Option<String> {
+        let cluster = ctx.active.snapshot.cluster(ctx.cluster?);
+        self.complaints.hear(peer, error, &cluster.key)
     }
 }
 
