@@ -40,13 +40,13 @@ codes! {
     NO_CA_FOR_HOST = "IST0128" "NoServerCertificateVerificationDestinationLevel";
     /// TLS towards a host's port without authorities of its own to trust.
     NO_CA_FOR_PORT = "IST0129" "NoServerCertificateVerificationPortLevel";
-    /// A rule behind one that takes every request.
+    /// A rule that nothing can reach: behind one that takes every request, or without a server for it.
     UNREACHABLE_RULE = "IST0130" "VirtualServiceUnreachableRule";
     /// A block of conditions behind one that takes all that it takes.
     INEFFECTIVE_MATCH = "IST0131" "VirtualServiceIneffectiveMatch";
     /// A VirtualService's host that none of its gateways' servers admits.
     HOST_NOT_FOUND_IN_GATEWAY = "IST0132" "VirtualServiceHostNotFoundInGateway";
-    /// What Istio's validation accepts with a warning.
+    /// What Istio's validation accepts, and is hardly meant as written.
     SCHEMA_WARNING = "IST0133" "SchemaWarning";
     /// A split for sidecars, of a host that requests reach through a gateway.
     RULES_NOT_AT_GATEWAY = "IST0140" "IngressRouteRulesNotAffected";
@@ -56,7 +56,7 @@ codes! {
     JWT_CLAIM_WITHOUT_AUTHENTICATION = "IST0149" "JwtClaimBasedRoutingWithoutRequestAuthN";
     /// A credential that is there, and is none.
     INVALID_CREDENTIAL = "IST0161" "InvalidGatewayCredential";
-    /// A subset whose labels no endpoint of its host carries.
+    /// A destination without endpoints: a subset whose labels none carries, or a host that has none.
     SUBSET_SELECTS_NOTHING = "IST0173" "DestinationRuleSubsetNotSelectPods";
     /// A DestinationRule for a host that is not there.
     UNKNOWN_DESTINATION_RULE_HOST = "IST0174" "UnknownDestinationRuleHost";

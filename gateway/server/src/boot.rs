@@ -28,6 +28,7 @@ use crate::metrics::{Edge, Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::resolver::Resolver;
@@ -261,6 +262,7 @@ fn ports(
             send_time: settings.downstream.send_timeout.0,
             edge: metrics.edge.clone(),
         },
+        complaints: Complaints::default(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::base64;
 use super::values::{warn, within};
 use crate::origin::At;
@@ -50,6 +52,11 @@ pub(super) fn redirect(
     if let Some(scheme) = unknown {
         sink.schema(scheme.pos, format!("{:?} is neither http nor https", scheme.value));
     }
+    // Envoy refuses one that no field can hold.
+    let unsayable = authority.filter(|authority| HeaderValue::from_str(authority).is_err());
+    if let Some(authority) = unsayable {
+        sink.schema(authority.pos, format!("{:?} is not an authority", authority.value));
+    }
     let path = read_path(uri, prefix_rewrite, blocks, sink);
     let port = match (port, derive_port.as_ref().map(|derive| derive.value)) {
         (Some(port), None) => RedirectPort::Number(port.value),
@@ -60,7 +67,7 @@ pub(super) fn redirect(
             return None;
         }
     };
-    if unknown.is_some() {
+    if unknown.is_some() || unsayable.is_some() {
         return None;
     }
     Some(Action::Redirect(Arc::new(Redirect {

@@ -143,14 +143,20 @@ impl<'s> Clusters<'s> {
                     false => format!("no endpoint of {complete:?} carries {}", labels.join(", ")),
                 };
                 let finding = sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, subset.pos, message);
-                finding
-                    .hints
-                    .push("it is held until one does: its share goes to its siblings; alone, its requests are answered 503".into());
+                finding.hints.push(WHAT_COMES_OF_NOBODY.to_owned());
                 let no_labels = entry.members.iter().all(|member| member.labels.is_empty());
                 if entry.is_kubernetes && no_labels && !entry.members.is_empty() {
                     let hint = "labels are those of the Pods behind the endpoints, and none of these is here";
                     finding.hints.push(hint.to_owned());
                 }
+            }
+            // Of a Service without slices, and of what needs a mesh, more has been said.
+            let more_is_said = entry.lacks_slices || entry.needs_mesh.is_some();
+            if subset.is_none() && entry.members.is_empty() && !more_is_said {
+                let message = format!("{complete:?} has no endpoints");
+                sink.add(Severity::Warning, Code::SUBSET_SELECTS_NOTHING, host.pos, message)
+                    .hints
+                    .extend([WHAT_COMES_OF_NOBODY.to_owned(), format!("it is defined at {}", entry.origin)]);
             }
             if !self.has(&key(number), entry) {
                 warn_of_no_ejections(destination, &endpoints, &composed.policy, sink);
@@ -271,6 +277,10 @@ impl<'s> Clusters<'s> {
         text.trim_end().to_owned()
     }
 }
+
+/// A running process may have had endpoints of it before, which is not known here.
+const WHAT_COMES_OF_NOBODY: &str = "until it has one: if it never had it is held, and its share goes to its \
+     siblings; if it had, or is alone, its requests are answered 503";
 
 /// What a cluster is made of beside its name.
 #[derive(Default)]

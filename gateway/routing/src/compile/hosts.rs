@@ -15,6 +15,7 @@ use super::routes::{self, Rule};
 use super::sidecars::Sidecars;
 use super::splits::Splits;
 use super::streams::{StreamRule, Streams};
+use super::unserved::{List, Served};
 use super::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
@@ -140,6 +141,10 @@ fn compile<'s>(
     } else if !unread("gateways") {
         report_not_ours(document, gateways, &named, servers, sink);
     }
+    // What sidecars serve too is not ours alone to judge.
+    let judged = ours && gateways.iter().all(|gateway| gateway.value != "mesh");
+    let first = http.first().filter(|_| judged);
+    let served_http = first.and_then(|first| Served::by(List::Http, &served, first.pos, sink));
     let mut rules: Vec<Rule> = Vec::new();
     let mut reach = Reach::default();
     let missing = if ours { surroundings.dangling.severity() } else { Severity::Note };
@@ -170,7 +175,12 @@ fn compile<'s>(
             let name = routes::name_of(rule.document, rule.index, rule.route.name.as_ref());
             match &compiled {
                 Some(compiled) if !hosts.is_empty() => {
-                    reach.look(&name, &rule.route, compiled.blocks(), &mut sink)
+                    let blocks = compiled.blocks();
+                    reach.look(&name, &rule.route, blocks, &mut sink);
+                    if let Some(served) = &served_http {
+                        let matches = blocks.iter().map(|block| (block.port, block.gateways.as_slice()));
+                        served.look(rule.route.pos, matches, &mut sink);
+                    }
                 }
                 // Compiled for its blocks alone; what is wrong with them has been said.
                 // A delegate's are looked at where they stand.
@@ -192,7 +202,17 @@ fn compile<'s>(
     let nearness =
         if export == Export::Everyone { 2 } else { u8::from(**namespace != *surroundings.namespace) };
     let mut streams = Streams { document, hosts, clusters: ours.then_some(clusters), splits, sink };
-    let (tls, tcp) = (streams.tls(tls), streams.tcp(tcp));
+    let (tls_rules, tcp_rules) = (streams.tls(tls), streams.tcp(tcp));
+    let firsts = [
+        (List::Tls, tls.first().map(|rule| rule.pos), &tls_rules),
+        (List::Tcp, tcp.first().map(|rule| rule.pos), &tcp_rules),
+    ];
+    for (list, first, rules) in firsts.into_iter().filter(|_| judged) {
+        let served = first.and_then(|first| Served::by(list, &served, first, sink));
+        if let Some(served) = served {
+            served.look_at_streams(rules, sink);
+        }
+    }
     ours.then_some(Bound {
         document,
         nearness,
@@ -200,8 +220,8 @@ fn compile<'s>(
         hosts: patterns,
         written: hosts,
         rules,
-        tls,
-        tcp,
+        tls: tls_rules,
+        tcp: tcp_rules,
     })
 }
 
@@ -296,10 +316,8 @@ fn report_hosts_outside(
             .any(|server| shared_hosts(server, document, std::slice::from_ref(pattern)).next().is_some());
         if !admitted {
             let message = format!("no server of its gateways admits the host {pattern}");
-            let hosts: Vec<String> = served
-                .iter()
-                .flat_map(|server| server.hosts.iter().map(|host| host.pattern.to_string()))
-                .collect();
+            let hosts: Vec<String> =
+                served.iter().flat_map(|server| server.hosts.iter().map(ToString::to_string)).collect();
             sink.add(Severity::Warning, Code::HOST_NOT_FOUND_IN_GATEWAY, host.pos, message)
                 .hints
                 .push(format!("they admit {}", hosts.join(", ")));

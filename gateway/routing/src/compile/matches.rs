@@ -8,6 +8,7 @@ use http::HeaderName;
 use super::Surroundings;
 use super::gateways::GatewayServer;
 use super::names::{check_labels, is_label, read_field, read_gateway};
+use super::values::quoted;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
@@ -216,7 +217,7 @@ fn compile_regex(written: &str, pos: Pos, sink: &mut Sink<'_>) -> Option<ValueTe
     match Pattern::new(written) {
         Ok(pattern) => Some(ValueTest::Regex(pattern)),
         Err(message) => {
-            sink.schema(pos, format!("{written:?} is not a pattern: {message}"))
+            sink.schema(pos, format!("{} is not a pattern: {message}", quoted(written)))
                 .hints
                 .push("patterns are RE2's: no look-around, no back-references".into());
             None

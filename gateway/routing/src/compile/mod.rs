@@ -37,6 +37,7 @@ mod splits;
 mod streams;
 mod support;
 mod transforms;
+mod unserved;
 mod uses;
 mod validate;
 mod values;

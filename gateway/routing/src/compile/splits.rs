@@ -61,7 +61,8 @@ impl<'s> Splits<'s> {
         sink: &mut Sink<'_>,
     ) -> Option<Arc<Split>> {
         let destinations = &rule.route.route;
-        let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
+        let weights = weights_of(rule.document, destinations, |one| one.weight.as_ref());
+        let weights = weights.and_then(|weights| read_weights(&weights, sink));
         let own: Vec<_> =
             destinations.iter().map(|to| transforms::level(to.headers.as_ref(), rule.around, sink)).collect();
         let namespace = &rule.document.object.name.namespace;
@@ -95,7 +96,8 @@ impl<'s> Splits<'s> {
             }
             return None;
         }
-        let weights = read_weights(&weights_of(destinations, |one| one.weight.as_ref()), sink);
+        let weights = weights_of(document, destinations, |one| one.weight.as_ref());
+        let weights = weights.and_then(|weights| read_weights(&weights, sink));
         let name = &document.object.name;
         let resolve = |one: &At<RouteDestination>| {
             let RouteDestination { destination, weight: _ } = &one.value;
@@ -155,17 +157,23 @@ struct Weights {
     pos: Pos,
 }
 
-/// Where each destination stands, with its weight.
-fn weights_of<T>(
-    destinations: &[At<T>],
-    weight: impl Fn(&T) -> Option<&At<i64>>,
-) -> Vec<(Pos, Option<&At<i64>>)> {
-    destinations.iter().map(|one| (one.pos, weight(&one.value))).collect()
+/// Where a destination stands, and its weight.
+type WrittenWeight<'d> = (Pos, Option<&'d At<i64>>);
+
+/// Where each destination stands, with its weight; `None` where a weight is no number, which has been said.
+fn weights_of<'d, T>(
+    document: &Document,
+    destinations: &'d [At<T>],
+    weight: impl Fn(&'d T) -> Option<&'d At<i64>>,
+) -> Option<Vec<WrittenWeight<'d>>> {
+    let read =
+        |one: &'d At<T>| (!document.is_unread(one.pos, "weight")).then(|| (one.pos, weight(&one.value)));
+    destinations.iter().map(read).collect()
 }
 
 /// Istio: weights are relative to their sum; a lone destination's is not looked at, as
 /// long as it is a weight; all zero is invalid.
-fn read_weights(destinations: &[(Pos, Option<&At<i64>>)], sink: &mut Sink<'_>) -> Option<Weights> {
+fn read_weights(destinations: &[WrittenWeight<'_>], sink: &mut Sink<'_>) -> Option<Weights> {
     let &(first, first_weight) = destinations.first()?;
     let pos = first_weight.map_or(first, |weight| weight.pos);
     if let Some((over, _)) = destinations.get(MAX_TARGETS) {

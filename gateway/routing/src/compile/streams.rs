@@ -19,14 +19,17 @@ use crate::wire::{Document, ObjectName};
 /// One rule: where its connections go, and which they are.
 pub(super) struct StreamRule {
     pub(super) split: Arc<Split>,
-    matches: Vec<StreamMatch>,
+    /// Any of them; never empty, but for one of `tls` that is at fault.
+    pub(super) matches: Vec<StreamMatch>,
 }
 
 /// Istio evaluates port, gateways and names at a gateway, and no more.
-struct StreamMatch {
-    names: Vec<HostPattern>,
-    port: Option<u16>,
-    gateways: Vec<ObjectName>,
+#[derive(Default)]
+pub(super) struct StreamMatch {
+    /// Of `tls`; none of `tcp`.
+    pub(super) names: Vec<HostPattern>,
+    pub(super) port: Option<u16>,
+    pub(super) gateways: Vec<ObjectName>,
 }
 
 impl StreamMatch {
@@ -34,12 +37,21 @@ impl StreamMatch {
         self.port.is_none_or(|port| port == server.listener.port)
             && (self.gateways.is_empty() || self.gateways.contains(server.gateway))
     }
+
+    /// Whether all the connections that another is for are its own, by this name if there are names. The narrowest name
+    /// counts, so only the same one takes.
+    pub(super) fn takes(&self, other: &StreamMatch, name: Option<&HostPattern>) -> bool {
+        let gateways = self.gateways.is_empty()
+            || !other.gateways.is_empty() && other.gateways.iter().all(|one| self.gateways.contains(one));
+        let port = self.port.is_none() || self.port == other.port;
+        gateways && port && name.map_or(self.names.is_empty(), |name| self.names.contains(name))
+    }
 }
 
 impl StreamRule {
-    /// Whether it is for connections that come in through a server. No condition is fulfilled by all.
+    /// Whether it is for connections that come in through a server.
     pub(super) fn applies(&self, server: &GatewayServer<'_>) -> bool {
-        self.matches.is_empty() || self.matches.iter().any(|one| one.applies(server))
+        self.matches.iter().any(|one| one.applies(server))
     }
 
     /// The names for which it is there under a server.
@@ -78,7 +90,11 @@ impl Streams<'_, '_, '_, '_, '_> {
     pub(super) fn tcp(&mut self, rules: &[At<TcpRoute>]) -> Vec<StreamRule> {
         let rule = |(index, rule): (usize, &At<TcpRoute>)| {
             let TcpRoute { matches, route } = &rule.value;
-            let matches = matches.iter().map(|one| self.tcp_match(one)).collect();
+            // No condition is fulfilled by all.
+            let matches = match matches.is_empty() {
+                true => vec![Some(StreamMatch::default())],
+                false => matches.iter().map(|one| self.tcp_match(one)).collect(),
+            };
             self.rule(("tcp", index, rule.pos), matches, route)
         };
         rules.iter().enumerate().filter_map(rule).collect()

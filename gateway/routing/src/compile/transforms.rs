@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::values::quoted;
 use super::variables::{self, Around};
 use crate::origin::At;
 use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform};
@@ -170,7 +171,7 @@ fn path(
         Err(message) => {
             sink.schema(
                 regex.pos,
-                format!("{:?} → {:?} can't be done: {message}", written.value, text.value),
+                format!("{} → {} can't be done: {message}", quoted(written), quoted(text)),
             );
             None
         }

@@ -91,6 +91,15 @@ pub(super) fn subnet(written: &At<String>, sink: &mut Sink<'_>) {
     }
 }
 
+/// A text in quotes, the beginning of a long one: nobody reads the rest in a message.
+pub(super) fn quoted(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
 /// Reports every field but one of those that exclude each other; at most one may be there.
 pub(super) fn one_of(fields: &[(&str, Option<Pos>)], sink: &mut Sink<'_>) {
     let mut written = fields.iter().filter_map(|(name, pos)| Some((name, (*pos)?)));
@@ -109,4 +118,16 @@ pub(super) fn deprecated(name: &str, instead: &str, pos: Pos, sink: &mut Sink<'_
 /// What Istio's validation warns of.
 pub(super) fn warn(message: impl Into<String>, pos: Pos, sink: &mut Sink<'_>) {
     sink.add(Severity::Warning, Code::SCHEMA_WARNING, pos, message.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_quoted() {
+        assert_eq!(quoted("a\"b"), r#""a\"b""#);
+        assert_eq!(quoted(&"é".repeat(81)), format!("\"{}\"…", "é".repeat(80)));
+        assert_eq!(quoted(&"é".repeat(80)), format!("\"{}\"", "é".repeat(80)));
+    }
 }

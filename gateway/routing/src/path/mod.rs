@@ -222,6 +222,30 @@ fn decode_slashes(path: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// A path that was put together, or one with a query, as it may be sent: what may stand in neither is escaped, and what is
+/// escaped stays so. As clients' own, a `%` that begins no escape is left alone.
+pub(crate) fn sendable(target: String) -> String {
+    let legal = |in_query: bool, byte: u8| match in_query {
+        false => byte == b'%' || is_allowed(byte),
+        true => byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>'),
+    };
+    let (path, query) = target.as_bytes().split_at(target.find('?').unwrap_or(target.len()));
+    let parts = [(false, path), (true, query)];
+    if parts.iter().all(|(in_query, part)| part.iter().all(|byte| legal(*in_query, *byte))) {
+        return target;
+    }
+    let mut out = Vec::with_capacity(target.len() + 8);
+    for (in_query, part) in parts {
+        for byte in part {
+            match legal(in_query, *byte) {
+                true => out.push(*byte),
+                false => out.extend(escape(*byte)),
+            }
+        }
+    }
+    text(out)
+}
+
 /// The byte that two hexadecimal digits say.
 fn escaped(after: &[u8]) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -347,6 +371,19 @@ mod tests {
         }
         assert_eq!(canonical(b"/\xff", Off).map(|target| target.path), Ok("/%FF".into()));
         assert_eq!(canonical(b"/\xff", Base).map(|target| target.path), Ok("/%FF".into()));
+    }
+
+    #[test]
+    fn what_may_not_be_sent_is_escaped_once() {
+        for (target, sent) in [
+            ("/a/b?c=%20&d", "/a/b?c=%20&d"),
+            ("/a b%20c%", "/a%20b%20c%"),
+            ("/<é>\n\\#?x", "/%3C%C3%A9%3E%0A%5C%23?x"),
+            ("/x y?k=é y#<>\"{}|?", "/x%20y?k=%C3%A9%20y%23%3C%3E%22{}|?"),
+        ] {
+            assert_eq!(sendable(target.to_owned()), sent, "{target}");
+            assert_eq!(sendable(sent.to_owned()), sent, "twice is once");
+        }
     }
 
     #[test]

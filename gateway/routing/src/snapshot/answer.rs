@@ -2,6 +2,7 @@
 
 use super::predicate::Match;
 use super::request::Request;
+use crate::path::sendable;
 
 /// An answer that sends the client elsewhere. Istio `HTTPRedirect`; its `Location` is always absolute.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,17 +78,25 @@ impl Redirect {
     fn target(&self, request: &Request<'_>, block: Option<&Match>) -> String {
         let path = match &self.path {
             RedirectPath::Kept => request.path.to_owned(),
-            RedirectPath::Whole(path) if path.contains('?') => return path.to_string(),
-            RedirectPath::Whole(path) => path.to_string(),
+            RedirectPath::Whole(path) if path.contains('?') => return located(path),
+            RedirectPath::Whole(path) => located(path),
             RedirectPath::Prefix(new) => {
                 let matched = block.and_then(Match::matched_prefix).unwrap_or("/").len();
-                format!("{new}{}", request.path.get(matched..).unwrap_or_default())
+                located(&format!("{new}{}", request.path.get(matched..).unwrap_or_default()))
             }
         };
         match request.query {
             None => path,
             Some(query) => format!("{path}?{query}"),
         }
+    }
+}
+
+/// A place as clients can read it: it may name a part of what is found there, which a request can not.
+fn located(written: &str) -> String {
+    match written.split_once('#') {
+        None => sendable(written.to_owned()),
+        Some((target, part)) => format!("{}#{}", sendable(target.to_owned()), sendable(part.to_owned())),
     }
 }
 
@@ -165,7 +174,13 @@ mod tests {
             ),
             (Redirect { path: RedirectPath::Whole("/new".into()), ..plain() }, "a", "http://a/new?q=1"),
             (Redirect { path: RedirectPath::Whole("/new?p=2".into()), ..plain() }, "a", "http://a/new?p=2"),
+            (
+                Redirect { path: RedirectPath::Whole("/a é?b c#d\n".into()), ..plain() },
+                "a",
+                "http://a/a%20%C3%A9?b%20c#d%0A",
+            ),
             (Redirect { path: RedirectPath::Prefix("/bar".into()), ..plain() }, "a", "http://a/barfoo/x?q=1"),
+            (Redirect { path: RedirectPath::Prefix("/<".into()), ..plain() }, "a", "http://a/%3Cfoo/x?q=1"),
         ] {
             let request = Request {
                 authority,

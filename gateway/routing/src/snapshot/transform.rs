@@ -7,6 +7,7 @@ use regex::{Captures, Regex};
 
 use super::predicate::{Match, Pattern};
 use super::variable::Value;
+use crate::path::sendable;
 
 /// Everything that a route and its destination change. Most change nothing and have none.
 #[derive(Debug, Default, PartialEq)]
@@ -52,7 +53,8 @@ pub enum PathRewrite {
 }
 
 impl PathRewrite {
-    /// The new path of a request that fulfilled a block of conditions; `None` where it stays as it is.
+    /// The new path of a request that fulfilled a block of conditions, escaped where it could not be sent; `None` where it
+    /// stays as it is.
     pub fn apply(&self, path: &str, block: Option<&Match>) -> Option<String> {
         let new = match self {
             PathRewrite::Uri(new) => match block.map_or(Some("/"), Match::matched_prefix) {
@@ -63,7 +65,7 @@ impl PathRewrite {
         };
         // A target without its slash would be none that an upstream understands.
         let new = if new.is_empty() || new.starts_with('/') { new } else { format!("/{new}") };
-        (!new.is_empty() && new != path).then_some(new)
+        (!new.is_empty() && new != path).then(|| sendable(new))
     }
 }
 
@@ -147,10 +149,11 @@ mod tests {
         for (pattern, text, path, new) in [
             ("/v1", "/v2", "/v1/v1", Some("/v2/v2")),
             ("/u/([^/]+)/(.*)", r"/\2/of/\1", "/u/ann/cart", Some("/cart/of/ann")),
-            ("x", r"\\", "/x", Some(r"/\")),
+            ("x", r"\\", "/x", Some("/%5C")),
             ("/gone", "", "/gone", None),
             ("nothing", "y", "/x", None),
-            ("a", r"<\0>", "/aa", Some("/<a><a>")),
+            ("a", r"<\0>", "/aa", Some("/%3Ca%3E%3Ca%3E")),
+            ("a", "%20 é", "/a%20", Some("/%20%20%C3%A9%20")),
         ] {
             let rewrite = PathRewrite::Regex(Substitution::new(pattern, text).unwrap());
             assert_eq!(rewrite.apply(path, None).as_deref(), new, "{path}");
@@ -162,9 +165,12 @@ mod tests {
 
     #[test]
     fn a_uri_stands_in_for_the_prefix() {
-        for (new, path, rewritten) in
-            [("/v1", "/x", Some("/v1x")), ("/", "/x", None), ("/a", "/", Some("/a"))]
-        {
+        for (new, path, rewritten) in [
+            ("/v1", "/x", Some("/v1x")),
+            ("/", "/x", None),
+            ("/a", "/", Some("/a")),
+            ("x y?k=é", "/", Some("/x%20y?k=%C3%A9")),
+        ] {
             assert_eq!(PathRewrite::Uri(new.into()).apply(path, None).as_deref(), rewritten, "{new} {path}");
         }
     }

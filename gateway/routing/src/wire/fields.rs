@@ -79,7 +79,7 @@ impl FromNode for Duration {
         if duration.is_none() {
             sink.schema(node.pos, format!("{text:?} is not a duration"))
                 .hints
-                .push("write 10s, 1m30s or 100ms".into());
+                .push("write 10s, 1m30s or 100ms; at most 2562047h".into());
         }
         duration
     }
@@ -109,8 +109,11 @@ fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(part)?;
         rest = tail;
     }
-    (!text.is_empty()).then_some(total)
+    (!text.is_empty() && total <= LONGEST).then_some(total)
 }
+
+/// What Go can say: 64 bits of nanoseconds, with a sign. Istio does not read what is longer.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
 
 impl<T: FromNode> FromNode for Vec<At<T>> {
     fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
@@ -333,6 +336,9 @@ mod tests {
             ("1..5s", None),
             ("1d", None),
             ("99999999999999999999h", None),
+            ("2562047h", Some(9_223_369_200_000)),
+            ("2562048h", None),
+            ("2562047h48m", None),
         ] {
             assert_eq!(parse_duration(text).map(|d| d.as_millis()), milliseconds, "{text:?}");
         }

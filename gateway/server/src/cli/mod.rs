@@ -5,12 +5,13 @@ mod demo;
 mod explain;
 mod run;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use trysail_routing::diagnostic::{Diagnostic, Diagnostics};
+use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 
 use crate::render;
 use crate::settings::{PortPair, Settings};
@@ -74,7 +75,14 @@ impl Source {
     /// The settings, with what the command line says over them.
     fn settings(&self) -> Result<Settings, Box<Diagnostic>> {
         let mut settings = Settings::load(self.settings.as_deref(), &self.config)?;
-        settings.ports.extend(self.ports.iter().map(|PortPair(from, to)| (*from, *to)));
+        let mut said = BTreeMap::new();
+        for PortPair(from, to) in &self.ports {
+            if let Some(other) = said.insert(*from, *to) {
+                let message = format!("--port {from}={other} and --port {from}={to}: a port is opened once");
+                return Err(Box::new(Diagnostic::new(Code::PORT, Severity::Error, None, message)));
+            }
+        }
+        settings.ports.extend(said);
         Ok(settings)
     }
 }

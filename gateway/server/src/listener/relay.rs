@@ -13,6 +13,7 @@ use trysail_routing::snapshot::Split;
 use trysail_upstream::outlier::Report;
 
 use super::conn::Conn;
+use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, hash, outlier, stop};
 
 /// Passes connections on.
@@ -20,11 +21,12 @@ pub(crate) struct Relay {
     connector: TransportConnector,
     /// A connection on which nothing moves for this long is closed (Istio: 1h).
     idle: Duration,
+    complaints: Complaints,
 }
 
 impl Relay {
     pub(crate) fn new(idle: Duration) -> Self {
-        Relay { connector: TransportConnector::new(None), idle }
+        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default() }
     }
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
@@ -43,7 +45,14 @@ impl Relay {
         // Whoever takes a connection has answered all that is asked here.
         let report = if connected.is_ok() { Report::Status(200) } else { Report::Failed };
         outlier::tell(active, target.cluster, endpoint, report);
-        let Ok(mut upstream) = connected else { return };
+        let mut upstream = match connected {
+            Ok(upstream) => upstream,
+            Err(error) => {
+                let key = &active.snapshot.cluster(target.cluster).key;
+                self.complaints.hear(&peer, &error, key);
+                return;
+            }
+        };
         let moved = AtomicU64::new(0);
         let mut client = Watched { inner: &mut conn, moved: &moved };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);

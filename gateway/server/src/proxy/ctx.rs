@@ -70,6 +70,8 @@ pub(crate) struct Ctx {
     pub(crate) overflowed: bool,
     /// Interim answers so far.
     interim: u8,
+    /// Why TLS failed, where the last try failed of it.
+    pub(super) transport: Option<String>,
     /// Its connection carries nothing after it.
     pub(crate) last_of_connection: bool,
     /// Puts off the reading of its answer, where it asks for another protocol.
@@ -113,6 +115,7 @@ impl Ctx {
             exhausted: false,
             overflowed: false,
             interim: 0,
+            transport: None,
             last_of_connection: false,
             hold: None,
             held: None,

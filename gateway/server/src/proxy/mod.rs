@@ -30,6 +30,7 @@ pub(crate) mod stop;
 mod strict;
 mod target;
 mod transform;
+pub(crate) mod transport;
 mod turn;
 mod upgrade;
 mod view;
@@ -61,6 +62,7 @@ use mirror::Mirrors;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+use transport::Complaints;
 
 use crate::metrics::{Flag, RefusedRequests};
 
@@ -83,6 +85,8 @@ pub(crate) struct Gateway {
     pub(crate) silence: Duration,
     /// What requests may have in size, and take in time.
     pub(crate) measures: Measures,
+    /// Of TLS towards upstreams that fails.
+    pub(crate) complaints: Complaints,
 }
 
 impl Gateway {
@@ -195,6 +199,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        ctx.transport = self.transport_failure(peer, &error, ctx);
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -225,18 +230,10 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        headers::forwarded(ctx.connection.as_deref(), request)?;
-        let left = ctx.deadline.left();
-        let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
-        headers::tries(request, ctx.tries, time)?;
-        if let Some(transform) = &ctx.transform {
-            transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
-                view::of_request(session, ctx, headers, value)
-            })?;
-        }
-        if ctx.last_of_connection && !session.is_upgrade_req() {
-            request.insert_header("connection", "close")?;
-        }
+        // What can not be put together is nobody's failure but ours, and no endpoint's.
+        change(session, request, ctx).map_err(|error| {
+            Error::because(ErrorType::InternalError, "no request to send", error).into_in()
+        })?;
         match &mut ctx.copies {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
@@ -294,12 +291,13 @@ impl ProxyHttp for Gateway {
 
     fn error_while_proxy(
         &self,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
+        ctx.transport = self.transport_failure(peer, &error, ctx);
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
         let resent = ctx.stale;
@@ -381,7 +379,7 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
             let answer = Answer {
                 status: outcome.status,
-                body: outcome.body(ctx.tries > 1).into(),
+                body: outcome.body(ctx.tries > 1, ctx.transport.as_deref()).into(),
                 response: ctx.response_ops().iter().cloned().chain(explained::fields(ctx)).collect(),
                 fields: ctx.cors(&session.req_header().headers),
                 ..Answer::EMPTY
@@ -404,4 +402,29 @@ impl ProxyHttp for Gateway {
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
+}
+
+impl Gateway {
+    /// Why TLS failed, if that is what failed.
+    fn transport_failure(&self, peer: &HttpPeer, error: &Error, ctx: &Ctx) -> Option<String> {
+        let cluster = ctx.active.snapshot.cluster(ctx.cluster?);
+        self.complaints.hear(peer, error, &cluster.key)
+    }
+}
+
+/// Makes of a client's request what the endpoint gets.
+fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    headers::forwarded(ctx.connection.as_deref(), request)?;
+    let left = ctx.deadline.left();
+    let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
+    headers::tries(request, ctx.tries, time)?;
+    if let Some(transform) = &ctx.transform {
+        transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
+            view::of_request(session, ctx, headers, value)
+        })?;
+    }
+    if ctx.last_of_connection && !session.is_upgrade_req() {
+        request.insert_header("connection", "close")?;
+    }
+    Ok(())
 }

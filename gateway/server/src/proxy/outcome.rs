@@ -21,15 +21,17 @@ impl Outcome {
     pub(crate) const TIMEOUT: Outcome =
         Outcome { status: 504, flag: Flag::UpstreamTimeout, reason: "response timeout" };
 
-    /// The body that Istio's users know; `retried` where this was not the first try.
-    pub(crate) fn body(&self, retried: bool) -> String {
+    /// The body that Istio's users know; `retried` where this was not the first try, `transport` where TLS failed.
+    pub(crate) fn body(&self, retried: bool, transport: Option<&str>) -> String {
         match self.reason {
             "" => String::new(),
             "response timeout" => "upstream request timeout".to_owned(),
             reason => {
                 let retried = if retried { "retried and the latest " } else { "" };
+                let transport =
+                    transport.map(|why| format!(", transport failure reason: {why}")).unwrap_or_default();
                 format!(
-                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}"
+                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}{transport}"
                 )
             }
         }
@@ -95,6 +97,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ReadTimedout, 504, "UT"),
             (ErrorSource::Upstream, ErrorType::H2Error, 503, "UR"),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, 502, "UPE"),
+            (ErrorSource::Internal, ErrorType::InternalError, 500, "-"),
             (ErrorSource::Downstream, ErrorType::ReadError, 0, "DC"),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, 408, "SI"),
             (ErrorSource::Downstream, ErrorType::HTTPStatus(413), 413, "DPE"),

@@ -146,6 +146,8 @@ mod tests {
             (up, ErrorType::HTTPStatus(503), no, true, None),
             (down.clone(), ErrorType::ReadTimedout, no, true, None),
             (down, ErrorType::ConnectionClosed, no, true, None),
+            // A request that could not be put together.
+            (ErrorSource::Internal, ErrorType::InternalError, no, false, None),
         ] {
             let mut error = Error::new(kind);
             (error.esource, error.retry) = (source, mark);

@@ -2,17 +2,20 @@
 
 use serde::Deserialize;
 
-use super::Bytes;
+use super::{Bytes, ranges};
 
 /// What may be had at most.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Limits {
     /// One file.
+    #[serde(deserialize_with = "ranges::some_size")]
     pub(crate) file: Bytes,
     /// One document of a file.
+    #[serde(deserialize_with = "ranges::some_size")]
     pub(crate) document: Bytes,
     /// Objects in all files.
+    #[serde(deserialize_with = "ranges::number::<_, 1, 100_000_000>")]
     pub(crate) objects: usize,
     /// A request's head; in HTTP/2, its list of fields as it counts itself.
     pub(crate) headers: Bytes,
@@ -61,13 +64,13 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What is wrong with them; below are ceilings that are built in, which nothing here can lift.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: u64, least: u64, most: u64| {
+    /// Which is wrong, and why; below are ceilings that are built in, which nothing here can lift.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let within = |name: &'static str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
                 return Ok(());
             }
-            Err(format!("limits.{name} is {value}; it takes {least} to {most}"))
+            Err((name, format!("limits.{name} is {value}; it takes {least} to {most}")))
         };
         within("headers", self.headers.0, 256, 1 << 20)?;
         within("fields", self.fields as u64, 1, 256)?;
@@ -113,9 +116,9 @@ mod tests {
     fn what_cannot_be_had_is_refused() {
         assert_eq!(Limits::default().check(), Ok(()));
         let fields = Limits { fields: 257, ..Limits::default() };
-        assert_eq!(fields.check().unwrap_err(), "limits.fields is 257; it takes 1 to 256");
+        assert_eq!(fields.check().unwrap_err().1, "limits.fields is 257; it takes 1 to 256");
         let connections = Limits { connections: Some(0), ..Limits::default() };
-        assert!(connections.check().unwrap_err().starts_with("limits.connections is 0"));
+        assert!(connections.check().unwrap_err().1.starts_with("limits.connections is 0"));
         assert_eq!(Limits { connections: Some(7), ..Limits::default() }.connections(), 7);
         assert!(Limits::default().connections() >= 100);
     }

@@ -3,6 +3,7 @@
 //! Nothing else reads a file, a flag or the environment for settings. What is here needs a restart to change.
 
 mod limits;
+mod ranges;
 mod units;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use trysail_routing::compile::{Addresses, Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
@@ -29,20 +30,26 @@ pub(crate) const FILE_NAME: &str = "trysail.yaml";
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Settings {
     /// The gateway's namespace, and that of objects that name none.
+    #[serde(deserialize_with = "ranges::namespace")]
     pub(crate) namespace: String,
     /// Istio's root namespace: its DestinationRules are everyone's default.
+    #[serde(deserialize_with = "ranges::namespace")]
     pub(crate) root_namespace: String,
     /// The gateway's labels, which Gateways select.
     pub(crate) labels: BTreeMap<String, String>,
     /// Where the gateway runs, as `region/zone/subzone`; empty where that is of no importance.
+    #[serde(deserialize_with = "ranges::locality")]
     pub(crate) locality: String,
     /// The address that listeners bind where their Gateway names none.
     pub(crate) bind: IpAddr,
     /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
+    #[serde(deserialize_with = "ranges::ports")]
     pub(crate) ports: BTreeMap<u16, u16>,
     /// Where credentials lie: `credentialName: shop` reads `shop/tls.crt`, `shop/tls.key` and `shop/ca.crt`.
+    #[serde(deserialize_with = "ranges::directory")]
     pub(crate) certificates: PathBuf,
     /// Worker threads.
+    #[serde(deserialize_with = "ranges::number::<_, 1, 1024>")]
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
     pub(crate) metrics: SocketAddr,
@@ -63,6 +70,7 @@ pub(crate) struct Settings {
     /// The `server` field of answers.
     pub(crate) server_header: ServerHeader,
     /// How long running requests may go on after SIGTERM.
+    #[serde(deserialize_with = "ranges::time")]
     pub(crate) drain: Span,
     /// Towards the clients.
     pub(crate) downstream: Downstream,
@@ -73,6 +81,7 @@ pub(crate) struct Settings {
     /// Whether mirrors see `-shadow` behind the host, as from Istio before 1.28.
     pub(crate) mirror_host_suffix: bool,
     /// Copies of requests that may be under way at a time; more are dropped.
+    #[serde(deserialize_with = "ranges::number::<_, 0, 1_000_000>")]
     pub(crate) mirror_requests: usize,
     /// The longest body that is copied; a longer one ends its copy.
     pub(crate) mirror_body: Bytes,
@@ -117,16 +126,22 @@ impl Default for Settings {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Downstream {
     /// A new connection that has not begun a request after this is closed.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) first_request_timeout: Span,
     /// A connection without a request, or on which no byte is passed on, for this long is closed (Istio: 1h).
+    #[serde(deserialize_with = "ranges::time")]
     pub(crate) idle_timeout: Span,
     /// A handshake of TLS that is not done after this is cut (Istio: 15s).
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) handshake_timeout: Span,
     /// A request's head that is not whole this long after its first byte is cut.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) head_timeout: Span,
     /// A request's body that pauses for this long is cut.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) body_timeout: Span,
     /// A client that has taken less than `send_minimum` within this, while there is something for it, is cut.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) send_timeout: Span,
     /// What a client has to take within `send_timeout`.
     pub(crate) send_minimum: Bytes,
@@ -151,10 +166,13 @@ impl Default for Downstream {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Upstream {
     /// A connection that is not open after this is given up (Istio `connectTimeout`: 10s).
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) connect_timeout: Span,
     /// A pooled connection without a request for this long is closed (Istio `idleTimeout`: 1h).
+    #[serde(deserialize_with = "ranges::time")]
     pub(crate) idle_timeout: Span,
     /// Idle connections kept, over all endpoints; above the peak of concurrent requests, or they reconnect.
+    #[serde(deserialize_with = "ranges::number::<_, 0, 1_000_000>")]
     pub(crate) pool_size: usize,
 }
 
@@ -175,8 +193,10 @@ pub(crate) struct Dns {
     /// Who is asked, by address and port; none asks those of `/etc/resolv.conf`.
     pub(crate) servers: Vec<SocketAddr>,
     /// A name is asked for again when its records end, but no sooner than this.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) min_refresh: Span,
     /// And no later than this.
+    #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) max_refresh: Span,
 }
 
@@ -224,8 +244,7 @@ pub(crate) enum PathForm {
 }
 
 /// What answers say in `server`.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(from = "Option<String>")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ServerHeader {
     /// This text, over whatever the upstream says.
     Text(String),
@@ -235,13 +254,19 @@ pub(crate) enum ServerHeader {
     None,
 }
 
-impl From<Option<String>> for ServerHeader {
-    fn from(written: Option<String>) -> Self {
-        match written.as_deref() {
-            None | Some("") => ServerHeader::None,
-            Some("pass") => ServerHeader::Pass,
-            Some(text) => ServerHeader::Text(text.to_owned()),
+impl<'de> Deserialize<'de> for ServerHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written(ServerHeader);
+        impl<'de> Deserialize<'de> for Written {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                ranges::text(deserializer, |text| match text {
+                    "" => Ok(Written(ServerHeader::None)),
+                    "pass" => Ok(Written(ServerHeader::Pass)),
+                    text => ranges::field_value(text).map(|text| Written(ServerHeader::Text(text))),
+                })
+            }
         }
+        Ok(Option::<Written>::deserialize(deserializer)?.map_or(ServerHeader::None, |Written(it)| it))
     }
 }
 
@@ -291,25 +316,16 @@ impl Settings {
                 None => finding,
             }
         })?;
-        if settings.threads == 0 {
-            return Err(refuse(Pos::default(), "threads is 0; it takes at least 1".to_owned()));
+        let Dns { min_refresh, max_refresh, .. } = &settings.dns;
+        if min_refresh.0 > max_refresh.0 {
+            let message = "dns: minRefresh is longer than maxRefresh".to_owned();
+            let pos = place_of(text, "minRefresh").or_else(|| place_of(text, "maxRefresh"));
+            return Err(refuse(pos.unwrap_or_default(), message));
         }
-        // Names would be asked for all the time.
-        if settings.dns.min_refresh.0.is_zero() {
-            return Err(refuse(Pos::default(), "dns.minRefresh is 0; it takes at least 1ms".to_owned()));
-        }
-        settings.limits.check().map_err(|message| refuse(Pos::default(), message))?;
-        let times = &settings.downstream;
-        for (name, time) in [
-            ("headTimeout", times.head_timeout),
-            ("bodyTimeout", times.body_timeout),
-            ("sendTimeout", times.send_timeout),
-        ] {
-            if time.0.is_zero() {
-                let message = format!("downstream.{name} is 0; it takes a time in which that can be done");
-                return Err(refuse(Pos::default(), message));
-            }
-        }
+        settings
+            .limits
+            .check()
+            .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
 
@@ -370,6 +386,17 @@ fn hostname() -> String {
         .map_or_else(|_| String::new(), |name| name.trim().to_owned())
 }
 
+/// Where the value of a key stands, which only one map has.
+fn place_of(text: &str, key: &str) -> Option<Pos> {
+    let written = |line: &str| {
+        let (before, after) = line.split('#').next()?.split_once(&format!("{key}:"))?;
+        let space = after.len() - after.trim_start().len();
+        Some(before.chars().count() + key.len() + 1 + space + 1)
+    };
+    let (line, column) = text.lines().enumerate().find_map(|(line, said)| Some((line, written(said)?)))?;
+    Some(Pos { line: line as u32 + 1, column: column as u32, node: 0 })
+}
+
 /// The key that was meant, from serde's own sentence: "unknown field `prots`, expected one of `ports`, …".
 fn meant(said: &str) -> Option<&str> {
     let mut quoted = said.split('`').skip(1).step_by(2);
@@ -405,11 +432,11 @@ mod tests {
             ("drain: 10\n", 1, "\"10\" is not a time", None),
             ("drain: ten\n", 1, "\"ten\" is not a time", None),
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
-            ("threads: 0\n", 0, "threads is 0", None),
+            ("threads: 0\n", 1, "threads: 0 is not within 1 to 1024", None),
             ("dns: {servers: [localhost]}\n", 1, "invalid socket address", None),
-            ("dns: {minRefresh: 0s}\n", 0, "dns.minRefresh is 0", None),
-            ("limits: {fields: 300}\n", 0, "limits.fields is 300; it takes 1 to 256", None),
-            ("downstream: {headTimeout: 0s}\n", 0, "downstream.headTimeout is 0", None),
+            ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
+            ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
+            ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),
@@ -419,5 +446,40 @@ mod tests {
             assert_eq!(finding.origin.as_ref().unwrap().line(), line, "{text}");
             assert_eq!(finding.hints.first().map(String::as_str), hint, "{text}");
         }
+    }
+    #[test]
+    fn values_out_of_range_are_refused_where_they_stand() {
+        for (text, place, message) in [
+            ("drain: 5\n", (1, 8), "drain: "),
+            ("drain: 876001h\n", (1, 8), "over 100 years"),
+            ("upstream:\n  poolSize: 99999999999999\n", (2, 13), "is not within 0 to 1000000"),
+            ("upstream: {connectTimeout: 0s}\n", (1, 28), "0s is no time"),
+            ("# minRefresh: 1h\ndns:\n  minRefresh: 10m\n", (3, 15), "minRefresh is longer than maxRefresh"),
+            ("dns: {maxRefresh: 1s}\n", (1, 19), "minRefresh is longer than maxRefresh"),
+            ("threads: -1\n", (1, 10), "a whole number from 1 to 1024"),
+            ("namespace: \"A B\"\n", (1, 12), "\"A B\" is not the name of a namespace"),
+            ("rootNamespace: a-\n", (1, 16), "\"a-\" is not the name of a namespace"),
+            ("serverHeader: \"a\\nb\"\n", (1, 15), "can't stand in a header field"),
+            ("serverHeader: é\n", (1, 15), "can't stand in a header field"),
+            ("locality: a/b/c/d\n", (1, 11), "is not region/zone/subzone"),
+            ("certificates: ''\n", (1, 15), "is not a path"),
+            ("ports:\n  0: 80\n", (2, 3), "0 is not within 1 to 65535"),
+            ("ports:\n  80: 70000\n", (2, 7), "70000"),
+            ("mirrorRequests: 1000001\n", (1, 17), "is not within 0 to 1000000"),
+            ("limits: {objects: 0}\n", (1, 19), "0 is not within 1"),
+            ("limits: {file: 0B}\n", (1, 16), "0B is no size"),
+            ("explainFrom: [here]\n", (1, 15), "is not a range of addresses"),
+        ] {
+            let finding = Settings::parse("s.yaml", text).unwrap_err();
+            assert!(finding.message.contains(message), "{text}: {}", finding.message);
+            let pos = finding.origin.as_ref().unwrap().pos;
+            assert_eq!((pos.line, pos.column), place, "{text}: {}", finding.message);
+        }
+        assert!(Settings::parse("s.yaml", "ports: {80: 1, 80: 2}\n").unwrap_err().message.contains("80"));
+        assert_eq!(Settings::parse("s.yaml", "serverHeader:\n").unwrap().server_header, ServerHeader::None);
+        assert_eq!(
+            Settings::parse("s.yaml", "serverHeader: pass\n").unwrap().server_header,
+            ServerHeader::Pass
+        );
     }
 }

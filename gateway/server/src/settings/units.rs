@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::de::Deserializer;
 
 /// A time as people write it: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +85,7 @@ macro_rules! from_text {
     ($($type:ident)*) => {$(
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                super::ranges::unit(deserializer)
             }
         }
     )*};

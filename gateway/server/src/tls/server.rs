@@ -100,6 +100,10 @@ fn certified(chain: &Pem, key: &Pem) -> Result<Arc<CertifiedKey>, Fault> {
             "the private key in {} is not that of the certificate in {}",
             key.name, chain.name
         )),
+        error if error.to_string().contains("UnsupportedCertVersion") => Fault::invalid(format!(
+            "the certificate in {} is of an old version of X.509: TLS here takes version 3 alone",
+            chain.name
+        )),
         error => Fault::invalid(format!("the certificate in {} can't be used: {error}", chain.name)),
     })?;
     Ok(Arc::new(certified))
@@ -114,5 +118,35 @@ impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trysail_testkit::tls::Authority;
+
+    use super::*;
+
+    /// `openssl x509 -req` without extensions makes such.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBHjCBxQIUdhzpJYexLKq92nslDQ7UG/eQcXAwCgYIKoZIzj0EAwIwETEPMA0G
+A1UEAwwGYS50ZXN0MCAXDTI2MTEyMzAzMjY0OFoYDzIxMjYxMDMwMDMyNjQ4WjAR
+MQ8wDQYDVQQDDAZhLnRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQoR5Pz
+/31J2s5agojNjk6CftN/tLDPjZBnV1qf8zIvgQkUg5WjD066uh/xD0mTOHfsiop+
+ej/1jn9IOdLS/S7dMAoGCCqGSM49BAMCA0gAMEUCIBkpIGxfpY02q+RC3lqhTKRz
+bxzuO6ziNPe5bFIRExBvAiEAt5yn8pxTacq4KuMRLkQ/rGmuOXLCmIwEdO5v5doA
+k6o=
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn a_certificate_of_version_1_is_refused_in_words() {
+        let pem = |name: &str, text: String| Pem { name: name.to_owned(), text: text.into_bytes() };
+        let key = Authority::new("root").issue(&["a.test"]).key;
+        let fault = certified(&pem("a.crt", VERSION_1.to_owned()), &pem("a.key", key)).unwrap_err();
+        assert_eq!(
+            fault.message,
+            "the certificate in a.crt is of an old version of X.509: TLS here takes version 3 alone"
+        );
     }
 }

@@ -37,6 +37,7 @@ fn check_answers_by_exit_code_and_in_words() {
         (vec!["chekc", path], 2, "", "'check'"),
         (vec!["run", "--config", path, "-t"], 1, "It would not be applied.", ""),
         (vec!["run", "--config", path, "--port", "80"], 2, "", "write 80=8080"),
+        (vec!["run", "--config", path, "--port", "80=1", "--port", "80=2"], 2, "", "a port is opened once"),
         (vec!["run", "--config", path, "--settings", "/nowhere"], 2, "", "settings can't be read"),
         (
             vec!["explain", example, "GET", "http://a.test/reviews/0"],

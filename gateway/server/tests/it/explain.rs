@@ -7,7 +7,8 @@ use trysail_testkit::folder::Folder;
 
 use crate::gateway::{Gateway, PATIENCE, Reviews, SEED, service_entry};
 
-fn explain(arguments: &[&str]) -> Output {
+/// The command, with these arguments.
+pub(crate) fn explain(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trysail")).arg("explain").args(arguments).output().expect("trysail runs")
 }
 

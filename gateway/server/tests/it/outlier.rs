@@ -207,3 +207,36 @@ spec:
     );
     assert!(line.contains(&format!("ejected {nobody} (reviews) for 3,600 s: 2 consecutive 5xx")), "{line}");
 }
+
+#[test]
+fn a_rewrite_that_no_target_may_hold_is_escaped_and_ejects_nobody() {
+    let origin = Origin::start(Answer::version("v1"));
+    let detection =
+        "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100, baseEjectionTime: 1h}";
+    let (folder, gateway) = start(&[origin.addr()], detection);
+    let rules = "  - match: [{uri: {prefix: /plain}}]
+    rewrite: {uri: \"x y?k=é\"}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {prefix: /regex}}]
+    rewrite: {uriRegexRewrite: {match: '^/regex/(.*)', rewrite: '/<\\1>#\\\\'}}
+    route: [{destination: {host: reviews, subset: v1}}]
+";
+    gateway.after(
+        || {
+            let seed = seed(detection).replacen("  http:\n", &format!("  http:\n{rules}"), 1);
+            folder.write("seed.yaml", &seed);
+        },
+        "in force after",
+    );
+    let admin = gateway.logged("admin on ").to_string();
+    for (path, sent) in [("/plain", "/x%20y?k=%C3%A9"), ("/regex/a%20b", "/%3Ca%20b%3E%23%5C")] {
+        assert_eq!(statuses(&gateway, path, 2), [200; 2], "{path}");
+        let head = origin.last_request().expect("a request");
+        assert_eq!(head.split(' ').nth(1), Some(sent), "{path}");
+        let url = format!("http://a{path}");
+        let page = crate::explain::explain(&["--live", &admin, "GET", &url]).stdout;
+        let page = String::from_utf8_lossy(&page).into_owned();
+        assert!(page.contains(&format!("GET {sent}, Host: a")), "{page}");
+    }
+    assert_eq!(endpoints(&gateway, "ejected"), 0.0);
+}

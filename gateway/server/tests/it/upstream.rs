@@ -101,6 +101,52 @@ fn tls_towards_an_upstream_is_checked_as_it_is_written() {
     assert!(refused.contains("none.crt can't be read"), "{refused}");
 }
 
+#[test]
+fn why_tls_towards_an_upstream_fails_is_told_and_logged_once() {
+    let authority = Authority::new("root");
+    let pair = authority.issue(&["origin.test"]);
+    let files = Folder::new();
+    files.write("ca.crt", &authority.pem());
+    files.write("other.crt", &Authority::new("other").pem());
+    let root = files.path().display();
+    let open = tls::https_origin(&pair, None);
+    let closed = tls::https_origin(&pair, Some(&authority));
+    let failed = "503 upstream connect error or disconnect/reset before headers. ";
+    for (endpoint, policy, reason, words) in [
+        (
+            open,
+            format!("mode: SIMPLE, caCertificates: {root}/other.crt, sni: origin.test"),
+            "retried and the latest reset reason: remote connection failure, transport failure reason: TLS_error:|CERTIFICATE_VERIFY_FAILED: unknown issuer:TLS_error_end",
+            "its certificate is not trusted",
+        ),
+        (
+            open,
+            format!("mode: SIMPLE, caCertificates: {root}/ca.crt, subjectAltNames: [wrong.test]"),
+            "retried and the latest reset reason: remote connection failure, transport failure reason: TLS_error:|CERTIFICATE_VERIFY_FAILED: name mismatch:TLS_error_end",
+            "its certificate is not for the name \"wrong.test\": it is only valid for DnsName(\"origin.test\")",
+        ),
+        (
+            closed,
+            format!("mode: SIMPLE, caCertificates: {root}/ca.crt, sni: origin.test"),
+            "reset reason: connection termination, transport failure reason: TLS_error:|refused by the endpoint:TLS_error_end",
+            "CertificateRequired",
+        ),
+    ] {
+        let folder = site(endpoint, &format!("tls: {{{policy}}}"));
+        let gateway = Gateway::start(folder.path());
+        let ask = || {
+            let reply = gateway.client().request("POST", "a", "/", &[], None).expect("an answer");
+            format!("{} {}", reply.status, reply.text())
+        };
+        let line = gateway.after(|| assert_eq!(ask(), format!("{failed}{reason}"), "{policy}"), "failed:");
+        let place = format!("TLS towards {endpoint} (reviews) failed: ");
+        assert!(line.contains("WARN") && line.contains(&place) && line.contains(words), "{line}");
+        ask();
+        let lines = gateway.process.lines();
+        assert_eq!(lines.iter().filter(|line| line.contains("failed:")).count(), 1, "{lines:?}");
+    }
+}
+
 /// An origin that speaks HTTP/2 alone, with prior knowledge, and answers with what it was asked for.
 pub(crate) fn h2_origin(runtime: &tokio::runtime::Runtime) -> SocketAddr {
     runtime.block_on(async {

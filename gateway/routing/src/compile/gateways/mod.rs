@@ -3,6 +3,7 @@
 mod suites;
 mod tls;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,6 +49,15 @@ pub(super) struct ServerHost {
     /// The only namespace whose VirtualServices may bind; `None` for all.
     pub(super) namespace: Option<String>,
     pub(super) pattern: HostPattern,
+}
+
+impl fmt::Display for ServerHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        write!(f, "{}", self.pattern)
+    }
 }
 
 /// What Gateways there are, as VirtualServices ask.

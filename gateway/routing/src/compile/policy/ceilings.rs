@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::support::{fields, unsupported};
-use super::super::values::{deprecated, duration, duration_or_zero, number, one_of, share, within};
+use super::super::values::{deprecated, duration, duration_or_zero, number, one_of, share, warn, within};
 use crate::compile::support::Written;
 use crate::diagnostic::Severity;
 use crate::origin::At;
@@ -67,11 +67,39 @@ fn tcp(written: &TcpPool, pool: &mut policy::ConnectionPool, sink: &mut Sink<'_>
     pool.tcp_keepalive = tcp_keepalive.as_ref().map(|written| {
         let TcpKeepalive { probes, time, interval } = &written.value;
         policy::TcpKeepalive {
-            probes: number(probes.as_ref(), u32::MAX, sink).filter(|&probes| probes > 0),
-            time: duration(time.as_ref(), sink),
-            interval: duration(interval.as_ref(), sink),
+            probes: kernel_probes(probes.as_ref(), sink),
+            time: kernel_seconds(time.as_ref(), sink),
+            interval: kernel_seconds(interval.as_ref(), sink),
         }
     });
+}
+
+/// Linux `MAX_TCP_KEEPCNT`.
+const MOST_PROBES: u32 = 127;
+
+/// Linux `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`, in seconds.
+const MOST_SECONDS: u64 = 32_767;
+
+/// What Istio accepts and the kernel does not would fail each new connection, in Envoy too: the nearest is taken.
+fn kernel_probes(written: Option<&At<i64>>, sink: &mut Sink<'_>) -> Option<u32> {
+    let probes = number(written, u32::MAX, sink).filter(|&probes| probes > 0)?;
+    if let Some(written) = written.filter(|_| probes > MOST_PROBES) {
+        let message = format!("the kernel takes {MOST_PROBES} probes at most; {probes} count as that");
+        warn(message, written.pos, sink);
+    }
+    Some(probes.min(MOST_PROBES))
+}
+
+/// The same of times, which it takes in whole seconds.
+fn kernel_seconds(written: Option<&At<Duration>>, sink: &mut Sink<'_>) -> Option<Duration> {
+    let time = duration(written, sink)?;
+    let taken = Duration::from_secs(time.as_secs().clamp(1, MOST_SECONDS));
+    let outside = time.as_secs() != taken.as_secs();
+    if let Some(written) = written.filter(|_| outside) {
+        let message = format!("the kernel takes 1s to {MOST_SECONDS}s; {time:?} counts as {taken:?}");
+        warn(message, written.pos, sink);
+    }
+    Some(taken)
 }
 
 fn http(written: &HttpPool, pool: &mut policy::ConnectionPool, sink: &mut Sink<'_>) -> Protocol {

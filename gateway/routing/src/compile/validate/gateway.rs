@@ -112,6 +112,9 @@ fn check_options(tls: &At<ServerTls>, sink: &mut Sink<'_>) {
             "credentialName, credentialNames, serverCertificate and tlsCertificates exclude each other";
         sink.schema(*second, message.into());
     }
+    if let Some(third) = credential_names.get(2) {
+        warn("only two credentials are used by Istio: one of RSA, one of ECDSA", third.pos, sink);
+    }
     let opens = matches!(mode, Mode::Simple | Mode::Mutual | Mode::OptionalMutual);
     if opens && remote.iter().all(Option::is_none) {
         check_files(tls, mode, sink);

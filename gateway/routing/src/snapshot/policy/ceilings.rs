@@ -35,11 +35,11 @@ pub struct ConnectionPool {
 /// The kernel's probes; `None` is the kernel's own figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpKeepalive {
-    /// Probes without an answer before a connection is given up.
+    /// Probes without an answer before a connection is given up, 1 to 127.
     pub probes: Option<u32>,
-    /// How long a connection is idle before the first.
+    /// How long a connection is idle before the first, in whole seconds, 1 to 32,767.
     pub time: Option<Duration>,
-    /// How long it is from one to the next.
+    /// How long it is from one to the next, as above.
     pub interval: Option<Duration>,
 }
 
