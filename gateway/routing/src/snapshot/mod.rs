@@ -34,7 +34,7 @@ pub use chance::Chance;
 pub use cluster::{Cluster, ClusterId, ClusterKey, Endpoint, Placement, Service, Workload};
 pub use cors::{Cors, Fields, Listed};
 pub use fault::{Abort, Fault};
-pub use handling::{Handling, Mirror};
+pub use handling::{Handling, HandlingPlaces, Mirror};
 pub use host_table::HostTable;
 pub use listener::{Listener, ListenerKey, ListenerProtocol, TlsServer, VirtualHosts};
 pub use locality::Locality;
@@ -44,12 +44,12 @@ pub use predicate::{Condition, Match, Pattern, Test, ValueTest};
 pub use probe::{Probe, ProbeKind};
 pub use request::Request;
 pub use retry::{Retry, RetryOn, RetrySet};
-pub use route::{Action, Route, RouteKey, Split, SplitId, Target};
+pub use route::{Action, Route, RouteKey, RoutePlaces, Split, SplitId, Target};
 pub use schedule::Schedule;
 pub use tls::{
     CIPHER_SUITES, Certificate, ClientCertificates, Clients, Issuers, Pins, ServerTls, TlsId, TlsVersion,
 };
-pub use transform::{HeaderOps, PathRewrite, Substitution, Transform};
+pub use transform::{HeaderOps, PathRewrite, Substitution, Transform, TransformPlaces};
 pub(crate) use variable::is_time;
 pub use variable::{Asked, Part, Tls, Value, Variable, View};
 pub(crate) use virtual_host::Indexes;

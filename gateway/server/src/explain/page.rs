@@ -87,8 +87,9 @@ impl Page {
                 let what = format!("{}: {why}", rule.name);
                 self.line(&format!("rule {} {mark}", rule.number), &what, &rule.place);
                 more.iter().for_each(|more| self.line("", &format!("and {}", more.name), &more.place));
-                if let Some(within) = &rule.within {
-                    self.line("  within", &within.name, &within.place);
+                if let Some([own, root]) = &rule.merged {
+                    self.line("  match", &own.name, &own.place);
+                    self.line("  within", &root.name, &root.place);
                 }
             }
         }
