@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use trysail_routing::diagnostic::Code;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::tls::Authority;
 
@@ -252,4 +253,23 @@ fn credentials_are_judged_where_they_are() {
         let served = run.output().expect("trysail runs");
         assert_eq!(served.status.code(), Some(i32::from(verdict != applied)), "{server} {upstream}");
     }
+}
+
+#[test]
+fn every_code_has_its_row_in_the_readme() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"));
+    let table = readme.split("\n## Findings\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table
+        .expect("a section")
+        .lines()
+        .filter(|line| line.starts_with("| IST") || line.starts_with("| TRY"));
+    let told: Vec<(&str, &str)> = rows
+        .filter_map(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            Some((cells.next()?, cells.next()?))
+        })
+        .collect();
+    let mut known: Vec<(&str, &str)> = Code::ALL.iter().map(|code| (code.id, code.name)).collect();
+    known.sort_unstable();
+    assert_eq!(told, known, "the README's table of findings, in order");
 }
