@@ -1,6 +1,7 @@
 //! Where a value was written: file, line and column, so that every message can point at it.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A place inside one [`Piece`]: line and column from 1, and the number of the node that stands there.
@@ -16,6 +17,12 @@ pub struct Pos {
     /// The node's number in reading order, from 1; 0 when no node is meant.
     pub node: u32,
 }
+
+/// A written node by its number alone, in four bytes: what a snapshot keeps of fields, for those who ask where they stand.
+///
+/// Line, column and path are found by reading the document again (`wire::Places`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(NonZeroU32);
 
 /// A value with the place where it was written.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +45,23 @@ impl Pos {
         Pos { node: self.node | ELSEWHERE, ..self }
     }
 
+    /// Its node alone; `None` where no node is meant.
+    pub(crate) fn place(self) -> Option<Place> {
+        NonZeroU32::new(self.node).map(Place)
+    }
+
     /// Whether it is of the other piece, and its place there.
     pub(crate) fn resolve(self) -> (bool, Pos) {
         (self.node & ELSEWHERE != 0, Pos { node: self.node & !ELSEWHERE, ..self })
+    }
+}
+
+impl Place {
+    /// Where it is: in a piece, or in the `root` of what is put together from two. Line and column are not known yet.
+    pub fn within(self, piece: &Arc<Piece>, root: Option<&Arc<Piece>>) -> Origin {
+        let (elsewhere, pos) = Pos { node: self.0.get(), ..Pos::default() }.resolve();
+        let piece = root.filter(|_| elsewhere).unwrap_or(piece).clone();
+        Origin { piece, pos }
     }
 }
 

@@ -4,7 +4,7 @@
 //! - `requests.txt`: one row a request. It goes to `reviews/v1` (the host's first label, and the subset), or to
 //!   several with their shares in percent, `reviews/v1 90, reviews/v2 10`; or it is answered here: `301 LOCATION`,
 //!   `200 direct`, `200 preflight`, `404 no port`, `404 no virtual host`, `404 no route`, `503 no cluster`. What else happens
-//!   on the way stands in parentheses.
+//!   on the way stands in parentheses, each with the line that says so.
 //!
 //! `UPDATE_EXPECT=1` writes what is found; read the difference.
 
@@ -19,10 +19,9 @@ use trysail_routing::decide::{Decision, Request, decide, describe, explain};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
 use trysail_routing::path::{Normalization, Refusal, canonical};
 use trysail_routing::snapshot::{
-    Action, ClusterId, Handling, Listener, ListenerProtocol, Redirect, Snapshot, Split, TlsServer,
-    VirtualHosts,
+    Action, ClusterId, Listener, ListenerProtocol, Redirect, Route, Snapshot, Split, TlsServer, VirtualHosts,
 };
-use trysail_routing::wire::{Limits, Reader};
+use trysail_routing::wire::{Limits, Places, Reader};
 use trysail_testkit::case::{self, Case, Row, check_file};
 
 fn compile(files: &[(Arc<str>, Arc<str>)]) -> Compiled {
@@ -100,7 +99,7 @@ fn answer(snapshot: &Snapshot, row: &Row) -> String {
         Decision::ToHttps(_) => format!("301 {}", Redirect::to_https(&request)),
         Decision::NoRoute(_) => "404 no route".to_owned(),
         Decision::Route(route, block) => match &route.action {
-            Action::Forward(split) => forwarded(snapshot, &route.handling, split, &request),
+            Action::Forward(split) => forwarded(snapshot, route, split, &request),
             Action::Redirect(redirect) => {
                 format!("{} {}", redirect.status, redirect.location(&request, block, listener.key.port))
             }
@@ -136,17 +135,17 @@ fn connection<'s>(
 }
 
 /// `200 preflight`, or the targets and, in parentheses, what else happens on the way there.
-fn forwarded(
-    snapshot: &Snapshot,
-    handling: &Option<Arc<Handling>>,
-    split: &Split,
-    request: &Request<'_>,
-) -> String {
-    let Some(handling) = handling else { return targets(snapshot, split) };
+fn forwarded(snapshot: &Snapshot, route: &Route, split: &Split, request: &Request<'_>) -> String {
+    let Some(handling) = &route.handling else { return targets(snapshot, split) };
     if handling.cors.as_ref().is_some_and(|cors| cors.preflight(request).is_some()) {
         return "200 preflight".to_owned();
     }
-    format!("{} ({})", targets(snapshot, split), describe(handling, snapshot).join("; "))
+    let mut places = Places::default();
+    let told = describe(handling, snapshot).into_iter().map(|(told, place)| match place {
+        Some(place) => format!("{told}, line {}", places.find(&route.origin_of(place)).1.line()),
+        None => told,
+    });
+    format!("{} ({})", targets(snapshot, split), told.collect::<Vec<_>>().join("; "))
 }
 
 fn targets(snapshot: &Snapshot, split: &Split) -> String {

@@ -162,11 +162,9 @@ impl<'s> Clusters<'s> {
                 warn_of_no_ejections(destination, &endpoints, &composed.policy, sink);
             }
             let origin = Some(found.map_or(&entry.origin, |subset| &subset.origin).clone());
-            return self.insert(
-                key(number),
-                Some(entry),
-                Made { endpoints, names, policy: composed.policy, origin },
-            );
+            let (policy, policy_places) = (composed.policy, composed.places.into());
+            let made = Made { endpoints, names, policy, policy_places, origin };
+            return self.insert(key(number), Some(entry), made);
         };
         let message = format!("host {complete:?} has no subset {:?}", subset.value);
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, subset.pos, message);
@@ -216,8 +214,8 @@ impl<'s> Clusters<'s> {
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let made = &mut self.made;
         *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            let Made { endpoints, names, policy, origin } = of;
-            made.push(Arc::new(Cluster { key, service, endpoints, names, policy, origin }));
+            let Made { endpoints, names, policy, policy_places, origin } = of;
+            made.push(Arc::new(Cluster { key, service, endpoints, names, policy, policy_places, origin }));
             ClusterId::new(made.len() - 1)
         })
     }
@@ -288,6 +286,7 @@ struct Made {
     endpoints: Vec<Endpoint>,
     names: Vec<Arc<str>>,
     policy: Arc<Policy>,
+    policy_places: Box<[Origin]>,
     /// Where it is defined.
     origin: Option<Origin>,
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::clusters::Clusters;
+use super::support::Written;
 use super::values::{duration, percent, whole_percent};
 use super::{cors, faults, retries};
-use crate::snapshot::{Chance, Handling, Mirror};
+use crate::origin::{Place, Pos};
+use crate::snapshot::{Chance, Handling, HandlingPlaces, Mirror};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{Destination, HttpRoute, MirrorPolicy};
 
@@ -24,8 +26,20 @@ pub(super) fn compile(
         mirrors: mirrors(route, namespace, clusters, sink),
         timeout,
         retry: retries::compile(route.retries.as_ref(), timeout, sink),
+        places: places(route),
     };
     (!handling.is_default()).then(|| Arc::new(handling))
+}
+
+fn places(route: &HttpRoute) -> HandlingPlaces {
+    let key = |field: &dyn Written| field.key().and_then(Pos::place);
+    HandlingPlaces {
+        delay: route.fault.as_ref().and_then(|fault| key(&fault.delay)),
+        abort: route.fault.as_ref().and_then(|fault| key(&fault.abort)),
+        cors: key(&route.cors_policy),
+        timeout: key(&route.timeout),
+        retry: key(&route.retries),
+    }
 }
 
 /// Istio: `mirror` with the rule's percentage, or `mirrors` each with its own; none is 100 %, 0 is off.
@@ -43,17 +57,19 @@ fn mirrors(
         None => whole.into_iter().flatten().next(),
         percentage => percent(percentage.as_ref(), sink),
     };
-    let mut mirror = |destination: &Destination, chance: Option<Chance>, sink: &mut Sink<'_>| {
-        let cluster = Clusters::find(clusters.as_deref_mut(), destination, namespace, sink)?;
-        Some(Mirror { cluster, chance: chance.unwrap_or(Chance::ALWAYS) })
+    let mut mirror = |to: &Destination, chance: Option<Chance>, place: Option<Place>, sink: &mut Sink<'_>| {
+        let cluster = Clusters::find(clusters.as_deref_mut(), to, namespace, sink)?;
+        Some(Mirror { cluster, chance: chance.unwrap_or(Chance::ALWAYS), place })
     };
     let mut mirrors = Vec::new();
     if let Some(destination) = &route.mirror {
-        mirrors.extend(mirror(destination, chance, sink));
+        let place = destination.key().and_then(Pos::place);
+        mirrors.extend(mirror(destination, chance, place, sink));
     }
-    for MirrorPolicy { destination, percentage } in route.mirrors.iter().map(|policy| &policy.value) {
+    for policy in &route.mirrors {
+        let MirrorPolicy { destination, percentage } = &policy.value;
         let chance = percent(percentage.as_ref(), sink);
-        mirrors.extend(mirror(destination, chance, sink));
+        mirrors.extend(mirror(destination, chance, policy.pos.place(), sink));
     }
     mirrors.retain(|mirror| !mirror.chance.is_never());
     mirrors

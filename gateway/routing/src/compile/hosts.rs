@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::clusters::Clusters;
-use super::delegates::{Delegates, is_delegate};
+use super::delegates::{Delegates, Standing, is_delegate};
 use super::export::{Export, Exported};
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
@@ -151,7 +151,7 @@ fn compile<'s>(
     for (index, route) in http.iter().enumerate() {
         if route.delegate.is_some() {
             // For what is wrong with it by itself; what it says goes into its delegate's rules.
-            routes::compile(document, index, route, None, splits, surroundings, sink);
+            routes::compile(&Standing::own(document, index, route), None, splits, surroundings, sink);
             if is_delegate(document, service) {
                 continue; // Delegates go one level deep, and validation has said so.
             }
@@ -163,15 +163,7 @@ fn compile<'s>(
                 others.sidecars.look(&rule.route, &rule.document.object.name.namespace, &mut sink);
             }
             let clusters = ours.then_some(&mut *clusters);
-            let compiled = routes::compile(
-                rule.document,
-                rule.index,
-                &rule.route,
-                clusters,
-                splits,
-                surroundings,
-                &mut sink,
-            );
+            let compiled = routes::compile(&rule, clusters, splits, surroundings, &mut sink);
             let name = routes::name_of(rule.document, rule.index, rule.route.name.as_ref());
             match &compiled {
                 Some(compiled) if !hosts.is_empty() => {
@@ -190,8 +182,8 @@ fn compile<'s>(
                     let quiet = &mut Sink { out: &mut said, ..sink };
                     let namespace = &rule.document.object.name.namespace;
                     let blocks = rule.route.matches.iter();
-                    let blocks =
-                        blocks.filter_map(|block| matches::compile(block, namespace, surroundings, quiet));
+                    let blocks = blocks
+                        .filter_map(|block| matches::compile(block, None, namespace, surroundings, quiet));
                     let blocks: Vec<Block> = blocks.collect();
                     reach.look(&name, &rule.route, &blocks, &mut sink);
                 }

@@ -10,7 +10,7 @@ use super::gateways::GatewayServer;
 use super::names::{check_labels, is_label, read_field, read_gateway};
 use super::values::quoted;
 use crate::diagnostic::{Code, Severity};
-use crate::origin::{At, Pos};
+use crate::origin::{At, Place, Pos};
 use crate::snapshot::{Condition, Match, Pattern, Test, ValueTest};
 use crate::wire::ObjectName;
 use crate::wire::sink::Sink;
@@ -51,8 +51,11 @@ impl Block {
 }
 
 /// Compiles one block; `None` where a condition of it could not be, with the reason in the sink.
+///
+/// `within` is the root's block that a delegate's was put together with.
 pub(super) fn compile(
     block: &At<HttpMatch>,
+    within: Option<Place>,
     namespace: &Arc<str>,
     surroundings: &Surroundings,
     sink: &mut Sink<'_>,
@@ -112,7 +115,7 @@ pub(super) fn compile(
     }
     let conditions =
         built.into_iter().map(|(pos, test)| Some(Condition { test: test?, origin: sink.origin(pos) }));
-    let conditions: Option<Vec<Condition>> = conditions.collect();
+    let conditions: Option<Box<[Condition]>> = conditions.collect();
     let wanted: BTreeMap<&str, &str> =
         source_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let labelled =
@@ -120,7 +123,10 @@ pub(super) fn compile(
     let at_home = source_namespace.is_none_or(|namespace| namespace.value == surroundings.namespace);
     // Without one of its Gateways a block could be there for all of them.
     (named.len() == gateways.len()).then_some(Block {
-        conditions: Arc::new(Match { conditions: conditions? }),
+        conditions: Arc::new(Match {
+            conditions: conditions?,
+            merged: block.pos.place().zip(within).map(<[Place; 2]>::from),
+        }),
         gateways: named,
         port: port.as_ref().map(|port| port.value),
         source_is_us: labelled && at_home,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::clusters::Clusters;
+use super::delegates::Standing;
 use super::gateways::GatewayServer;
 use super::matches::{self, Block};
 use super::splits::{Forwarding, Splits};
+use super::support::Written;
 use super::variables::Around;
 use super::{Surroundings, answers, handling, transforms};
-use crate::origin::At;
-use crate::snapshot::{Action, Match, Route};
+use crate::origin::{At, Pos};
+use crate::snapshot::{Action, Match, Route, RoutePlaces};
 use crate::wire::Document;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::HttpRoute;
@@ -46,18 +48,17 @@ pub(super) fn name_of(document: &Document, index: usize, name: Option<&At<String
     }
 }
 
-/// Compiles rule `index` of a VirtualService; `None` where it could not be, with the reason in the sink.
+/// Compiles a rule of a VirtualService; `None` where it could not be, with the reason in the sink.
 ///
 /// `clusters` is `None` for a VirtualService that no gateway of ours serves: its destinations need not exist.
 pub(super) fn compile(
-    document: &Document,
-    index: usize,
-    route: &At<HttpRoute>,
+    rule: &Standing<'_>,
     mut clusters: Option<&mut Clusters<'_>>,
     splits: &mut Splits<'_>,
     surroundings: &Surroundings,
     sink: &mut Sink<'_>,
 ) -> Option<Rule> {
+    let Standing { document, index, route, title: _, root, within } = rule;
     let HttpRoute {
         name,
         matches: written_matches,
@@ -79,12 +80,15 @@ pub(super) fn compile(
         cors_policy: _,
     } = &route.value;
     let namespace = &document.object.name.namespace;
-    let block = |block: &At<_>| matches::compile(block, namespace, surroundings, sink);
-    let blocks: Vec<Block> = written_matches.iter().filter_map(block).collect();
+    let block = |(at, block): (usize, &At<_>)| {
+        let within = within.get(at).copied().flatten();
+        matches::compile(block, within, namespace, surroundings, sink)
+    };
+    let blocks: Vec<Block> = written_matches.iter().enumerate().filter_map(block).collect();
     let sound = blocks.len() == written_matches.len();
     let conditions: Vec<Arc<Match>> = blocks.iter().map(|block| block.conditions.clone()).collect();
     let around = Around { surroundings, route: name.as_ref().map_or("", |name| name.as_str()) };
-    let name = name_of(document, index, name.as_ref());
+    let name = name_of(document, *index, name.as_ref());
     let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), &around, sink);
     if let (Some(rewrite), true) = (rewrite, redirect.is_some() || direct_response.is_some()) {
         sink.schema(rewrite.pos.back(1), "\"rewrite\" has no place in a rule that has no route".into());
@@ -93,13 +97,13 @@ pub(super) fn compile(
     // All that a rule says is read, also where it says too much: what is wrong with it is found at once.
     let redirected = redirect.as_ref().and_then(|redirect| answers::redirect(redirect, &conditions, sink));
     let answered = direct_response.as_ref().and_then(|response| answers::response(response, sink));
-    let answers = redirect.is_some() || direct_response.is_some();
+    let answer = redirect.key().or(direct_response.key());
     let forwarded = if destinations.is_empty() {
         None
     } else {
         let (name, changes) = (name.clone(), &changes);
         let rule = Forwarding { document, route, blocks: &blocks, name, changes, around: &around };
-        splits.make(&rule, clusters.filter(|_| !answers), sink).map(Action::Forward)
+        splits.make(&rule, clusters.filter(|_| answer.is_none()), sink).map(Action::Forward)
     };
     let unread = ["route", "redirect", "directResponse", "delegate"];
     let unread = unread.into_iter().any(|field| document.is_unread(route.pos, field));
@@ -123,13 +127,10 @@ pub(super) fn compile(
     let origin = document.origin(route.pos);
     // What is answered here has no upstream to be late, to fail or to be copied; Istio leaves CORS out too.
     let handling = handling.filter(|_| matches!(action, Action::Forward(_)));
-    let route = Arc::new(Route {
-        name,
-        origin,
-        matches: conditions,
-        action,
-        handling,
-        answers: changes.of_answers(),
-    });
+    let (answers, changed) = changes.of_answers();
+    let places = RoutePlaces { answer: answer.and_then(Pos::place), answers: changed };
+    let root = root.clone();
+    let route =
+        Arc::new(Route { name, origin, matches: conditions, action, handling, answers, root, places });
     Some(Rule { route, blocks })
 }

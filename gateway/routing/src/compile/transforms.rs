@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::support::Written;
 use super::values::quoted;
 use super::variables::{self, Around};
-use crate::origin::At;
-use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform};
+use crate::origin::{At, Place, Pos};
+use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform, TransformPlaces};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HeaderOperations, Headers, RegexRewrite, Rewrite};
 
@@ -18,6 +19,8 @@ pub(super) struct Level {
     response: HeaderOps,
     /// `Host` among the set fields, and among the added ones.
     host: Option<HeaderValue>,
+    /// Where both are written, as far as they change anything.
+    places: [Option<Place>; 2],
 }
 
 /// What a rule changes, whatever its destination.
@@ -26,18 +29,23 @@ pub(super) struct RuleLevel {
     level: Level,
     authority: Option<HeaderValue>,
     path: Option<Arc<PathRewrite>>,
+    /// Where the rewrite is written.
+    rewrite: Option<Place>,
 }
 
 /// Reads one level; what is wrong with it is in the sink.
 pub(super) fn level(written: Option<&At<Box<Headers>>>, around: &Around<'_>, sink: &mut Sink<'_>) -> Level {
-    let Some(Headers { request, response }) = written.map(|headers| &*headers.value) else {
+    let Some(Headers { request: inward, response: outward }) = written.map(|headers| &*headers.value) else {
         return Level::default();
     };
     let mut host = None;
     let request =
-        request.as_ref().map(|ops| operations(ops, Some(&mut host), around, sink)).unwrap_or_default();
-    let response = response.as_ref().map(|ops| operations(ops, None, around, sink)).unwrap_or_default();
-    Level { request, response, host }
+        inward.as_ref().map(|ops| operations(ops, Some(&mut host), around, sink)).unwrap_or_default();
+    let response = outward.as_ref().map(|ops| operations(ops, None, around, sink)).unwrap_or_default();
+    let changes = [!request.is_empty() || host.is_some(), !response.is_empty()];
+    let place = |field: &dyn Written, changes: bool| field.key().filter(|_| changes).and_then(Pos::place);
+    let places = [place(inward, changes[0]), place(outward, changes[1])];
+    Level { request, response, host, places }
 }
 
 /// Istio: `Host` may be set or added in a request, which rewrites the authority; set goes before added.
@@ -110,13 +118,16 @@ pub(super) fn rule(
     }
     let authority = authority.as_ref().and_then(|authority| literal_authority(authority, sink));
     let path = path(uri.as_ref(), uri_regex_rewrite.as_ref(), sink);
-    RuleLevel { level, authority, path: path.map(Arc::new) }
+    let changes = authority.is_some() || path.is_some();
+    let rewrite = written.key().filter(|_| changes).and_then(Pos::place);
+    RuleLevel { level, authority, path: path.map(Arc::new), rewrite }
 }
 
 impl RuleLevel {
     /// What is changed of the answers that the gateway gives itself.
-    pub(super) fn of_answers(&self) -> Vec<HeaderOps> {
-        Some(self.level.response.clone()).into_iter().filter(|ops| !ops.is_empty()).collect()
+    pub(super) fn of_answers(&self) -> (Option<Arc<HeaderOps>>, Option<Place>) {
+        let response = Some(&self.level.response).filter(|ops| !ops.is_empty());
+        (response.cloned().map(Arc::new), self.level.places[1])
     }
 
     /// What is changed on the way to a destination; `alone` where the rule has no other. `None` for nothing.
@@ -124,7 +135,7 @@ impl RuleLevel {
     /// Istio: of a lone destination, both lists are one level, so its own `set` comes last and wins; of several,
     /// the destination's level comes first, and the rule's wins. The rule's authority always goes before.
     pub(super) fn towards(&self, destination: &Level, alone: bool) -> Option<Arc<Transform>> {
-        let levels = |rule: &HeaderOps, own: &HeaderOps| -> Vec<HeaderOps> {
+        let levels = |rule: &HeaderOps, own: &HeaderOps| -> Box<[HeaderOps]> {
             let levels = match alone {
                 true => vec![HeaderOps {
                     remove: [rule.remove.as_slice(), &own.remove].concat(),
@@ -140,6 +151,10 @@ impl RuleLevel {
             response: levels(&self.level.response, &destination.response),
             authority: self.authority.clone().or(self.level.host.clone()).or(destination.host.clone()),
             path: self.path.clone(),
+            places: TransformPlaces {
+                request: [self.rewrite, self.level.places[0], destination.places[0]],
+                response: [self.level.places[1], destination.places[1]],
+            },
         };
         (transform != Transform::default()).then(|| Arc::new(transform))
     }

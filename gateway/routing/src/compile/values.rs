@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Pos};
-use crate::snapshot::Chance;
+use crate::snapshot::{Chance, Reference};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::Percent;
 
@@ -118,6 +118,11 @@ pub(super) fn deprecated(name: &str, instead: &str, pos: Pos, sink: &mut Sink<'_
 /// What Istio's validation warns of.
 pub(super) fn warn(message: impl Into<String>, pos: Pos, sink: &mut Sink<'_>) {
     sink.add(Severity::Warning, Code::SCHEMA_WARNING, pos, message.into());
+}
+
+/// A file or credential that is named.
+pub(super) fn reference(written: &At<String>) -> Reference {
+    Reference { name: written.as_str().into(), place: written.pos.place() }
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub struct Considered {
     pub took: bool,
     /// Why, in words.
     pub why: String,
+    /// Where it took the request: each of its conditions, in words, with its place.
+    pub held: Vec<(String, Origin)>,
+    /// Of a delegate's rule: its block of conditions, and the one of its root that this lies within.
+    pub merged: Option<[Origin; 2]>,
 }
 
 /// Explains one request: the same walk as [`decide`], with a recorder.
@@ -49,19 +53,25 @@ struct Recorder<'r> {
 
 impl Observe for Recorder<'_> {
     fn route(&mut self, route: &Arc<Route>, block: Option<&Match>, failed: Option<&Condition>) {
-        let (origin, why) = match (failed, block.map_or(&[][..], |block| &block.conditions)) {
+        let held = block.filter(|_| failed.is_none()).map_or(&[][..], |block| &block.conditions);
+        let held = held.iter().map(|condition| (consent(&condition.test), condition.origin.clone()));
+        let held: Vec<(String, Origin)> = held.collect();
+        let (origin, why) = match (failed, held.as_slice()) {
             (Some(condition), _) => (&condition.origin, refusal(&condition.test, self.request)),
             (None, []) => (&route.origin, "it takes every request".to_owned()),
-            (None, held @ [first, ..]) => {
-                let held: Vec<String> = held.iter().map(|condition| consent(&condition.test)).collect();
-                (&first.origin, held.join(", "))
+            (None, [(_, first), ..]) => {
+                let words: Vec<&str> = held.iter().map(|(words, _)| words.as_str()).collect();
+                (first, words.join(", "))
             }
         };
+        let (origin, took) = (origin.clone(), failed.is_none());
+        let merged = block.and_then(|block| block.merged);
+        let merged = merged.map(|both| both.map(|place| route.origin_of(place)));
         if !self.rules.1.as_ref().is_some_and(|last| Arc::ptr_eq(last, route)) {
             self.rules = (self.rules.0 + 1, Some(route.clone()));
         }
-        let (rule, route, origin) = (self.rules.0, route.name.clone(), origin.clone());
-        self.considered.push(Considered { rule, route, origin, took: failed.is_none(), why });
+        let (rule, route) = (self.rules.0, route.name.clone());
+        self.considered.push(Considered { rule, route, origin, took, why, held, merged });
     }
 }
 

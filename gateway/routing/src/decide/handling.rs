@@ -1,33 +1,35 @@
 //! What a route does beside choosing a target, in words.
 
+use crate::origin::Place;
 use crate::snapshot::{Abort, Fault, Handling, Retry, Snapshot};
 
-/// One line for each thing that a route does to its requests beside choosing a target; retries are told where
-/// they are not Istio's default.
-pub fn describe(handling: &Handling, snapshot: &Snapshot) -> Vec<String> {
-    let Handling { fault, cors, mirrors, timeout, retry } = handling;
+/// One line for each thing that a route does to its requests beside choosing a target, with its place; retries are told
+/// where they are not Istio's default.
+pub fn describe(handling: &Handling, snapshot: &Snapshot) -> Vec<(String, Option<Place>)> {
+    let Handling { fault, cors, mirrors, timeout, retry, places } = handling;
     let mut lines = Vec::new();
     if let Some(Fault { delay, abort }) = fault {
-        lines.extend(delay.map(|(chance, time)| format!("delays {chance} by {time:?}")));
-        lines.extend(abort.map(|(chance, abort)| match abort {
+        let delay = delay.map(|(chance, time)| format!("delays {chance} by {time:?}"));
+        lines.extend(delay.map(|line| (line, places.delay)));
+        let abort = abort.map(|(chance, abort)| match abort {
             Abort::Http(status) => format!("aborts {chance} with {status}"),
             Abort::Grpc(status) => format!("aborts {chance} with gRPC's {status}"),
-        }));
+        });
+        lines.extend(abort.map(|line| (line, places.abort)));
     }
     if let Some(cors) = cors {
         let origins = cors.origins.len();
         let unmatched = if cors.ignores_unmatched { ", answers every preflight" } else { "" };
-        lines.push(format!(
-            "CORS for {origins} {}{unmatched}",
-            if origins == 1 { "origin" } else { "origins" }
-        ));
+        let origins = if origins == 1 { "1 origin".to_owned() } else { format!("{origins} origins") };
+        lines.push((format!("CORS for {origins}{unmatched}"), places.cors));
     }
     for mirror in mirrors {
-        lines.push(format!("mirrors {} to {}", mirror.chance, snapshot.cluster(mirror.cluster).key));
+        let to = &snapshot.cluster(mirror.cluster).key;
+        lines.push((format!("mirrors {} to {to}", mirror.chance), mirror.place));
     }
-    lines.extend(timeout.map(|timeout| format!("timeout {timeout:?}")));
+    lines.extend(timeout.map(|timeout| (format!("timeout {timeout:?}"), places.timeout)));
     if *retry != Retry::default() {
-        lines.push(retries(retry));
+        lines.push((retries(retry), places.retry));
     }
     lines
 }

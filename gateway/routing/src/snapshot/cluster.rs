@@ -57,6 +57,8 @@ pub struct Cluster {
     pub names: Vec<Arc<str>>,
     /// How it is talked to.
     pub policy: Arc<Policy>,
+    /// Where the blocks of a DestinationRule are written that say so; see `wire::Places`.
+    pub policy_places: Box<[Origin]>,
     /// Where its subset is defined, or, of a whole host, its service; `None` where there is none.
     pub origin: Option<Origin>,
 }

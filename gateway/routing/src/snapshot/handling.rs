@@ -7,6 +7,7 @@ use super::cluster::ClusterId;
 use super::cors::Cors;
 use super::fault::Fault;
 use super::retry::Retry;
+use crate::origin::Place;
 
 /// Everything of a route that most routes have nothing of.
 #[derive(Debug, Default)]
@@ -21,6 +22,23 @@ pub struct Handling {
     pub timeout: Option<Duration>,
     /// When and how often it is tried again.
     pub retry: Retry,
+    /// Where all that is written.
+    pub places: HandlingPlaces,
+}
+
+/// Where what a route does is written, as far as it is; see [`Route::origin_of`](super::Route::origin_of).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandlingPlaces {
+    /// The fault's delay.
+    pub delay: Option<Place>,
+    /// The fault's abort.
+    pub abort: Option<Place>,
+    /// The CORS policy.
+    pub cors: Option<Place>,
+    /// The timeout.
+    pub timeout: Option<Place>,
+    /// The retries.
+    pub retry: Option<Place>,
 }
 
 /// A target of copies. Istio `HTTPMirrorPolicy`.
@@ -30,12 +48,14 @@ pub struct Mirror {
     pub cluster: ClusterId,
     /// Of how many requests; all mirrors of a request are drawn by one lot.
     pub chance: Chance,
+    /// Where it is written.
+    pub place: Option<Place>,
 }
 
 impl Handling {
     /// Whether it is what routes have that say nothing.
     pub fn is_default(&self) -> bool {
-        let Handling { fault, cors, mirrors, timeout, retry } = self;
+        let Handling { fault, cors, mirrors, timeout, retry, places: _ } = self;
         fault.is_none()
             && cors.is_none()
             && mirrors.is_empty()

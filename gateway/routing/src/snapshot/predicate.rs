@@ -6,13 +6,15 @@ use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
 use super::request::Request;
-use crate::origin::Origin;
+use crate::origin::{Origin, Place};
 
 /// One block of conditions: all must hold.
 #[derive(Debug, Default)]
 pub struct Match {
     /// The conditions, those that are cheap to ask first.
-    pub conditions: Vec<Condition>,
+    pub conditions: Box<[Condition]>,
+    /// Where it is put together from two: a delegate's block, and the one of its root that this lies within.
+    pub merged: Option<[Place; 2]>,
 }
 
 impl Match {

@@ -8,7 +8,7 @@ use super::handling::Handling;
 use super::predicate::Match;
 use super::schedule::Schedule;
 use super::transform::{HeaderOps, Transform};
-use crate::origin::Origin;
+use crate::origin::{Origin, Place};
 
 /// What a route is, over all revisions: its split's position is kept by it.
 ///
@@ -31,7 +31,20 @@ pub struct Route {
     /// What happens beside that; `None` for what routes do that say nothing.
     pub handling: Option<Arc<Handling>>,
     /// What is changed of the answers that the gateway gives itself in the route's name.
-    pub answers: Vec<HeaderOps>,
+    pub answers: Option<Arc<HeaderOps>>,
+    /// The rule in whose place it stands, where that one delegates.
+    pub root: Option<Arc<Origin>>,
+    /// Where it says what it does.
+    pub places: RoutePlaces,
+}
+
+/// Where a route's own fields are written; see [`Route::origin_of`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoutePlaces {
+    /// The redirect or the direct response.
+    pub answer: Option<Place>,
+    /// What is changed of the answers that the gateway gives itself.
+    pub answers: Option<Place>,
 }
 
 /// What happens to a request.
@@ -49,6 +62,11 @@ impl Route {
     /// Whether it takes every request of its host.
     pub fn takes_all(&self) -> bool {
         self.matches.is_empty() || self.matches.iter().any(|block| block.takes_all())
+    }
+
+    /// Where a field of it is written: in its own document, or in that of the rule that delegates to it.
+    pub fn origin_of(&self, place: Place) -> Origin {
+        place.within(&self.origin.piece, self.root.as_ref().map(|root| &root.piece))
     }
 }
 
@@ -96,4 +114,18 @@ pub struct Target {
     pub weight: u32,
     /// Where it is written.
     pub origin: Origin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Transform;
+
+    /// There may be a million of them: whoever makes one bigger, says so here.
+    #[test]
+    fn routes_are_small() {
+        let sizes = [size_of::<Route>(), size_of::<Match>(), size_of::<Target>(), size_of::<Transform>()];
+        assert_eq!(sizes, [112, 24, 40, 104]);
+        assert_eq!(size_of::<Option<Place>>(), 4);
+    }
 }

@@ -1,5 +1,6 @@
 //! How TLS is ended: which certificates are shown, whose are asked for, and what is spoken.
 
+use super::reference::Reference;
 use crate::origin::Origin;
 
 /// A server's place in its snapshot's table of TLS.
@@ -43,13 +44,13 @@ pub struct ServerTls {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Certificate {
     /// By its name: a Secret in a cluster, a directory on a VM. Istio `credentialName`.
-    Credential(Box<str>),
+    Credential(Reference),
     /// By its files. Istio `serverCertificate` and `privateKey`.
     Files {
         /// The chain, the server's own certificate first; PEM.
-        chain: Box<str>,
+        chain: Reference,
         /// Its private key; PEM.
-        key: Box<str>,
+        key: Reference,
     },
 }
 
@@ -70,7 +71,7 @@ pub struct ClientCertificates {
     /// Who may have issued it.
     pub issuers: Issuers,
     /// Istio `caCrl`: a file of revoked certificates.
-    pub revoked: Option<Box<str>>,
+    pub revoked: Option<Reference>,
     /// Names of which its subject alternative names must have one; empty for no such wish.
     pub subject_alt_names: Vec<Box<str>>,
     /// SHA-256 of its public key, or of the certificate, of which one must fit; both empty for no such wish.
@@ -92,9 +93,9 @@ pub struct Pins {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Issuers {
     /// The CA of a credential, or of the one named so with `-cacert`.
-    Credential(Box<str>),
+    Credential(Reference),
     /// A file; PEM.
-    File(Box<str>),
+    File(Reference),
 }
 
 /// A version that is spoken; older ones are not.

@@ -7,19 +7,31 @@ use regex::{Captures, Regex};
 
 use super::predicate::{Match, Pattern};
 use super::variable::Value;
+use crate::origin::Place;
 use crate::path::sendable;
 
 /// Everything that a route and its destination change. Most change nothing and have none.
 #[derive(Debug, Default, PartialEq)]
 pub struct Transform {
     /// Changes of the request's fields: each level after the one before it.
-    pub request: Vec<HeaderOps>,
+    pub request: Box<[HeaderOps]>,
     /// Changes of the answer's fields.
-    pub response: Vec<HeaderOps>,
+    pub response: Box<[HeaderOps]>,
     /// The authority that the target is told; `None` for the client's.
     pub authority: Option<HeaderValue>,
     /// The path that the target is told; `None` for the client's.
     pub path: Option<Arc<PathRewrite>>,
+    /// Where all that is written.
+    pub places: TransformPlaces,
+}
+
+/// Where what is changed is written, as far as it changes anything; see [`Route::origin_of`](super::Route::origin_of).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransformPlaces {
+    /// Of the request: the rewrite, the rule's operations, the destination's.
+    pub request: [Option<Place>; 3],
+    /// Of the answer: the rule's operations, the destination's.
+    pub response: [Option<Place>; 2],
 }
 
 /// Changes of header fields at one level: all removals, then what is set, then what is added.

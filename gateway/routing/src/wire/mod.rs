@@ -21,7 +21,7 @@ pub(crate) mod virtual_service;
 use std::sync::Arc;
 
 pub use object::{Object, ObjectName};
-pub use path::name_paths;
+pub use path::{Places, name_paths};
 pub use read::{Limits, Reader};
 
 use crate::diagnostic::Diagnostics;

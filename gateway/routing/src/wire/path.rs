@@ -7,20 +7,48 @@ use std::sync::Arc;
 
 use super::node::{self, Node};
 use crate::diagnostic::Diagnostics;
-use crate::origin::{At, Piece, Pos};
+use crate::origin::{At, Origin, Piece, Pos};
+
+/// Documents that are read once more, for the paths and lines of what is known by its node's number.
+#[derive(Default)]
+pub struct Places {
+    read: Vec<(Arc<Piece>, Option<At<Node>>)>,
+}
+
+impl Places {
+    /// The field path of a place, and the place with its line and column. A document is read for the first of its places.
+    pub fn find(&mut self, origin: &Origin) -> (String, Origin) {
+        let known = self.read.iter().position(|(piece, _)| Arc::ptr_eq(piece, &origin.piece));
+        let at = known.unwrap_or_else(|| {
+            self.read.push((origin.piece.clone(), node::parse(&origin.piece.text).ok()));
+            self.read.len() - 1
+        });
+        match &self.read[at].1 {
+            None => (String::new(), origin.clone()),
+            Some(tree) => {
+                let (path, pos) = path_to(tree, origin.pos.node);
+                (path, Origin { piece: origin.piece.clone(), pos })
+            }
+        }
+    }
+
+    fn has(&self, piece: &Arc<Piece>) -> bool {
+        self.read.iter().any(|(known, _)| Arc::ptr_eq(known, piece))
+    }
+}
 
 /// Fills in the field path of every finding that has a node and no path yet, and its line and column where
 /// only the node's number is known.
 pub fn name_paths(findings: &mut Diagnostics) {
-    let mut last: Option<(Arc<Piece>, Option<At<Node>>)> = None;
+    let mut places = Places::default();
     for finding in findings.iter_mut().filter(|finding| finding.path.is_empty()) {
         let Some(origin) = finding.origin.as_mut().filter(|origin| origin.pos.node > 0) else { continue };
-        if last.as_ref().is_none_or(|(piece, _)| !Arc::ptr_eq(piece, &origin.piece)) {
-            last = Some((origin.piece.clone(), node::parse(&origin.piece.text).ok()));
+        // They come document by document, so only the last one is kept.
+        if !places.has(&origin.piece) {
+            places = Places::default();
         }
-        if let Some((_, Some(tree))) = &last {
-            (finding.path, origin.pos) = path_to(tree, origin.pos.node);
-        }
+        let (path, found) = places.find(origin);
+        (finding.path, *origin) = (path, found);
     }
 }
 

@@ -93,12 +93,12 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
         Reading::Unreadable(findings) => ConfigSet { findings, ..ConfigSet::default() },
     };
     let surroundings = settings.surroundings();
-    let (findings, snapshot) = if asked.per_object {
+    let (findings, served) = if asked.per_object {
         (judge_alone(&set, &surroundings), None)
     } else {
         let Compiled { snapshot, mut findings } = Compiler::new(0).compile(&set, &surroundings);
-        credentials(&snapshot, settings, asked.here, &mut findings);
-        (findings, Some(snapshot))
+        let unseen = credentials(&snapshot, settings, asked.here, &mut findings);
+        (findings, Some((snapshot, unseen)))
     };
     let errors = findings.count(Severity::Error);
     let warnings = findings.count(Severity::Warning);
@@ -114,23 +114,29 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
             if more > 0 {
                 print(&format!("and {} more; -o json lists them\n\n", render::thousands(more as u64)));
             }
-            print(&summary(paths, &set, snapshot.as_ref(), errors, warnings));
+            print(&summary(paths, &set, served.as_ref(), errors, warnings));
         }
     }
     let fine = errors == 0 && (warnings == 0 || !asked.strict);
     if fine { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) }
 }
 
-/// What is wrong with certificates and keys. Elsewhere than on the machine that serves they need not be there.
-fn credentials(snapshot: &Snapshot, settings: &Settings, here: bool, findings: &mut Diagnostics) {
+/// What is wrong with certificates and keys. Elsewhere than on the machine that serves they need not be there; gives whether
+/// some are not. What is there and is wrong is wrong everywhere.
+fn credentials(snapshot: &Snapshot, settings: &Settings, here: bool, findings: &mut Diagnostics) -> bool {
     let mut found = Diagnostics::default();
     Store::new(settings.certificates.clone()).read(snapshot, &mut found);
-    for finding in found.iter_mut().filter(|finding| !here && finding.severity == Severity::Error) {
-        finding.severity = Severity::Warning;
-        finding.hints.push("on the machine that serves, this is an error".to_owned());
+    let mut unseen = false;
+    for finding in found.iter_mut().filter(|finding| finding.code == Code::REFERENCED_RESOURCE_NOT_FOUND) {
+        if !here {
+            finding.severity = Severity::Warning;
+            finding.hints.push("on the machine that serves, this is an error".to_owned());
+            unseen = true;
+        }
     }
     findings.extend(found);
     findings.sort();
+    unseen
 }
 
 fn is_standard_input(path: &Path) -> bool {
@@ -176,7 +182,7 @@ pub(super) fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
 fn summary(
     paths: &[PathBuf],
     set: &ConfigSet,
-    snapshot: Option<&Snapshot>,
+    served: Option<&(Snapshot, bool)>,
     errors: usize,
     warnings: usize,
 ) -> String {
@@ -188,7 +194,7 @@ fn summary(
         render::counted(set.documents.len(), "object")
     );
     let counts = render::counts(errors, warnings);
-    let Some(snapshot) = snapshot else {
+    let Some((snapshot, unseen)) = served else {
         let counts = if counts.is_empty() { counts } else { format!(": {counts}") };
         let verdict = if errors > 0 { "Not all would be accepted" } else { "Each would be accepted" };
         return format!("{read}, each alone{counts}. {verdict}.\n");
@@ -199,7 +205,11 @@ fn summary(
     let routes = render::counted(snapshot.routes, "route");
     let ports = render::counted(snapshot.listeners.len(), "port");
     let counts = if counts.is_empty() { counts } else { format!(": {counts}") };
-    format!("{read}, {routes} on {ports}{counts}. It would be applied.\n")
+    let verdict = match unseen {
+        true => "It would be applied where the credentials that are not here are there and sound",
+        false => "It would be applied",
+    };
+    format!("{read}, {routes} on {ports}{counts}. {verdict}.\n")
 }
 
 fn json(findings: &Diagnostics) -> String {

@@ -5,23 +5,23 @@
 
 mod asked;
 mod page;
-
-use std::fmt::Write;
+mod words;
 
 use serde::{Deserialize, Serialize};
-use trysail_routing::decide::{Decision, Explanation, Request, describe, explain};
-use trysail_routing::nearest;
+use trysail_routing::decide::{Considered, Decision, Explanation, Request, describe, explain};
+use trysail_routing::origin::{Origin, Place};
 use trysail_routing::path::{PathRules, Refusal};
-use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{
-    self, Action, HeaderOps, Listener, ListenerProtocol, Match, Redirect, Snapshot, Split, TlsServer,
-    Transform, VirtualHosts,
+    self, Action, Listener, ListenerProtocol, Match, Redirect, Route, Snapshot, Split, TlsServer,
+    VirtualHosts,
 };
+use trysail_routing::wire::Places;
 use trysail_upstream::{Held, Upstreams};
 
 pub(crate) use asked::Asked;
 
 use crate::render;
+use words::{balancer, changes, name, no_host, no_port, sends};
 
 /// What is asked: a revision, and what is known of the process that serves it.
 pub(crate) struct Facts<'a> {
@@ -50,22 +50,44 @@ pub(crate) struct Answer {
     host: Option<Host>,
     rules: Vec<Rule>,
     route: Option<Step>,
+    /// The field by which another rule delegates to it.
+    root: Option<Step>,
     /// What the rule does beside choosing a target.
-    handling: Vec<String>,
+    handling: Vec<Step>,
     /// Whose turn it is and whose the next ones are; only known of a running process.
     turns: Option<Vec<String>>,
     targets: Vec<Target>,
     /// What the gateway answers itself: a redirect or a direct response.
-    answered: Option<String>,
+    answered: Option<Step>,
+    /// What is changed of that answer.
+    returns: Option<Step>,
     /// Why it goes nowhere, and what would have caught it.
     pub(crate) nowhere: Option<String>,
 }
 
-/// Something and where it is written.
+/// Something and where it is written, if it is.
 #[derive(Debug, Deserialize, Serialize)]
 struct Step {
     name: String,
     place: String,
+}
+
+impl Step {
+    fn new(name: &(impl ToString + ?Sized), origin: &Origin) -> Self {
+        Step { name: name.to_string(), place: origin.to_string() }
+    }
+
+    /// What is written as a field of a route; nowhere where it is none.
+    fn of(name: String, place: Option<Place>, route: &Route, places: &mut Places) -> Self {
+        let place = place.map(|place| places.find(&route.origin_of(place)).1.to_string());
+        Step { name, place: place.unwrap_or_default() }
+    }
+
+    /// A field by its path.
+    fn field(origin: &Origin, places: &mut Places) -> Self {
+        let (path, origin) = places.find(origin);
+        Step::new(&path, &origin)
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -85,6 +107,12 @@ struct Rule {
     took: bool,
     why: String,
     place: String,
+    /// Of a rule that took it: each of its conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<Step>,
+    /// Of a delegate's rule: its block of conditions, and the one of its root that this lies within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    merged: Option<[Step; 2]>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -99,6 +127,8 @@ struct Target {
     place: String,
     /// Where its subset, or else its service, is defined; nowhere where it does not exist.
     defined: Option<String>,
+    /// The blocks of a DestinationRule that hold for it.
+    policy: Vec<Step>,
     endpoints: Vec<Endpoint>,
     /// Whether its share goes to the others, as it has had no endpoint yet. Of files: where the process starts with
     /// them.
@@ -111,8 +141,12 @@ struct Target {
     balancer: String,
     /// What the target is asked for.
     sends: String,
+    /// The fields that change what it is asked for.
+    sends_by: Vec<Step>,
     /// What is changed of its answer.
     returns: Option<String>,
+    /// The fields that change it.
+    returns_by: Vec<Step>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -143,7 +177,7 @@ impl Answer {
             answer.nowhere = Some(no_port(listeners, asked.port));
             return answer;
         };
-        answer.port = Some(Step { name: listener.key.to_string(), place: listener.origin.to_string() });
+        answer.port = Some(Step::new(&listener.key, &listener.origin));
         if asked.authority.is_empty() {
             answer.nowhere = Some("the host is empty: 400, flag DPE".to_owned());
             return answer;
@@ -191,60 +225,102 @@ impl Answer {
             of: hosts.count(&asked.authority),
             place: host.origin.to_string(),
         });
-        let rule = |rule: trysail_routing::decide::Considered| Rule {
+        let places = &mut Places::default();
+        let rule = |rule: Considered| Rule {
             number: rule.rule,
             name: rule.route.to_string(),
             took: rule.took,
             why: rule.why,
             place: rule.origin.to_string(),
+            conditions: rule.held.iter().map(|(words, origin)| Step::new(words, origin)).collect(),
+            merged: rule.merged.map(|both| both.map(|block| Step::field(&block, places))),
         };
         self.rules = considered.into_iter().map(rule).collect();
         match decision {
             Decision::NoHost => self.nowhere = Some(no_host(hosts, &asked.authority)),
             Decision::ToHttps(host) => {
                 let location = Redirect::to_https(request);
-                self.answered =
-                    Some(format!("301 to {location}, as httpsRedirect of {} wants", host.pattern));
+                let name = format!("301 to {location}, as httpsRedirect of {} wants", host.pattern);
+                self.answered = Some(Step { name, place: String::new() });
             }
             Decision::NoRoute(host) => {
                 self.nowhere = Some(format!("no rule for host {} takes it: 404, flag NR", host.pattern));
             }
             Decision::Route(route, block) => {
-                self.route = Some(Step { name: route.name.to_string(), place: route.origin.to_string() });
-                let handling = route.handling.as_ref();
-                self.handling = handling.map_or_else(Vec::new, |handling| describe(handling, facts.snapshot));
-                let cors = handling.and_then(|handling| handling.cors.as_ref());
-                if cors.is_some_and(|cors| cors.preflight(request).is_some()) {
-                    self.answered = Some("200 to the preflight".to_owned());
-                    return;
-                }
-                match &route.action {
-                    Action::Forward(split) => {
-                        let sends =
-                            |target: &snapshot::Target| sends(target.transform.as_deref(), request, block);
-                        self.forward(facts, split, sends);
-                    }
-                    Action::Redirect(redirect) => {
-                        let location = redirect.location(request, block, port);
-                        self.answered = Some(format!("{} to {location}", redirect.status));
-                    }
-                    Action::Respond(response) => {
-                        let size = render::counted(response.body.len(), "byte");
-                        self.answered = Some(format!("{} with {size}", response.status));
-                    }
-                }
+                self.route = Some(Step::new(&route.name, &route.origin));
+                self.root = route.root.as_ref().map(|root| Step::field(root, places));
+                self.take(facts, route, block, port, request, places);
             }
         }
     }
 
-    /// A connection whose bytes are passed on.
-    fn pass(&mut self, facts: &Facts<'_>, split: &Split, how: &str) {
-        self.route = Some(Step { name: split.name.to_string(), place: split.origin.to_string() });
-        self.forward(facts, split, |_| how.to_owned());
+    /// What becomes of a request that a route takes.
+    fn take(
+        &mut self,
+        facts: &Facts<'_>,
+        route: &Route,
+        block: Option<&Match>,
+        port: u16,
+        request: &Request<'_>,
+        places: &mut Places,
+    ) {
+        if let Some(handling) = &route.handling {
+            let told = describe(handling, facts.snapshot).into_iter();
+            self.handling = told.map(|(told, place)| Step::of(told, place, route, places)).collect();
+            if handling.cors.as_ref().is_some_and(|cors| cors.preflight(request).is_some()) {
+                let place = handling.places.cors;
+                self.answered = Some(Step::of("200 to the preflight".to_owned(), place, route, places));
+                return;
+            }
+        }
+        let answered = match &route.action {
+            Action::Forward(split) => {
+                self.forward(facts, split, places, |target, places| {
+                    let transform = target.transform.as_deref();
+                    let mut fields = |of: &[Option<Place>]| -> Vec<Step> {
+                        let written = of.iter().flatten();
+                        written.map(|place| Step::field(&route.origin_of(*place), places)).collect()
+                    };
+                    Way {
+                        sends: sends(transform, request, block),
+                        sends_by: transform.map_or_else(Vec::new, |it| fields(&it.places.request)),
+                        returns: transform.map(|it| changes(&it.response)).filter(|it| !it.is_empty()),
+                        returns_by: transform.map_or_else(Vec::new, |it| fields(&it.places.response)),
+                    }
+                });
+                return;
+            }
+            Action::Redirect(redirect) => {
+                format!("{} to {}", redirect.status, redirect.location(request, block, port))
+            }
+            Action::Respond(response) => {
+                format!("{} with {}", response.status, render::counted(response.body.len(), "byte"))
+            }
+        };
+        self.answered = Some(Step::of(answered, route.places.answer, route, places));
+        self.returns = route
+            .answers
+            .as_deref()
+            .map(|ops| Step::of(changes(std::slice::from_ref(ops)), route.places.answers, route, places));
     }
 
-    /// `sends` tells what a target gets.
-    fn forward(&mut self, facts: &Facts<'_>, split: &Split, sends: impl Fn(&snapshot::Target) -> String) {
+    /// A connection whose bytes are passed on.
+    fn pass(&mut self, facts: &Facts<'_>, split: &Split, how: &str) {
+        self.route = Some(Step::new(&split.name, &split.origin));
+        self.forward(facts, split, &mut Places::default(), |_, _| Way {
+            sends: how.to_owned(),
+            ..Way::default()
+        });
+    }
+
+    /// `way` tells what a target gets, and what is changed of its answer.
+    fn forward(
+        &mut self,
+        facts: &Facts<'_>,
+        split: &Split,
+        places: &mut Places,
+        way: impl Fn(&snapshot::Target, &mut Places) -> Way,
+    ) {
         let of: u64 = split.targets.iter().map(|target| u64::from(target.weight)).sum();
         let is_held = |target: &snapshot::Target| {
             let cluster = facts.snapshot.cluster(target.cluster);
@@ -265,7 +341,7 @@ impl Answer {
                     .and_then(|state| state.endpoints.get(at))
                     .map(|state| state.state().as_str().to_owned()),
             };
-            let transform = target.transform.as_deref();
+            let Way { sends, sends_by, returns, returns_by } = way(target, places);
             Target {
                 name: name(facts.snapshot, split, target),
                 cluster: cluster.key.to_string(),
@@ -274,12 +350,15 @@ impl Answer {
                 percent: 100.0 * f64::from(target.weight) / of.max(1) as f64,
                 place: target.origin.to_string(),
                 defined: cluster.origin.as_ref().map(ToString::to_string),
+                policy: cluster.policy_places.iter().map(|place| Step::field(place, places)).collect(),
                 endpoints: cluster.endpoints.iter().enumerate().map(endpoint).collect(),
                 held: some_ready && is_held(target),
                 names: cluster.names.iter().map(ToString::to_string).collect(),
                 balancer: balancer(&cluster.policy.balancer),
-                sends: sends(target),
-                returns: transform.map(|transform| changes(&transform.response)).filter(|it| !it.is_empty()),
+                sends,
+                sends_by,
+                returns,
+                returns_by,
             }
         };
         self.targets = split.targets.iter().map(target).collect();
@@ -289,6 +368,15 @@ impl Answer {
             turns.filter_map(named).collect()
         });
     }
+}
+
+/// What a target gets and gives back, with the fields that say so.
+#[derive(Default)]
+struct Way {
+    sends: String,
+    sends_by: Vec<Step>,
+    returns: Option<String>,
+    returns_by: Vec<Step>,
 }
 
 /// What becomes of a connection to a port.
@@ -317,81 +405,4 @@ fn connection<'s>(listener: &'s Listener, asked: &Asked) -> Connection<'s> {
             Some(TlsServer::Passthrough(split)) => Connection::Bytes(split, "all bytes, TLS unopened"),
         },
     }
-}
-
-/// A target's short name: its subset, with its host where the split leads to several.
-fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
-    let key = &snapshot.cluster(target.cluster).key;
-    let one_host = split.targets.iter().all(|other| snapshot.cluster(other.cluster).key.host == key.host);
-    match (&*key.subset, one_host) {
-        ("", _) => key.host.to_string(),
-        (subset, true) => subset.to_owned(),
-        (subset, false) => format!("{}/{subset}", key.host),
-    }
-}
-
-/// Which endpoint gets a request.
-fn balancer(balancer: &Balancer) -> String {
-    match balancer {
-        Balancer::LeastRequest(_) => "least requests".to_owned(),
-        Balancer::RoundRobin(_) => "in turn".to_owned(),
-        Balancer::Random => "by lot".to_owned(),
-        Balancer::Hash(hash) => match &hash.key {
-            None => "by lot".to_owned(),
-            Some(HashKey::Header(name)) => format!("by a hash of the field {name}"),
-            Some(HashKey::Cookie(cookie)) => format!("by a hash of the cookie {}", cookie.name),
-            Some(HashKey::SourceIp) => "by a hash of the client's address".to_owned(),
-            Some(HashKey::QueryParameter(name)) => format!("by a hash of the query parameter {name}"),
-        },
-    }
-}
-
-fn no_port(listeners: &[Listener], port: u16) -> String {
-    let open: Vec<String> = listeners.iter().map(|listener| listener.key.to_string()).collect();
-    let open = if open.is_empty() { "no port is".to_owned() } else { format!("open is {}", open.join(", ")) };
-    format!("no Gateway opens port {port}; {open}: connection refused")
-}
-
-fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
-    let mut known: Vec<(String, String)> =
-        hosts.values().map(|host| (host.pattern.to_string(), host.origin.to_string())).collect();
-    known.sort();
-    let near = nearest(authority, known.iter().map(|(pattern, _)| pattern.as_str()));
-    let hint = match (known.iter().find(|(pattern, _)| Some(pattern.as_str()) == near), known.len()) {
-        (Some((near, place)), _) => format!("; the nearest is {near:?} ({place})"),
-        (None, 0) => "; no VirtualService is bound to this port".to_owned(),
-        (None, 1..=5) => {
-            let patterns: Vec<&str> = known.iter().map(|(pattern, _)| pattern.as_str()).collect();
-            format!("; there is {}", patterns.join(", "))
-        }
-        (None, _) => String::new(),
-    };
-    format!("no host matches {authority:?}{hint}: 404, flag NR")
-}
-
-/// The request as the target gets it: path, authority, and the fields that the route changes.
-fn sends(transform: Option<&Transform>, request: &Request<'_>, block: Option<&Match>) -> String {
-    let rewrite = transform.and_then(|transform| transform.path.as_ref());
-    let rewritten = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
-    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let authority = transform.and_then(|transform| transform.authority.as_ref()?.to_str().ok());
-    let path = rewritten.as_deref().unwrap_or(request.path);
-    let mut text =
-        format!("{} {path}{query}, Host: {}", request.method, authority.unwrap_or(request.authority));
-    let changes = transform.map(|transform| changes(&transform.request)).unwrap_or_default();
-    if !changes.is_empty() {
-        let _ = write!(text, ", {changes}");
-    }
-    text
-}
-
-/// What operations do to fields, in their order.
-fn changes(levels: &[HeaderOps]) -> String {
-    let mut parts = Vec::new();
-    for ops in levels {
-        parts.extend(ops.remove.iter().map(|name| format!("without {name}")));
-        parts.extend(ops.set.iter().map(|(name, text)| format!("{name}: {text}")));
-        parts.extend(ops.add.iter().map(|(name, text)| format!("and {name}: {text}")));
-    }
-    parts.join(", ")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Answer, Endpoint, Rule, Target};
+use super::{Answer, Endpoint, Rule, Step, Target};
 use crate::render;
 
 /// Rules that did not match which are shown before and after the others are only counted.
@@ -29,8 +29,11 @@ impl Answer {
         if let Some(route) = &self.route {
             page.line("route", &route.name, &route.place);
         }
+        if let Some(root) = &self.root {
+            page.line("  for", &root.name, &root.place);
+        }
         for handled in &self.handling {
-            page.line("", handled, "");
+            page.line("", &handled.name, &handled.place);
         }
         if !self.targets.is_empty() {
             page.line("split", &split(&self.targets), "");
@@ -46,7 +49,10 @@ impl Answer {
             page.target(target, self.turns.is_some());
         }
         if let Some(answered) = &self.answered {
-            page.line("answers", answered, "");
+            page.line("answers", &answered.name, &answered.place);
+        }
+        if let Some(returns) = &self.returns {
+            page.line("", &format!("with {}", returns.name), &returns.place);
         }
         if let Some(nowhere) = &self.nowhere {
             page.line("nowhere", nowhere, "");
@@ -73,8 +79,18 @@ impl Page {
             }
             if !hidden.contains(&at) {
                 let mark = if rule.took { "✓" } else { "✗" };
-                let what = format!("{}: {}", rule.name, rule.why);
+                // A rule that took it is told condition by condition, each with its place.
+                let (why, more) = match rule.conditions.as_slice() {
+                    [first, more @ ..] => (&first.name, more),
+                    [] => (&rule.why, &[][..]),
+                };
+                let what = format!("{}: {why}", rule.name);
                 self.line(&format!("rule {} {mark}", rule.number), &what, &rule.place);
+                more.iter().for_each(|more| self.line("", &format!("and {}", more.name), &more.place));
+                if let Some([own, root]) = &rule.merged {
+                    self.line("  match", &own.name, &own.place);
+                    self.line("  within", &root.name, &root.place);
+                }
             }
         }
     }
@@ -82,6 +98,7 @@ impl Page {
     fn target(&mut self, target: &Target, is_live: bool) {
         self.line(&format!("to {}", target.name), &format!("{:.1} %", target.percent), &target.place);
         self.line("  cluster", &target.cluster, target.defined.as_deref().unwrap_or_default());
+        self.fields("  policy", &target.policy);
         let mut endpoints: Vec<String> = target.endpoints.iter().map(endpoint).collect();
         let names = target.names.join(" and ");
         if !is_live && !names.is_empty() {
@@ -100,9 +117,15 @@ impl Page {
         };
         self.line("  endpoint", &endpoints, "");
         self.line("  sends", &target.sends, "");
+        self.fields("    by", &target.sends_by);
         if let Some(returns) = &target.returns {
             self.line("  returns", &format!("the answer with {returns}"), "");
         }
+        self.fields("    by", &target.returns_by);
+    }
+
+    fn fields(&mut self, name: &str, fields: &[Step]) {
+        fields.iter().for_each(|field| self.line(name, &field.name, &field.place));
     }
 }
 

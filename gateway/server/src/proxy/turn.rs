@@ -6,7 +6,9 @@ use bytes::Bytes;
 use pingora_core::Result;
 use pingora_proxy::Session;
 use trysail_routing::decide::{Decision, decide};
-use trysail_routing::snapshot::{Action, ClusterId, Listener, Match, Redirect, Request, Route, Transform};
+use trysail_routing::snapshot::{
+    Action, ClusterId, HeaderOps, Listener, Match, Redirect, Request, Route, Transform,
+};
 
 use super::ctx::Ctx;
 use super::reply::Answer;
@@ -35,7 +37,7 @@ pub(super) async fn of(session: &mut Session, ctx: &mut Ctx) -> Result<Result<Tu
             let injected = fault::inject(fault, session).await?;
             ctx.delayed = injected.delayed;
             if let Some(abort) = injected.abort {
-                return Ok(Err(Answer { response: route.answers.clone(), ..abort }));
+                return Ok(Err(Answer { response: changes(route), ..abort }));
             }
         }
         let preflight =
@@ -73,7 +75,7 @@ fn take(
     block: Option<&Match>,
     request: &Request<'_>,
 ) -> Result<Turn, Answer> {
-    let answer = || Answer { response: route.answers.clone(), ..Answer::EMPTY };
+    let answer = || Answer { response: changes(route), ..Answer::EMPTY };
     let split = match &route.action {
         Action::Forward(split) => split,
         Action::Redirect(redirect) => {
@@ -88,10 +90,15 @@ fn take(
     let target = &split.targets[active.upstreams.ticket(split.id).take()];
     let transform = target.transform.clone();
     if active.snapshot.cluster(target.cluster).service.is_none() {
-        let response = transform.map_or_else(Vec::new, |transform| transform.response.clone());
+        let response = transform.map_or_else(Vec::new, |transform| transform.response.to_vec());
         return Err(Answer { response, ..Answer::NO_CLUSTER });
     }
     let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
     let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
     Ok(Turn { cluster: target.cluster, transform, path })
+}
+
+/// What a route changes of the answers that are given in its name.
+fn changes(route: &Route) -> Vec<HeaderOps> {
+    route.answers.as_deref().cloned().into_iter().collect()
 }

@@ -30,24 +30,23 @@ pub(super) fn verifier(
             .map_err(|error| error.to_string())
             .and_then(|issuer| roots.add(issuer).map_err(|error| error.to_string()));
         added.map_err(|error| {
-            Fault::invalid(format!("{} holds what is no certificate: {error}", issuers.name))
+            issuers.fault(format!("{} holds what is no certificate: {error}", issuers.name))
         })?;
     }
     if roots.is_empty() {
-        return Err(Fault::invalid(format!("there is no certificate in {}", issuers.name)));
+        return Err(issuers.fault(format!("there is no certificate in {}", issuers.name)));
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if let Some(revoked) = revoked {
         let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&revoked.text).collect();
-        let lists = lists.map_err(|error| Fault::invalid(format!("{} is no PEM: {error}", revoked.name)))?;
+        let lists = lists.map_err(|error| revoked.fault(format!("{} is no PEM: {error}", revoked.name)))?;
         builder = builder.with_crls(lists).allow_unknown_revocation_status();
     }
     if wanted.optional {
         builder = builder.allow_unauthenticated();
     }
-    let chain = builder
-        .build()
-        .map_err(|error| Fault::invalid(format!("{} can't be used: {error}", issuers.name)))?;
+    let chain =
+        builder.build().map_err(|error| issuers.fault(format!("{} can't be used: {error}", issuers.name)))?;
     let plain =
         wanted.subject_alt_names.is_empty() && !wanted.let_failures_in && wanted.pins == Default::default();
     Ok(if plain { chain } else { Arc::new(Choosy { chain, wanted: wanted.clone() }) })

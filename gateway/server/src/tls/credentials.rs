@@ -13,8 +13,8 @@ use std::time::SystemTime;
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use trysail_routing::origin::Origin;
-use trysail_routing::snapshot::{Certificate, Clients, Issuers, ServerTls, Snapshot};
+use trysail_routing::origin::{Origin, Place};
+use trysail_routing::snapshot::{Certificate, Clients, Issuers, Reference, ServerTls, Snapshot};
 use trysail_routing::wire::name_paths;
 
 use super::{Configs, Trusts, server};
@@ -43,36 +43,75 @@ impl Stamp {
 
 /// What stands in the way of a credential.
 pub(super) struct Fault {
-    pub(super) code: Code,
+    code: Code,
     pub(super) message: String,
-    pub(super) hint: Option<String>,
+    hint: Option<String>,
+    /// The field that names it; `None` for all of what asks for it.
+    place: Option<Place>,
 }
 
 impl Fault {
-    pub(super) fn invalid(message: String) -> Fault {
-        Fault { code: Code::INVALID_CREDENTIAL, message, hint: None }
+    pub(super) fn invalid(message: String, place: Option<Place>) -> Fault {
+        Fault { code: Code::INVALID_CREDENTIAL, message, hint: None, place }
     }
 
-    /// As a finding about what asks for the credential.
+    fn not_seen(message: String, hint: Option<String>, place: Option<Place>) -> Fault {
+        Fault { code: Code::REFERENCED_RESOURCE_NOT_FOUND, message, hint, place }
+    }
+
+    /// As a finding about what asks for the credential, which is written at `origin`.
     pub(super) fn finding(self, severity: Severity, object: &str, origin: &Origin) -> Diagnostic {
-        let Fault { code, message, hint } = self;
-        let finding = Diagnostic::new(code, severity, Some(origin.clone()), message);
+        let Fault { code, message, hint, place } = self;
+        let origin = place.map_or_else(|| origin.clone(), |place| place.within(&origin.piece, None));
+        let finding = Diagnostic::new(code, severity, Some(origin), message);
         Diagnostic { object: object.to_owned(), hints: hint.into_iter().collect(), ..finding }
     }
 }
 
-/// The texts that a server's TLS is made from.
+/// What stands in the way of one who asks: all of it, so that what is not there hides nothing that is wrong.
+#[derive(Default)]
+pub(super) struct Faults(pub(super) Vec<Fault>);
+
+impl Faults {
+    /// What was read, or nothing and a fault more. That a credential is not there is said once.
+    pub(super) fn keep<T>(&mut self, read: Result<T, Fault>) -> Option<T> {
+        let fault = match read {
+            Ok(read) => return Some(read),
+            Err(fault) => fault,
+        };
+        let same = |other: &Fault| (other.code, other.place) == (fault.code, fault.place);
+        if fault.code == Code::INVALID_CREDENTIAL || !self.0.iter().any(same) {
+            self.0.push(fault);
+        }
+        None
+    }
+}
+
+/// The texts that a server's TLS is made from, as far as they could be read.
 pub(super) struct Material {
-    /// Chain and key of each certificate.
-    pub(super) certificates: Vec<(Pem, Pem)>,
+    pub(super) certificates: Vec<Pair>,
     pub(super) issuers: Option<Pem>,
     pub(super) revoked: Option<Pem>,
 }
 
-/// A file's text, and how people name it.
+/// A certificate's chain and its key.
+pub(super) struct Pair {
+    pub(super) chain: Option<Pem>,
+    pub(super) key: Option<Pem>,
+}
+
+/// A file's text, how people name it, and the field that names it.
 pub(super) struct Pem {
     pub(super) name: String,
     pub(super) text: Vec<u8>,
+    pub(super) place: Option<Place>,
+}
+
+impl Pem {
+    /// What is wrong with it.
+    pub(super) fn fault(&self, message: String) -> Fault {
+        Fault::invalid(message, self.place)
+    }
 }
 
 impl Store {
@@ -87,25 +126,23 @@ impl Store {
         let mut configs = Configs::default();
         let mut all = Sha256::new();
         for tls in wanted {
-            let made = self.material(tls).and_then(|material| {
-                let digest = digest(tls, &material);
+            let faults = &mut Faults::default();
+            let material = self.material(tls, faults);
+            let digest = digest(tls, &material);
+            let known = kept.get(&digest).or_else(|| self.made.get(&digest)).cloned();
+            let made = known
+                .filter(|_| faults.0.is_empty())
+                .or_else(|| server::config(tls, &material, faults).map(Arc::new));
+            let mut tell = |severity, faults: Vec<Fault>| {
+                let found = faults.into_iter().map(|fault| fault.finding(severity, &tls.object, &tls.origin));
+                findings.extend(found);
+            };
+            tell(Severity::Error, std::mem::take(&mut faults.0));
+            if let Some(made) = made {
                 all.update(digest);
-                let known = kept.get(&digest).or_else(|| self.made.get(&digest)).cloned();
-                let config = known.map_or_else(|| server::config(tls, &material).map(Arc::new), Ok)?;
-                kept.insert(digest, config.clone());
-                Ok((config, server::warnings(&material)))
-            });
-            match made {
-                Ok((config, warnings)) => {
-                    configs.made.push(config);
-                    let warning = |message| {
-                        Fault::invalid(message).finding(Severity::Warning, &tls.object, &tls.origin)
-                    };
-                    findings.extend(warnings.into_iter().map(warning));
-                }
-                Err(fault) => {
-                    findings.push(fault.finding(Severity::Error, &tls.object, &tls.origin));
-                }
+                kept.insert(digest, made.clone());
+                configs.made.push(made);
+                tell(Severity::Warning, server::warnings(&material));
             }
         }
         self.made = kept;
@@ -126,68 +163,76 @@ impl Store {
         self.seen.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
     }
 
-    fn material(&mut self, tls: &ServerTls) -> Result<Material, Fault> {
-        let mut certificates = Vec::new();
-        for certificate in &tls.certificates {
-            certificates.push(match certificate {
-                Certificate::Files { chain, key } => {
-                    (self.file(Path::new(&**chain))?, self.file(Path::new(&**key))?)
-                }
-                Certificate::Credential(name) => self.pair(name)?,
-            });
-        }
+    fn material(&mut self, tls: &ServerTls, faults: &mut Faults) -> Material {
+        let pair = |certificate: &Certificate| match certificate {
+            Certificate::Files { chain, key } => self.pair_of(chain, key, faults),
+            Certificate::Credential(name) => self.pair(name, faults),
+        };
+        let certificates = tls.certificates.iter().map(pair).collect();
         let Clients::Asked(clients) = &tls.clients else {
-            return Ok(Material { certificates, issuers: None, revoked: None });
+            return Material { certificates, issuers: None, revoked: None };
         };
         let issuers = match &clients.issuers {
-            Issuers::File(path) => self.file(Path::new(&**path))?,
-            Issuers::Credential(name) => self.first_of(name, &self.authorities_of(name)?)?,
+            Issuers::File(path) => self.file(path),
+            Issuers::Credential(name) => self.authorities(name),
         };
         let revoked = match (&clients.revoked, &clients.issuers) {
-            (Some(path), _) => Some(self.file(Path::new(&**path))?),
+            (Some(path), _) => Some(self.file(path)),
             (None, Issuers::Credential(name)) => {
-                let place = self.place(name)?;
-                let candidates = [place.join("ca.crl"), place.join("crl")];
+                let candidates = self.candidates(name, &["ca.crl", "crl"]).unwrap_or_default();
                 let there = candidates.iter().find(|path| self.stamp(path));
-                there.map(|path| self.file(path)).transpose()?
+                there.map(|path| self.read_file(path, name.place))
             }
             (None, Issuers::File(_)) => None,
         };
-        Ok(Material { certificates, issuers: Some(issuers), revoked })
+        let revoked = revoked.and_then(|read| faults.keep(read));
+        Material { certificates, issuers: faults.keep(issuers), revoked }
+    }
+
+    /// Chain and key from files.
+    pub(super) fn pair_of(&mut self, chain: &Reference, key: &Reference, faults: &mut Faults) -> Pair {
+        Pair { chain: faults.keep(self.file(chain)), key: faults.keep(self.file(key)) }
     }
 
     /// Chain and key of a credential.
-    pub(super) fn pair(&mut self, name: &str) -> Result<(Pem, Pem), Fault> {
-        let place = self.place(name)?;
-        let chain = self.first_of(name, &[place.join("tls.crt"), place.join("cert")])?;
-        Ok((chain, self.first_of(name, &[place.join("tls.key"), place.join("key")])?))
+    pub(super) fn pair(&mut self, credential: &Reference, faults: &mut Faults) -> Pair {
+        let mut one = |files: &[&str]| {
+            let read = self.candidates(credential, files).and_then(|them| self.first_of(credential, &them));
+            faults.keep(read)
+        };
+        Pair { chain: one(&["tls.crt", "cert"]), key: one(&["tls.key", "key"]) }
     }
 
     /// The authorities of a credential towards an upstream: where an identity is shown, it may go without.
-    pub(super) fn issuers(&mut self, name: &str, may_lack: bool) -> Result<Option<Pem>, Fault> {
-        let candidates = self.authorities_of(name)?;
+    pub(super) fn issuers(&mut self, credential: &Reference, may_lack: bool) -> Result<Option<Pem>, Fault> {
+        let candidates = self.candidates(credential, &AUTHORITIES)?;
         if may_lack && !candidates.iter().any(|path| self.stamp(path)) {
             return Ok(None);
         }
-        self.first_of(name, &candidates).map(Some)
+        self.authorities(credential).map(Some)
     }
 
-    fn authorities_of(&self, name: &str) -> Result<[PathBuf; 4], Fault> {
-        let (place, apart) = (self.place(name)?, self.place(&format!("{name}-cacert"))?);
-        Ok([place.join("ca.crt"), place.join("cacert"), apart.join("ca.crt"), apart.join("cacert")])
+    fn authorities(&mut self, credential: &Reference) -> Result<Pem, Fault> {
+        let candidates = self.candidates(credential, &AUTHORITIES)?;
+        self.first_of(credential, &candidates)
     }
 
-    /// The directory of a credential, whose name is one step of a path and no more.
-    fn place(&self, name: &str) -> Result<PathBuf, Fault> {
+    /// Where files of a credential may lie. Its name is one step of a path and no more; in a file's, `~` stands for it.
+    fn candidates(&self, credential: &Reference, files: &[&str]) -> Result<Vec<PathBuf>, Fault> {
+        let name = &**credential;
         let plain = !name.is_empty()
             && name.len() <= 253
             && !name.starts_with('.')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-        if plain {
-            Ok(self.directory.join(name))
-        } else {
-            Err(Fault::invalid(format!("{name:?} is not the name of a credential")))
+        if !plain {
+            let message = format!("{name:?} is not the name of a credential");
+            return Err(Fault::invalid(message, credential.place));
         }
+        let path = |file: &&str| match file.strip_prefix('~') {
+            Some(beside) => self.directory.join(format!("{name}{beside}")),
+            None => self.directory.join(name).join(file),
+        };
+        Ok(files.iter().map(path).collect())
     }
 
     fn stamp(&mut self, path: &Path) -> bool {
@@ -197,50 +242,50 @@ impl Store {
         there
     }
 
-    fn first_of(&mut self, credential: &str, candidates: &[PathBuf]) -> Result<Pem, Fault> {
+    fn first_of(&mut self, credential: &Reference, candidates: &[PathBuf]) -> Result<Pem, Fault> {
         for path in candidates {
             if self.stamp(path) {
-                return self.file(path);
+                return self.read_file(path, credential.place);
             }
         }
         let first = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
-        Err(Fault {
-            code: Code::REFERENCED_RESOURCE_NOT_FOUND,
-            message: format!("the credential {credential:?} is not there: there is no {first}"),
-            hint: Some("the setting \"certificates\" names the directory that credentials lie in".to_owned()),
-        })
+        let message = format!("the credential {:?} is not there: there is no {first}", credential.name);
+        let hint = "the setting \"certificates\" names the directory that credentials lie in";
+        Err(Fault::not_seen(message, Some(hint.to_owned()), credential.place))
     }
 
-    pub(super) fn file(&mut self, path: &Path) -> Result<Pem, Fault> {
+    pub(super) fn file(&mut self, path: &Reference) -> Result<Pem, Fault> {
+        self.read_file(Path::new(&**path), path.place)
+    }
+
+    fn read_file(&mut self, path: &Path, place: Option<Place>) -> Result<Pem, Fault> {
         self.stamp(path);
         let name = path.display().to_string();
-        let read = || -> io::Result<Vec<u8>> {
-            let facts = fs::metadata(path)?;
-            if !facts.is_file() {
-                return Err(io::Error::other("it is not a file"));
-            }
-            if facts.len() > LONGEST {
-                return Err(io::Error::other("it is longer than 1 MiB"));
-            }
-            fs::read(path)
+        let not_seen = |error: io::Error| {
+            let message = format!("{name} can't be read: {}", crate::listener::reason(&error));
+            Fault::not_seen(message, None, place)
         };
-        match read() {
-            Ok(text) => Ok(Pem { name, text }),
-            Err(error) => Err(Fault {
-                code: Code::REFERENCED_RESOURCE_NOT_FOUND,
-                message: format!("{name} can't be read: {}", crate::listener::reason(&error)),
-                hint: None,
-            }),
+        let facts = fs::metadata(path).map_err(not_seen)?;
+        if !facts.is_file() {
+            return Err(Fault::invalid(format!("{name} can't be read: it is not a file"), place));
         }
+        if facts.len() > LONGEST {
+            return Err(Fault::invalid(format!("{name} can't be read: it is longer than 1 MiB"), place));
+        }
+        let text = fs::read(path).map_err(not_seen)?;
+        Ok(Pem { name, text, place })
     }
 }
+
+/// The files of a credential that hold authorities; the last two lie in a directory of their own.
+const AUTHORITIES: [&str; 4] = ["ca.crt", "cacert", "~-cacert/ca.crt", "~-cacert/cacert"];
 
 /// What a configuration is made from, but for the place where it is written.
 fn digest(tls: &ServerTls, material: &Material) -> [u8; 32] {
     let ServerTls { certificates: _, clients, min, max, cipher_suites, http, object: _, origin: _ } = tls;
     let mut digest = Sha256::new();
     digest.update(format!("{clients:?} {min:?} {max:?} {cipher_suites:?} {http}"));
-    let texts = material.certificates.iter().flat_map(|(chain, key)| [chain, key]);
+    let texts = material.certificates.iter().flat_map(|Pair { chain, key }| chain.iter().chain(key));
     for text in texts.chain(&material.issuers).chain(&material.revoked) {
         digest.update((text.text.len() as u64).to_le_bytes());
         digest.update(&text.text);

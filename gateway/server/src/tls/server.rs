@@ -7,52 +7,55 @@ use rustls::crypto::ring::{cipher_suite, default_provider, sign::any_supported_t
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use trysail_routing::snapshot::{CIPHER_SUITES, Clients, ServerTls, TlsVersion};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::clients;
-use super::credentials::{Fault, Material, Pem};
+use super::credentials::{Fault, Faults, Material, Pair, Pem};
 
-/// Makes one; the fault says which file is at fault, and how.
-pub(super) fn config(tls: &ServerTls, material: &Material) -> Result<ServerConfig, Fault> {
+/// Makes one; the faults say which file is at fault, and how. There is none where there was a fault before.
+pub(super) fn config(tls: &ServerTls, material: &Material, faults: &mut Faults) -> Option<ServerConfig> {
     let provider = Arc::new(provider(&tls.cipher_suites));
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions(tls.min, tls.max))
-        .map_err(|error| Fault::invalid(format!("TLS can't be spoken so: {error}")))?;
-    let builder = match (&tls.clients, &material.issuers) {
-        (Clients::Asked(wanted), Some(issuers)) => builder.with_client_cert_verifier(clients::verifier(
-            wanted,
-            issuers,
-            material.revoked.as_ref(),
-            provider,
-        )?),
-        _ => builder.with_no_client_auth(),
+        .map_err(|error| Fault::invalid(format!("TLS can't be spoken so: {error}"), None));
+    let keys: Vec<_> = material.certificates.iter().filter_map(|pair| certified(pair, faults)).collect();
+    let verifier = match (&tls.clients, &material.issuers) {
+        (Clients::Asked(wanted), Some(issuers)) => {
+            let revoked = material.revoked.as_ref();
+            faults.keep(clients::verifier(wanted, issuers, revoked, provider))
+        }
+        _ => None,
     };
-    let keys: Result<Vec<_>, _> =
-        material.certificates.iter().map(|(chain, key)| certified(chain, key)).collect();
-    let mut config = builder.with_cert_resolver(Arc::new(Choice(keys?)));
+    // Without this a verifier that could not be made would let everyone in.
+    let builder = faults.keep(builder).filter(|_| faults.0.is_empty())?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Choice(keys)));
     if tls.http {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
-    Ok(config)
+    Some(config)
 }
 
 /// What is no fault, and soon will be: certificates that are out of their time.
-pub(super) fn warnings(material: &Material) -> Vec<String> {
-    let outdated = |(chain, _): &(Pem, Pem)| {
+pub(super) fn warnings(material: &Material) -> Vec<Fault> {
+    let outdated = |chain: &Pem| {
         let first = CertificateDer::pem_slice_iter(&chain.text).next()?.ok()?;
         let (_, certificate) = X509Certificate::from_der(&first).ok()?;
         let validity = certificate.validity();
         (!validity.is_valid()).then(|| {
-            format!(
+            chain.fault(format!(
                 "the certificate in {} is out of its time: it is valid from {} to {}",
                 chain.name, validity.not_before, validity.not_after
-            )
+            ))
         })
     };
-    material.certificates.iter().filter_map(outdated).collect()
+    material.certificates.iter().filter_map(|pair| outdated(pair.chain.as_ref()?)).collect()
 }
 
 /// The suites of TLS 1.3 are always there; those of 1.2 may be chosen.
@@ -82,31 +85,49 @@ fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolV
         .collect()
 }
 
-fn certified(chain: &Pem, key: &Pem) -> Result<Arc<CertifiedKey>, Fault> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain.text).collect();
-    let certificates =
-        certificates.map_err(|error| Fault::invalid(format!("{} is no PEM: {error}", chain.name)))?;
-    if certificates.is_empty() {
-        return Err(Fault::invalid(format!("there is no certificate in {}", chain.name)));
-    }
-    let der = PrivateKeyDer::from_pem_slice(&key.text)
-        .map_err(|_| Fault::invalid(format!("there is no private key in {}", key.name)))?;
-    let signing = any_supported_type(&der).map_err(|_| {
-        Fault::invalid(format!("the private key in {} is of no kind that can sign", key.name))
-    })?;
-    let certified = CertifiedKey::new(certificates, signing);
-    certified.keys_match().map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => Fault::invalid(format!(
+/// A certificate with its key. Where one of them could not be read, the other is looked at all the same.
+pub(super) fn certified(pair: &Pair, faults: &mut Faults) -> Option<Arc<CertifiedKey>> {
+    let certificates = pair.chain.as_ref().map(|pem| faults.keep(certificates(pem)));
+    let signing = pair.key.as_ref().map(|pem| faults.keep(signing(pem)));
+    let (Some(chain), Some(key)) = (&pair.chain, &pair.key) else { return None };
+    let certified = CertifiedKey::new(certificates??, signing??);
+    let matched = certified.keys_match().map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => key.fault(format!(
             "the private key in {} is not that of the certificate in {}",
             key.name, chain.name
         )),
-        error if error.to_string().contains("UnsupportedCertVersion") => Fault::invalid(format!(
+        error if error.to_string().contains("UnsupportedCertVersion") => chain.fault(format!(
             "the certificate in {} is of an old version of X.509: TLS here takes version 3 alone",
             chain.name
         )),
-        error => Fault::invalid(format!("the certificate in {} can't be used: {error}", chain.name)),
-    })?;
-    Ok(Arc::new(certified))
+        error => chain.fault(format!("the certificate in {} can't be used: {error}", chain.name)),
+    });
+    faults.keep(matched)?;
+    Some(Arc::new(certified))
+}
+
+/// Certificates, at least one, each of which can be read. Pingora's own reading of one that can't would be a panic.
+pub(super) fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.text).collect();
+    let read = read.map_err(|error| pem.fault(format!("{} is no PEM: {error}", pem.name)))?;
+    if read.is_empty() {
+        return Err(pem.fault(format!("there is no certificate in {}", pem.name)));
+    }
+    if read.iter().any(|der| X509Certificate::from_der(der).is_err()) {
+        return Err(pem.fault(format!("{} holds what is no certificate", pem.name)));
+    }
+    Ok(read)
+}
+
+/// The first private key.
+pub(super) fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, Fault> {
+    PrivateKeyDer::from_pem_slice(&pem.text)
+        .map_err(|_| pem.fault(format!("there is no private key in {}", pem.name)))
+}
+
+fn signing(pem: &Pem) -> Result<Arc<dyn SigningKey>, Fault> {
+    any_supported_type(&private_key(pem)?)
+        .map_err(|_| pem.fault(format!("the private key in {} is of no kind that can sign", pem.name)))
 }
 
 /// Shows the first certificate whose kind the client can verify, so that an ECDSA and an RSA one may stand side by
@@ -141,11 +162,14 @@ k6o=
 
     #[test]
     fn a_certificate_of_version_1_is_refused_in_words() {
-        let pem = |name: &str, text: String| Pem { name: name.to_owned(), text: text.into_bytes() };
+        let pem =
+            |name: &str, text: String| Pem { name: name.to_owned(), text: text.into_bytes(), place: None };
         let key = Authority::new("root").issue(&["a.test"]).key;
-        let fault = certified(&pem("a.crt", VERSION_1.to_owned()), &pem("a.key", key)).unwrap_err();
+        let pair = Pair { chain: Some(pem("a.crt", VERSION_1.to_owned())), key: Some(pem("a.key", key)) };
+        let mut faults = Faults::default();
+        assert!(certified(&pair, &mut faults).is_none());
         assert_eq!(
-            fault.message,
+            faults.0[0].message,
             "the certificate in a.crt is of an old version of X.509: TLS here takes version 3 alone"
         );
     }

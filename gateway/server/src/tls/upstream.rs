@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use pingora_core::protocols::tls::CaType;
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use trysail_routing::diagnostic::{Diagnostics, Severity};
 use trysail_routing::snapshot::Cluster;
 use trysail_routing::snapshot::policy::{ClientIdentity, ClientTls, Credentials};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::credentials::{Fault, Pem, Store};
+use super::credentials::{Fault, Faults, Pair, Pem, Store};
+use super::server;
 
 /// What a cluster's connections are made with.
 #[derive(Clone)]
@@ -49,17 +46,16 @@ impl Store {
         let mut all = Sha256::new();
         for (index, cluster) in clusters.iter().enumerate() {
             let Some(tls) = &cluster.policy.tls else { continue };
-            match self.trust(tls) {
-                Ok(trust) => {
-                    all.update(trust.digest);
-                    trusts.by_cluster.insert(index, trust);
-                }
-                Err(fault) => {
-                    let finding = fault.finding(Severity::Error, &tls.object, &tls.origin);
-                    // Several clusters may have one policy.
-                    if findings.iter().all(|other| *other != finding) {
-                        findings.push(finding);
-                    }
+            let faults = &mut Faults::default();
+            if let Some(trust) = self.trust(tls, faults) {
+                all.update(trust.digest);
+                trusts.by_cluster.insert(index, trust);
+            }
+            for fault in std::mem::take(&mut faults.0) {
+                let finding = fault.finding(Severity::Error, &tls.object, &tls.origin);
+                // Several clusters may have one policy.
+                if findings.iter().all(|other| *other != finding) {
+                    findings.push(finding);
                 }
             }
         }
@@ -67,57 +63,42 @@ impl Store {
         trusts
     }
 
-    fn trust(&mut self, tls: &ClientTls) -> Result<Trust, Fault> {
+    fn trust(&mut self, tls: &ClientTls, faults: &mut Faults) -> Option<Trust> {
         let (issuers, identity) = match &tls.credentials {
             Credentials::Files { ca, crl: _, identity } => {
-                let ca = ca.as_ref().map(|path| self.file(path.as_ref().as_ref())).transpose()?;
-                let identity = match identity {
-                    Some(ClientIdentity { certificate, key }) => {
-                        Some((self.file(certificate.as_ref().as_ref())?, self.file(key.as_ref().as_ref())?))
-                    }
-                    None => None,
-                };
-                (ca, identity)
+                let identity = identity
+                    .as_ref()
+                    .map(|ClientIdentity { certificate, key }| self.pair_of(certificate, key, faults));
+                (ca.as_ref().and_then(|ca| faults.keep(self.file(ca))), identity)
             }
             Credentials::Secret(name) => {
-                let identity = if tls.mutual { Some(self.pair(name)?) } else { None };
-                (self.issuers(name, tls.mutual)?, identity)
+                let identity = tls.mutual.then(|| self.pair(name, faults));
+                (faults.keep(self.issuers(name, tls.mutual)).flatten(), identity)
             }
         };
         let mut digest = Sha256::new();
-        let texts = issuers.iter().chain(identity.iter().flat_map(|(chain, key)| [chain, key]));
-        texts.for_each(|text| digest.update(&text.text));
-        Ok(Trust {
-            issuers: issuers.as_ref().map(authorities).transpose()?,
-            identity: identity.as_ref().map(|(chain, key)| shown(chain, key)).transpose()?,
+        let shown = identity.iter().flat_map(|Pair { chain, key }| chain.iter().chain(key));
+        issuers.iter().chain(shown).for_each(|text| digest.update(&text.text));
+        let issuers = issuers.map(|pem| faults.keep(authorities(&pem)));
+        let identity = identity.map(|pair| self::identity(&pair, faults));
+        // Without this, what could not be read would be trusted or shown less than what is written.
+        faults.0.is_empty().then(|| Trust {
+            issuers: issuers.flatten(),
+            identity: identity.flatten(),
             digest: digest.finalize().into(),
         })
     }
 }
 
-/// Certificates, each of which can be read. Pingora's own reading of one that can't would be a panic.
-fn certificates(pem: &Pem) -> Result<Vec<Vec<u8>>, Fault> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.text).collect();
-    let read = read.map_err(|error| Fault::invalid(format!("{} is no PEM: {error}", pem.name)))?;
-    if read.is_empty() {
-        return Err(Fault::invalid(format!("there is no certificate in {}", pem.name)));
-    }
-    if read.iter().any(|der| X509Certificate::from_der(der).is_err()) {
-        return Err(Fault::invalid(format!("{} holds what is no certificate", pem.name)));
-    }
-    Ok(read.into_iter().map(|der| der.to_vec()).collect())
-}
-
 fn authorities(pem: &Pem) -> Result<Arc<CaType>, Fault> {
-    Ok(certificates(pem)?.into_iter().map(|der| WrappedX509::new(der, parse_x509)).collect())
+    let certificates = server::certificates(pem)?.into_iter();
+    Ok(certificates.map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect())
 }
 
-fn shown(chain: &Pem, key: &Pem) -> Result<Arc<CertKey>, Fault> {
-    let chain = certificates(chain)?;
-    let der = PrivateKeyDer::from_pem_slice(&key.text)
-        .map_err(|_| Fault::invalid(format!("there is no private key in {}", key.name)))?;
-    any_supported_type(&der).map_err(|_| {
-        Fault::invalid(format!("the private key in {} is of no kind that can sign", key.name))
-    })?;
-    Ok(Arc::new(CertKey::new(chain, der.secret_der().to_vec())))
+/// What is shown; a key that is not its certificate's would fail in every handshake.
+fn identity(pair: &Pair, faults: &mut Faults) -> Option<Arc<CertKey>> {
+    let certified = server::certified(pair, faults)?;
+    let key = faults.keep(server::private_key(pair.key.as_ref()?))?;
+    let chain = certified.cert.iter().map(|der| der.to_vec()).collect();
+    Some(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
 }

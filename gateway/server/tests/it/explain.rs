@@ -51,6 +51,155 @@ fn every_rule_is_told_with_its_place_offline() {
     }
 }
 
+/// A rule that delegates, the delegate, and a DestinationRule: each names fields that decide.
+const DECIDING: [(&str, &str); 3] = [
+    (
+        "root.yaml",
+        r#"kind: Gateway
+apiVersion: networking.istio.io/v1
+metadata: {name: all}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+kind: VirtualService
+apiVersion: networking.istio.io/v1
+metadata: {name: root}
+spec:
+  hosts: [shop.test]
+  gateways: [all]
+  http:
+  - match: [{uri: {prefix: /cart}, headers: {x-a: {exact: "1"}}}]
+    delegate: {name: own}
+    timeout: 3s
+    retries:
+      attempts: 5
+    corsPolicy: {allowOrigins: [{exact: "https://a.test"}]}
+    headers:
+      response: {set: {x-r: "1"}}
+  - match: [{uri: {prefix: /old}}]
+    redirect: {uri: /new}
+    headers: {response: {set: {x-old: "1"}}}
+  - directResponse: {status: 200}
+"#,
+    ),
+    (
+        "own.yaml",
+        r"kind: VirtualService
+apiVersion: networking.istio.io/v1
+metadata: {name: own}
+spec:
+  http:
+  - match: [{uri: {prefix: /cart/old}, method: {exact: GET}}]
+    fault:
+      delay: {fixedDelay: 1s, percentage: {value: 10}}
+      abort: {httpStatus: 500, percentage: {value: 10}}
+    rewrite: {uri: /old}
+    mirrors:
+    - {destination: {host: s, subset: v2}}
+    headers: {request: {set: {x-own: '1'}}}
+    route:
+    - destination: {host: s, subset: v1}
+      weight: 9
+      headers: {request: {set: {x-v: '1'}}, response: {remove: [server]}}
+    - {destination: {host: s, subset: v2}, weight: 1}
+",
+    ),
+    (
+        "s.yaml",
+        r"kind: ServiceEntry
+apiVersion: networking.istio.io/v1
+metadata: {name: s}
+spec:
+  hosts: [s.default.svc.cluster.local]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1, labels: {v: v1}}, {address: 10.0.0.2, labels: {v: v2}}]
+---
+kind: DestinationRule
+apiVersion: networking.istio.io/v1
+metadata: {name: s}
+spec:
+  host: s
+  trafficPolicy:
+    loadBalancer: {simple: RANDOM}
+    tls: {mode: SIMPLE, insecureSkipVerify: true}
+    retryBudget: {percent: 30}
+  subsets:
+  - name: v1
+    labels: {v: v1}
+    trafficPolicy:
+      outlierDetection: {maxEjectionPercent: 100}
+  - name: v2
+    labels: {v: v2}
+    trafficPolicy:
+      portLevelSettings:
+      - port: {number: 80}
+        connectionPool: {tcp: {maxConnections: 3}}
+",
+    ),
+];
+
+#[test]
+fn every_field_that_decides_has_its_place() {
+    let folder = Folder::new();
+    DECIDING.iter().for_each(|(name, text)| folder.write(name, text));
+    let config = folder.path().to_str().expect("UTF-8").to_owned();
+    for (path, told) in [
+        (
+            "/cart/old/1",
+            &[
+                ("rule 1 ✓   default/own http[0]: method is \"GET\"", "own.yaml:6:48"),
+                ("           and path starts with \"/cart/old\"", "own.yaml:6:19"),
+                ("           and x-a is \"1\"", "root.yaml:15:46"),
+                ("  match    spec.http[0].match[0]", "own.yaml:6:13"),
+                ("  within   spec.http[0].match[0]", "root.yaml:15:13"),
+                ("route      default/own http[0]", "own.yaml:6:5"),
+                ("  for      spec.http[0].delegate", "root.yaml:16:5"),
+                ("           delays 10 % by 1s", "own.yaml:8:7"),
+                ("           aborts 10 % with 500", "own.yaml:9:7"),
+                ("           CORS for 1 origin", "root.yaml:20:5"),
+                ("           mirrors 100 % to outbound|80|v2|", "own.yaml:12:7"),
+                ("           timeout 3s", "root.yaml:17:5"),
+                ("           5 retries on ", "root.yaml:18:5"),
+                ("  policy   spec.trafficPolicy.loadBalancer", "s.yaml:16:5"),
+                ("  policy   spec.trafficPolicy.tls", "s.yaml:17:5"),
+                ("  policy   spec.trafficPolicy.retryBudget", "s.yaml:18:5"),
+                ("  policy   spec.subsets[0].trafficPolicy.outlierDetection", "s.yaml:23:7"),
+                (
+                    "  policy   spec.subsets[1].trafficPolicy.portLevelSettings[0].connectionPool",
+                    "s.yaml:29:9",
+                ),
+                ("    by     spec.http[0].rewrite", "own.yaml:10:5"),
+                ("    by     spec.http[0].headers.request", "own.yaml:13:15"),
+                ("    by     spec.http[0].route[0].headers.request", "own.yaml:17:17"),
+                ("    by     spec.http[0].route[0].headers.response", "own.yaml:17:45"),
+            ][..],
+        ),
+        (
+            "/old/1",
+            &[
+                ("  within   spec.http[0].match[0]", "root.yaml:15:13"),
+                ("answers    301 to http://shop.test/new", "root.yaml:24:5"),
+                ("           with x-old: 1", "root.yaml:25:15"),
+            ],
+        ),
+        ("/", &[("answers    200 with 0 bytes", "root.yaml:26:5")]),
+    ] {
+        let url = format!("http://shop.test{path}");
+        let page = explain(&["-H", "x-a: 1", &config, "GET", &url]);
+        let page = text(&page.stdout);
+        for (line, place) in told {
+            let found = page.lines().any(|is| is.starts_with(line) && is.ends_with(place));
+            assert!(found, "{line} {place}\n{page}");
+        }
+    }
+    let own = explain(&["-o", "json", "-H", "x-a: 1", &config, "GET", "http://shop.test/cart/old"]);
+    for place in DECIDING.map(|(name, _)| format!("{name}:1")) {
+        assert!(text(&own.stdout).contains(&place), "{place}\n{}", text(&own.stdout));
+    }
+}
+
 #[test]
 fn a_running_process_is_asked_and_knows_whose_turn_it_is() {
     let reviews = Reviews::start(&["v1", "v2"]);

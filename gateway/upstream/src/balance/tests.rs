@@ -36,6 +36,7 @@ fn cluster(balancer: Balancer, endpoints: &[(u16, u32, Placement)]) -> Cluster {
         endpoints: endpoints.iter().map(endpoint).collect(),
         names: Vec::new(),
         policy: Arc::new(Policy { balancer, ..Policy::default() }),
+        policy_places: Box::default(),
         origin: None,
     }
 }

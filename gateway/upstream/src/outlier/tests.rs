@@ -38,6 +38,7 @@ fn pool_of(places: &[Placement], balancer: Balancer, policy: OutlierDetection) -
         names: Vec::new(),
         endpoints: (1..).zip(places).map(endpoint).collect(),
         policy: Arc::new(Policy { balancer, ..Policy::default() }),
+        policy_places: Box::default(),
         origin: None,
     };
     let endpoints: Vec<Arc<EndpointState>> = places.iter().map(|_| Arc::default()).collect();

@@ -1,6 +1,6 @@
 //! A root's conditions and a delegate's, put together block by block, or why they can't be.
 
-use super::joined;
+use super::{Within, joined};
 use crate::origin::At;
 use crate::wire::virtual_service::{HttpMatch, StringMatch};
 
@@ -8,21 +8,24 @@ use crate::wire::virtual_service::{HttpMatch, StringMatch};
 type Named = [(At<String>, At<StringMatch>)];
 
 /// Istio `mergeHTTPMatchRequests`: every block of the delegate needs one of the root that it lies within, and is
-/// put together with each such; where one side has none, the other's stand.
+/// put together with each such; where one side has none, the other's stand. With each goes the root's that it lies within.
 pub(super) fn merge(
     root: &[At<HttpMatch>],
     delegate: &[At<HttpMatch>],
-) -> Result<Vec<At<HttpMatch>>, String> {
+) -> Result<(Vec<At<HttpMatch>>, Within), String> {
     if root.is_empty() || delegate.is_empty() {
-        return Ok([root, delegate].concat());
+        return Ok(([root, delegate].concat(), Vec::new()));
     }
-    let mut merged = Vec::new();
+    let (mut merged, mut within) = (Vec::new(), Vec::new());
     for (index, own) in delegate.iter().enumerate() {
         let before = merged.len();
         let mut why = String::new();
         for root in root {
             match conflict(root, own) {
-                None => merged.push(At { value: together(root, own), pos: own.pos }),
+                None => {
+                    merged.push(At { value: together(root, own), pos: own.pos });
+                    within.push(root.pos.place());
+                }
                 Some(field) => why = field,
             }
         }
@@ -30,7 +33,7 @@ pub(super) fn merge(
             return Err(format!("match[{index}] lies within no match of its root ({why})"));
         }
     }
-    Ok(merged)
+    Ok((merged, within))
 }
 
 /// Istio `mergeHTTPMatchRequest`: the delegate's, or else the root's; what has keys is united.

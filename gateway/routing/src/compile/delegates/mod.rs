@@ -17,7 +17,7 @@ use super::objects::Of;
 use crate::diagnostic::{Code, Severity};
 use crate::host;
 use crate::nearest::nearest;
-use crate::origin::At;
+use crate::origin::{At, Origin, Place};
 use crate::wire::elsewhere::Elsewhere;
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{Delegate, HttpRoute, VirtualService};
@@ -41,9 +41,21 @@ pub(super) struct Standing<'s> {
     pub(super) route: Cow<'s, At<HttpRoute>>,
     /// The delegate's title; `None` where the rule is the VirtualService's own.
     pub(super) title: Option<String>,
+    /// Where the rule that delegates says so.
+    pub(super) root: Option<Arc<Origin>>,
+    pub(super) within: Within,
 }
 
+/// The block of the root that each of a delegate's blocks lies within; shorter where there are none.
+type Within = Vec<Option<Place>>;
+
 impl<'s> Standing<'s> {
+    /// A rule where it is written.
+    pub(super) fn own(document: &'s Document, index: usize, route: &'s At<HttpRoute>) -> Self {
+        let route = Cow::Borrowed(route);
+        Standing { document, index, route, title: None, root: None, within: Vec::new() }
+    }
+
     /// Where findings about it go, within those of its root.
     pub(super) fn sink<'a>(&'a self, root: &'a mut Sink<'_>) -> Sink<'a> {
         match &self.title {
@@ -85,7 +97,7 @@ impl<'s> Delegates<'s> {
         sink: &mut Sink<'_>,
     ) -> Vec<Standing<'s>> {
         let Some(written) = &route.delegate else {
-            return vec![Standing { document, index, route: Cow::Borrowed(route), title: None }];
+            return vec![Standing::own(document, index, route)];
         };
         let own = &document.object.name.namespace;
         let Some((delegate, service)) = self.find(written, own, missing, sink) else {
@@ -103,6 +115,7 @@ impl<'s> Delegates<'s> {
         complete_names(&mut root.value, own);
         root.mark();
         let title = delegate.object.title();
+        let says_so = Arc::new(document.origin(written.pos.back(1)));
         let mut standing = Vec::new();
         for (index, rule) in service.http.iter().enumerate() {
             let merged = match rule.delegate {
@@ -111,11 +124,13 @@ impl<'s> Delegates<'s> {
                 Some(_) => continue,
             };
             match merged {
-                Ok(route) => standing.push(Standing {
+                Ok((route, within)) => standing.push(Standing {
                     document: delegate,
                     index,
                     route: Cow::Owned(route),
                     title: Some(title.clone()),
+                    root: Some(says_so.clone()),
+                    within,
                 }),
                 Err(why) => {
                     let mut own = Sink { piece: &delegate.piece, object: &title, out: sink.out, root: None };
@@ -195,8 +210,9 @@ fn complete_names(route: &mut HttpRoute, namespace: &Arc<str>) {
     }
 }
 
-/// A delegate's rule with what it takes over from its root's; else why it can't stand there.
-fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<At<HttpRoute>, String> {
+/// A delegate's rule with what it takes over from its root's, and within which of the root's blocks each of its own lies;
+/// else why it can't stand there.
+fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<(At<HttpRoute>, Within), String> {
     let HttpRoute {
         name,
         matches,
@@ -220,9 +236,10 @@ fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<At<HttpRoute>, St
     let direct_response =
         direct_response.or_else(|| root.direct_response.clone().filter(|_| redirect.is_none()));
     let answers = redirect.is_some() || direct_response.is_some();
+    let (matches, within) = conditions::merge(&root.matches, &matches)?;
     let merged = HttpRoute {
         name: joined(root.name.as_ref(), name),
-        matches: conditions::merge(&root.matches, &matches)?,
+        matches,
         route: if direct_response.is_some() { Vec::new() } else { route },
         redirect,
         direct_response,
@@ -240,7 +257,7 @@ fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<At<HttpRoute>, St
         mirror_percentage: mirror_percentage.or_else(|| root.mirror_percentage.clone()),
         cors_policy: cors_policy.or_else(|| root.cors_policy.clone()),
     };
-    Ok(At { value: merged, pos: delegate.pos })
+    Ok((At { value: merged, pos: delegate.pos }, within))
 }
 
 /// Istio: names join as `root-delegate`.

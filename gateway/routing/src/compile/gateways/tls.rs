@@ -2,6 +2,7 @@
 
 use super::super::base64;
 use super::super::support::{fields, unsupported};
+use super::super::values::reference;
 use super::suites;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::At;
@@ -66,11 +67,9 @@ pub(super) fn read(
         ServerTlsMode::Mutual => Some(false),
         ServerTlsMode::OptionalMutual => Some(true),
     };
-    let credential = |name: &At<String>| Certificate::Credential(name.as_str().into());
+    let credential = |name: &At<String>| Certificate::Credential(reference(name));
     let files = |chain: &Option<At<String>>, key: &Option<At<String>>| match (chain, key) {
-        (Some(chain), Some(key)) => {
-            Some(Certificate::Files { chain: chain.as_str().into(), key: key.as_str().into() })
-        }
+        (Some(chain), Some(key)) => Some(Certificate::Files { chain: reference(chain), key: reference(key) }),
         _ => None,
     };
     let listed = tls_certificates.iter().filter_map(|one| {
@@ -92,14 +91,14 @@ pub(super) fn read(
             let named =
                 ca_cert_credential_name.as_ref().or(credential_name.as_ref()).or(credential_names.first());
             let issuers = match (file, named) {
-                (Some(file), _) => Issuers::File(file.as_str().into()),
-                (None, Some(name)) => Issuers::Credential(name.as_str().into()),
+                (Some(file), _) => Issuers::File(reference(file)),
+                (None, Some(name)) => Issuers::Credential(reference(name)),
                 (None, None) => return None, // What is missing is a matter of the schema, and said there.
             };
             Clients::Asked(ClientCertificates {
                 optional,
                 issuers,
-                revoked: ca_crl.as_ref().map(|file| file.as_str().into()),
+                revoked: ca_crl.as_ref().map(reference),
                 subject_alt_names: subject_alt_names.iter().map(|name| name.as_str().into()).collect(),
                 pins: pins(verify_certificate_spki, verify_certificate_hash, sink)?,
                 let_failures_in: insecure_skip_verify.as_ref().is_some_and(|skip| skip.value),

@@ -31,7 +31,7 @@ use tls::Tls;
 /// A `trafficPolicy` of a host or a subset.
 pub(super) struct Level {
     blocks: Blocks,
-    retry_budget: Option<RetryBudget>,
+    retry_budget: Option<Block<RetryBudget>>,
     /// `portLevelSettings`, by the service's port; the first for a port counts.
     ports: BTreeMap<u16, Blocks>,
 }
@@ -39,10 +39,32 @@ pub(super) struct Level {
 /// The four blocks that a port may have of its own.
 #[derive(Clone, Default)]
 struct Blocks {
-    balancer: Option<LoadBalancing>,
-    connection_pool: Option<(ConnectionPool, Protocol)>,
-    outlier: Option<OutlierDetection>,
-    tls: Option<Tls>,
+    balancer: Option<Block<LoadBalancing>>,
+    connection_pool: Option<Block<(ConnectionPool, Protocol)>>,
+    outlier: Option<Block<OutlierDetection>>,
+    tls: Option<Block<Tls>>,
+}
+
+/// A block, and where it is written.
+#[derive(Clone)]
+struct Block<T> {
+    read: T,
+    origin: Origin,
+}
+
+impl<T> Block<T> {
+    fn of<W>(written: Option<&At<W>>, reading: Reading<'_>, read: impl FnOnce(&At<W>) -> T) -> Option<Self> {
+        let origin = |written: &At<W>| reading.document.origin(written.pos.back(1));
+        written.map(|written| Block { read: read(written), origin: origin(written) })
+    }
+
+    /// What was read; its place goes to the others.
+    fn placed(block: Option<Self>, places: &mut Vec<Origin>) -> Option<T> {
+        block.map(|Block { read, origin }| {
+            places.push(origin);
+            read
+        })
+    }
 }
 
 /// Whose policy a level is. Istio's analysis looks at a host's TLS only.
@@ -66,6 +88,8 @@ pub(super) struct Composed {
     pub(super) policy: Arc<Policy>,
     /// What it asks for that only a mesh can do, each with its place.
     pub(super) needs_mesh: Vec<(Origin, &'static str)>,
+    /// Where the blocks that hold are written.
+    pub(super) places: Vec<Origin>,
     spread: Spread,
 }
 
@@ -124,7 +148,8 @@ pub(super) fn read(
             ports.entry(number.value).or_insert(blocks);
         }
     }
-    let retry_budget = retry_budget.as_ref().map(|budget| ceilings::retry_budget(&budget.value, sink));
+    let retry_budget =
+        Block::of(retry_budget.as_ref(), reading, |budget| ceilings::retry_budget(&budget.value, sink));
     Level { blocks, retry_budget, ports }
 }
 
@@ -143,17 +168,25 @@ fn read_blocks(
     warn: Option<Code>,
     sink: &mut Sink<'_>,
 ) -> Blocks {
-    let read = tls.as_ref().map(|written| (written, tls::read(reading.document, written, sink)));
-    if let (Some((written, read)), Some(code)) = (&read, warn) {
-        tls::warn_of_no_authorities(written, read, code, sink);
-    }
+    let tls = Block::of(tls.as_ref(), reading, |written| {
+        let read = tls::read(reading.document, written, sink);
+        if let Some(code) = warn {
+            tls::warn_of_no_authorities(written, &read, code, sink);
+        }
+        read
+    });
+    let ejects = outlier_detection.is_some();
     Blocks {
-        balancer: load_balancer
-            .as_ref()
-            .map(|written| balancer::read(reading, written, outlier_detection.is_some(), sink)),
-        connection_pool: connection_pool.as_ref().map(|written| ceilings::connection_pool(written, sink)),
-        outlier: outlier_detection.as_ref().map(|written| ceilings::outlier(&written.value, sink)),
-        tls: read.map(|(_, read)| read),
+        balancer: Block::of(load_balancer.as_ref(), reading, |written| {
+            balancer::read(reading, written, ejects, sink)
+        }),
+        connection_pool: Block::of(connection_pool.as_ref(), reading, |written| {
+            ceilings::connection_pool(written, sink)
+        }),
+        outlier: Block::of(outlier_detection.as_ref(), reading, |written| {
+            ceilings::outlier(&written.value, sink)
+        }),
+        tls,
     }
 }
 
@@ -174,11 +207,11 @@ pub(super) fn compose(host: Option<&Level>, subset: Option<&Level>, port: u16) -
     // A port's entry stands alone: it takes nothing from the level it is written in.
     let mut blocks = host.map_or_else(Blocks::default, |level| level.at(port).clone());
     let mut retry_budget = match host {
-        Some(level) if !level.ports.contains_key(&port) => level.retry_budget,
+        Some(level) if !level.ports.contains_key(&port) => level.retry_budget.clone(),
         _ => None,
     };
     if let Some(subset) = subset {
-        retry_budget = subset.retry_budget.or(retry_budget);
+        retry_budget = subset.retry_budget.clone().or(retry_budget);
         match subset.ports.get(&port) {
             // Also what it does not say goes back to its default.
             Some(own) => blocks = own.clone(),
@@ -186,9 +219,13 @@ pub(super) fn compose(host: Option<&Level>, subset: Option<&Level>, port: u16) -
         }
     }
     let Blocks { balancer, connection_pool, outlier, tls } = blocks;
-    let LoadBalancing { balancer, spread, needs_mesh: passthrough } = balancer.unwrap_or_default();
-    let (connection_pool, protocol) = connection_pool.unwrap_or_default();
-    let (tls, mutual) = tls.map_or((None, None), |tls| (tls.tls, tls.needs_mesh));
+    let mut places = Vec::new();
+    let LoadBalancing { balancer, spread, needs_mesh: passthrough } =
+        Block::placed(balancer, &mut places).unwrap_or_default();
+    let (connection_pool, protocol) = Block::placed(connection_pool, &mut places).unwrap_or_default();
+    let outlier = Block::placed(outlier, &mut places);
+    let (tls, mutual) = Block::placed(tls, &mut places).map_or((None, None), |tls| (tls.tls, tls.needs_mesh));
+    let retry_budget = Block::placed(retry_budget, &mut places);
     let what = [
         (passthrough, "wants the endpoint that the client chose (PASSTHROUGH), which only a sidecar knows"),
         (mutual, "wants mutual TLS by a mesh (ISTIO_MUTUAL), which a gateway alone can't speak"),
@@ -196,6 +233,7 @@ pub(super) fn compose(host: Option<&Level>, subset: Option<&Level>, port: u16) -
     Composed {
         policy: Arc::new(Policy { balancer, connection_pool, outlier, tls, protocol, retry_budget }),
         needs_mesh: what.into_iter().filter_map(|(origin, what)| Some((origin?, what))).collect(),
+        places,
         spread,
     }
 }

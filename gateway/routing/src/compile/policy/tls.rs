@@ -1,6 +1,7 @@
 //! `tls` of a traffic policy: whether and how TLS is spoken with a host.
 
 use crate::compile::support::Written;
+use crate::compile::values::reference;
 use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Origin, Pos};
 use crate::snapshot::policy::{self, ClientIdentity, Credentials};
@@ -76,14 +77,14 @@ pub(super) fn read(document: &Document, written: &At<Box<ClientTls>>, sink: &mut
             sink.schema(mode_at, format!("mode MUTUAL needs \"{name}\" or \"credentialName\""));
         }
     }
-    let text = |text: Option<&At<String>>| text.map(|text| text.value.as_str().into());
     let credentials = match secret {
-        Some(name) => Credentials::Secret(name.as_str().into()),
+        Some(name) => Credentials::Secret(reference(name)),
         None => Credentials::Files {
-            ca: text(ca),
-            crl: text(crl),
-            identity: text(certificate)
-                .zip(text(key))
+            ca: ca.map(reference),
+            crl: crl.map(reference),
+            identity: certificate
+                .map(reference)
+                .zip(key.map(reference))
                 .filter(|_| mutual)
                 .map(|(certificate, key)| ClientIdentity { certificate, key }),
         },
@@ -92,7 +93,7 @@ pub(super) fn read(document: &Document, written: &At<Box<ClientTls>>, sink: &mut
     let insecure_skip_verify = skip.is_some();
     let tls = policy::ClientTls {
         mutual,
-        sni: text(sni),
+        sni: sni.map(|sni| sni.as_str().into()),
         subject_alt_names: names,
         credentials,
         insecure_skip_verify,

@@ -1,6 +1,7 @@
 //! TLS towards a cluster's endpoints.
 
 use crate::origin::Origin;
+use crate::snapshot::Reference;
 
 /// How TLS is spoken. Istio's SIMPLE, or MUTUAL where there is an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,21 +62,21 @@ pub enum Credentials {
     /// Files of the gateway.
     Files {
         /// PEM, of the authorities that are trusted; `None` for the system's.
-        ca: Option<Box<str>>,
+        ca: Option<Reference>,
         /// PEM, of certificates that are not trusted any more.
-        crl: Option<Box<str>>,
+        crl: Option<Reference>,
         /// What is shown; `Some` under `mutual`.
         identity: Option<ClientIdentity>,
     },
     /// A Secret of this name (`credentialName`).
-    Secret(Box<str>),
+    Secret(Reference),
 }
 
 /// A certificate that is shown, by its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// PEM, the certificate and its chain.
-    pub certificate: Box<str>,
+    pub certificate: Reference,
     /// PEM, its key.
-    pub key: Box<str>,
+    pub key: Reference,
 }
