@@ -146,7 +146,6 @@ fn kinds() -> Vec<Kind> {
     vec![
         kind("a head in drips", &[b"GET / HTTP/1.1\r\nhost: shop.test\r\nx: "], b"x", late),
         kind("a head that stops", &[b"GET / HTT"], b"", End::Told("HTTP/1.1 408 ")),
-        kind("lines before a request", &[b"\r\n"], b"\r\n", End::Told("HTTP/1.1 400 ")),
         Kind {
             second: b"GET / HTTP/1.1\r\nx: ",
             ..kind("a second head in drips", &[GET], b"x", End::Told("HTTP/1.1 408 "))
