@@ -4,8 +4,8 @@
 //! Pingora from reading: a hundred streams with closed windows hold as much as ten thousand that are read. So a request
 //! begins only if its answer is likely to go out. It is when the connection's window has room for it. Where it has not,
 //! few begin at first, as with TCP's slow start, and each that ends lets one more begin: whoever takes small answers is
-//! soon as free as anybody. A request that has run for a second is left out of account, as it may be one that waits for
-//! its upstream; but not where the bytes that are left with us say that it is not.
+//! soon as free as anybody. A request that has run for two seconds is left out of account, as it may be one that waits
+//! for its upstream; but not where the bytes that are left with us say that it is not.
 //!
 //! Refused: a limit of streams, which would be one for everybody; a pause in reading, for which Pingora has no place.
 
@@ -20,9 +20,9 @@ use tokio::sync::Notify;
 const SHARE: i64 = 64 * 1024;
 
 /// How long a request is taken for one that may be answered at any moment.
-const YOUNG: Duration = Duration::from_secs(1);
+const YOUNG: Duration = Duration::from_secs(2);
 
-/// And where so much was left with us that this is no longer likely.
+/// And where so much is left with us that others are likely to be left too.
 const OLD: Duration = Duration::from_secs(10);
 
 /// One connection's.
@@ -116,9 +116,10 @@ impl State {
         }
         let room = if self.stream < SHARE - 1 { 0 } else { self.window.max(0) / SHARE };
         // One at a time even then: small answers get through where large ones wait.
-        let (age, may) = match (room, self.held < most) {
-            (0, false) => (OLD, 1),
-            (0, true) => (YOUNG, self.allowed),
+        let (age, may) = match (room, self.held) {
+            (0, held) if held >= most => (OLD, 1),
+            (0, held) if held >= SHARE => (OLD, self.allowed),
+            (0, _) => (YOUNG, self.allowed),
             (room, _) => (YOUNG, self.allowed.max(usize::try_from(room).unwrap_or(usize::MAX))),
         };
         let old = self.begun.partition_point(|since| now.duration_since(*since) >= age);

@@ -203,7 +203,7 @@ fn growth(settings: &[(u16, u32)]) -> u64 {
     let before = gateway.process.rss_bytes().expect("its memory");
     let clients = closed_windows(address, settings);
     let (began, mut most) = (Instant::now(), before);
-    while began.elapsed() < Duration::from_secs(4) {
+    while began.elapsed() < Duration::from_secs(3) {
         most = most.max(gateway.process.rss_bytes().expect("its memory"));
         thread::sleep(Duration::from_millis(20));
     }
@@ -223,9 +223,9 @@ fn answers_that_nobody_takes_hold_little_memory() {
         ("windows that never move", &[]),
         ("wide streams", &[(4, 0x7fff_ffff)]),
     ];
-    let grown = kinds.map(|(kind, settings)| (kind, thread::spawn(move || growth(settings))));
-    let grown = grown.map(|(kind, grown)| (kind, grown.join().expect("no panic") / MIB));
-    for (kind, grown) in grown {
+    // One after another: a machine that is busy with the others would have answers come late, and measure that.
+    for (kind, settings) in kinds {
+        let grown = growth(settings) / MIB;
         assert!(grown <= 32, "{kind}: {grown} MiB");
     }
 }
