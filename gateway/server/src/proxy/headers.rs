@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -39,29 +39,19 @@ pub(super) fn take_off(request: &mut RequestHeader, name: &HeaderName) -> Option
     request.remove_header(name)
 }
 
-/// Appends an address to `x-forwarded-for`.
-pub(super) fn append_address(request: &mut RequestHeader, address: &HeaderValue) -> Result<()> {
-    let mut before = request.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
-    let value = match before.peek() {
-        None => Ok(address.clone()),
-        // Several fields are one list.
-        Some(_) => {
-            HeaderValue::from_bytes(&before.chain([address.as_bytes()]).collect::<Vec<_>>().join(&b','))
-        }
-    };
-    match value {
-        Ok(value) => request.insert_header("x-forwarded-for", value),
-        Err(_) => Ok(()),
-    }
+/// The list of addresses in `x-forwarded-for` with one more; several fields are one list. `None` where it would be too
+/// long for a field.
+pub(super) fn lengthened(headers: &HeaderMap, address: &HeaderValue) -> Option<HeaderValue> {
+    let before = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let list: Vec<&[u8]> = before.chain([address.as_bytes()]).collect();
+    HeaderValue::from_bytes(&list.join(&b',')).ok()
 }
 
-/// Tells the upstream which try this is, and how long it has.
+/// Tells the upstream which try this is, where it is not the first, and how long it has.
 pub(super) fn tries(request: &mut RequestHeader, attempt: u32, time: Option<Duration>) -> Result<()> {
-    let attempt = match attempt {
-        1 => HeaderValue::from_static("1"),
-        attempt => HeaderValue::from(attempt),
-    };
-    request.insert_header("x-envoy-attempt-count", attempt)?;
+    if attempt != 1 {
+        request.insert_header("x-envoy-attempt-count", HeaderValue::from(attempt))?;
+    }
     match time {
         None => Ok(()),
         Some(time) => request

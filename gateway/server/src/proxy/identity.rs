@@ -10,15 +10,24 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use pingora_core::Result;
 use pingora_http::RequestHeader;
 
 use super::connection::Connection;
-use super::{headers, view};
+use super::headers;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+static ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// So many fields are put in: the table of them grows at most once.
+const OURS: usize = 7;
 
 /// What trusted hops told of a request's client; `None` where the connection is what is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,46 +37,63 @@ pub(crate) struct Identity {
 }
 
 /// Makes a request's fields say who it is from.
+///
+/// Pingora keeps each name of HTTP/1 a second time, as it was written, and reads and copies a name that is put in. Its head
+/// is taken apart and put together without that: names go upstream in lower case, as from Envoy (those of the standards
+/// with capitals), and our fields cost less than their copies did.
 pub(super) fn establish(head: &mut RequestHeader, connection: &Connection) -> Result<Identity> {
-    let said = Said::read(&head.headers, connection.hops > 0);
+    let target = head.uri.path_and_query().map_or(&b""[..], |target| target.as_str().as_bytes());
+    // A target that no URI can hold is kept beside it, and would be lost.
+    let beside = (head.raw_path() != target).then(|| head.raw_path().to_vec());
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    let mut parts = Parts::from(std::mem::replace(head, RequestHeader::from(nothing)));
+    let identity = tell(&mut parts, connection);
+    *head = RequestHeader::from(parts);
+    beside.map_or(Ok(()), |target| head.set_raw_path(&target))?;
+    Ok(identity)
+}
+
+fn tell(request: &mut Parts, connection: &Connection) -> Identity {
+    let Parts { uri, headers, .. } = request;
+    let said = Said::read(headers, connection.hops > 0);
     let mut identity = Identity::default();
     if connection.hops > 0 {
         if said.list {
-            let list = head.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+            let list = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
             identity.client = from_right(list, connection.hops);
         }
-        identity.scheme = scheme(&head.headers);
+        identity.scheme = scheme(headers);
     }
     for name in &said.forged {
-        head.remove_header(name);
+        headers.remove(name);
     }
-    keep_from_nomination(head)?;
+    keep_from_nomination(headers);
+    headers.reserve(OURS);
     if let Some(peer) = &connection.client {
-        if said.list {
-            headers::append_address(head, peer)?;
-        } else {
-            head.insert_header("x-forwarded-for", peer.clone())?;
-        }
+        let list = if said.list { headers::lengthened(headers, peer) } else { Some(peer.clone()) };
+        list.and_then(|list| headers.insert(FORWARDED_FOR.clone(), list));
         let client = identity.client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok());
-        head.insert_header("x-envoy-external-address", client.unwrap_or_else(|| peer.clone()))?;
+        headers.insert(EXTERNAL_ADDRESS.clone(), client.unwrap_or_else(|| peer.clone()));
     }
     if !said.scheme {
-        head.insert_header("x-forwarded-proto", HeaderValue::from_static(connection.scheme()))?;
+        headers.insert(FORWARDED_PROTO.clone(), HeaderValue::from_static(connection.scheme()));
     }
     if !said.host
-        && let Some(host) = host(head)
+        && let Some(host) = host(uri, headers)
     {
-        head.insert_header("x-forwarded-host", host)?;
+        headers.insert(FORWARDED_HOST.clone(), host);
     }
     if !said.id
         && let Ok(id) = HeaderValue::from_bytes(&request_id(fastrand::u128(..)))
     {
-        head.insert_header("x-request-id", id)?;
+        headers.insert(REQUEST_ID.clone(), id);
     }
     if let Some(client) = connection.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
-        head.insert_header("x-forwarded-client-cert", client.forwarded.clone())?;
+        headers.insert(CLIENT_CERT.clone(), client.forwarded.clone());
     }
-    Ok(identity)
+    // Most requests are tried once; others have it overwritten (`headers::tries`).
+    headers.insert(ATTEMPT.clone(), HeaderValue::from_static("1"));
+    identity
 }
 
 /// What a request says of itself, as it came.
@@ -169,40 +195,35 @@ fn scheme(headers: &HeaderMap) -> Option<&'static str> {
 
 /// Takes fields that say who a request is from out of `Connection`, by which a client has fields taken off on the way:
 /// what is ours goes on.
-fn keep_from_nomination(head: &mut RequestHeader) -> Result<()> {
-    let of_ours = |token: &&[u8]| {
-        let name = std::str::from_utf8(token).unwrap_or_default().to_ascii_lowercase();
-        Kind::of(&name) != Kind::Other
-    };
-    let mut fields = head.headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+fn keep_from_nomination(headers: &mut HeaderMap) {
     let plain = |field: &[u8]| {
         [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|word| field.eq_ignore_ascii_case(word))
     };
-    if fields.all(plain) {
-        return Ok(());
+    let is_ours = |token: &[u8]| {
+        let name = std::str::from_utf8(token).unwrap_or_default().to_ascii_lowercase();
+        Kind::of(&name) != Kind::Other
+    };
+    let fields = || headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    if fields().all(plain) {
+        return;
     }
-    let fields = head.headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
-    let tokens: Vec<&[u8]> =
-        fields.flat_map(|field| field.split(|b| *b == b',')).map(<[u8]>::trim_ascii).collect();
-    let kept: Vec<&[u8]> = tokens.iter().copied().filter(|token| !of_ours(token)).collect();
-    if kept.len() == tokens.len() {
-        return Ok(());
+    let tokens = || fields().flat_map(|field| field.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if !tokens().any(is_ours) {
+        return;
     }
+    let kept: Vec<&[u8]> = tokens().filter(|token| !is_ours(token)).collect();
     match HeaderValue::from_bytes(&kept.join(&b", "[..])) {
-        Ok(kept) if !kept.is_empty() => head.insert_header("connection", kept),
-        _ => {
-            head.remove_header(&CONNECTION);
-            Ok(())
-        }
-    }
+        Ok(kept) if !kept.is_empty() => headers.insert(CONNECTION, kept),
+        _ => headers.remove(CONNECTION),
+    };
 }
 
 /// The host that was asked for.
-fn host(head: &RequestHeader) -> Option<HeaderValue> {
-    if head.uri.authority().is_none() {
-        return head.headers.get(HOST).filter(|host| !host.is_empty()).cloned();
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+    match uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => headers.get(HOST).filter(|host| !host.is_empty()).cloned(),
     }
-    HeaderValue::from_str(view::authority(head)).ok()
 }
 
 /// A UUID of version 4 (RFC 9562), as Envoy makes one for each request. It tells requests apart and is no secret.
@@ -243,7 +264,7 @@ mod tests {
         let mut lines: Vec<String> = head
             .headers
             .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "host" | "x-request-id"))
+            .filter(|(name, _)| !matches!(name.as_str(), "host" | "x-request-id" | "x-envoy-attempt-count"))
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
         lines.sort_unstable();
@@ -345,12 +366,12 @@ mod tests {
             (&["x-a,close"], &["x-a,close"]),
             (&[], &[]),
         ] {
-            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            let mut headers = HeaderMap::new();
             for field in sent {
-                head.append_header("connection", *field).unwrap();
+                headers.append(CONNECTION, field.parse().unwrap());
             }
-            keep_from_nomination(&mut head).unwrap();
-            let fields: Vec<_> = head.headers.get_all(CONNECTION).iter().collect();
+            keep_from_nomination(&mut headers);
+            let fields: Vec<_> = headers.get_all(CONNECTION).iter().collect();
             assert_eq!(fields, left, "{sent:?}");
         }
     }
@@ -382,6 +403,21 @@ mod tests {
                 found.map(|found| found.parse().unwrap()),
                 "{fields:?} {hops}"
             );
+        }
+    }
+
+    #[test]
+    fn a_target_is_what_it_was() {
+        for target in [&b"/a?b=c"[..], b"/\xff\xfe?\x80", b"*", b"http://shop.test/a", b"/"] {
+            let connection = Connection::new(
+                ListenerKey { port: 80, bind: None },
+                Arrival { client: None, direct: None, hops: 0 },
+                None,
+            );
+            let mut head = RequestHeader::build("POST", target, None).unwrap();
+            establish(&mut head, &connection).unwrap();
+            assert_eq!(head.raw_path(), target);
+            assert_eq!(head.method, http::Method::POST);
         }
     }
 
