@@ -226,7 +226,8 @@ fn answers_that_nobody_takes_hold_little_memory() {
     // One after another: a machine that is busy with the others would have answers come late, and measure that.
     for (kind, settings) in kinds {
         let grown = growth(settings) / MIB;
-        assert!(grown <= 32, "{kind}: {grown} MiB");
+        // On an idle machine 23 MiB; a bare Pingora holds 416.
+        assert!(grown <= 64, "{kind}: {grown} MiB");
     }
 }
 
