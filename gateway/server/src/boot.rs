@@ -23,7 +23,9 @@ use trysail_upstream::Upstreams;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
-use crate::listener::{self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Ports, Relay};
+use crate::listener::{
+    self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
+};
 use crate::metrics::{Edge, Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
@@ -83,6 +85,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         (resolver, prober.clone()),
         metrics.clone(),
     );
+    let token = settings.token().map_err(|finding| findings(*finding))?;
     // Had before anything is in force, so that a process that lacks them has served nothing.
     let metrics_port = own_port("metrics", settings.metrics)?;
     let health_port = own_port("health", settings.health)?;
@@ -108,16 +111,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), paths: settings.paths() };
+    let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
+    let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
-        listener::open(metrics_port, MetricsPort(metrics.clone()), 1, runtime.handle()),
-        listener::open(
-            health_port,
-            HealthPort { draining: connections.draining(), prober },
-            1,
-            runtime.handle(),
-        ),
-        listener::open(admin_port, admin, 1, runtime.handle()),
+        listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
+        listener::open(health_port, Own::new(health), 1, runtime.handle()),
+        listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
@@ -252,6 +251,7 @@ fn ports(
         paths: settings.paths(),
         refused: metrics.refused.clone(),
         explain_from: settings.explain_from.clone(),
+        other_server: settings.other_server,
         uses: Uses::default(),
         silence: settings.downstream.idle_timeout.0,
         measures: Measures {
@@ -284,6 +284,8 @@ fn ports(
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
+        proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
+        trust: Arc::new(settings.trust()),
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
 }

@@ -20,8 +20,8 @@ const PLAIN: [(&str, Variable); 22] = [
     ("DOWNSTREAM_REMOTE_ADDRESS", Variable::DownstreamRemoteAddress),
     ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::DownstreamRemoteAddressWithoutPort),
     ("DOWNSTREAM_REMOTE_PORT", Variable::DownstreamRemotePort),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Variable::DownstreamRemoteAddress),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Variable::DownstreamRemoteAddressWithoutPort),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Variable::DownstreamDirectRemoteAddress),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Variable::DownstreamDirectRemoteAddressWithoutPort),
     ("DOWNSTREAM_LOCAL_ADDRESS", Variable::DownstreamLocalAddress),
     ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Variable::DownstreamLocalAddressWithoutPort),
     ("DOWNSTREAM_LOCAL_PORT", Variable::DownstreamLocalPort),
@@ -247,6 +247,7 @@ mod tests {
         };
         let view = View {
             peer: "192.0.2.7:4711".parse().ok(),
+            direct: "192.0.2.9:4712".parse().ok(),
             local: "[2001:db8::1]:8080".parse().ok(),
             protocol: "HTTP/1.1",
             tls: Some(Tls { version: Some("TLSv1.3"), ..Tls::default() }),
@@ -264,6 +265,8 @@ mod tests {
             ("plain 100%%", Some("plain 100%")),
             ("%DOWNSTREAM_REMOTE_ADDRESS%", Some("192.0.2.7:4711")),
             ("<%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%>", Some("<192.0.2.7>")),
+            ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", Some("192.0.2.9:4712")),
+            ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", Some("192.0.2.9")),
             ("%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", Some("[2001:db8::1]:8080 8080")),
             ("%HOSTNAME%/%ENVIRONMENT(ZONE)%/%ROUTE_NAME%", Some("edge-1/b/canary")),
             ("%ENVIRONMENT(NONE)%", None),

@@ -80,6 +80,12 @@ impl Listener {
         }
     }
 
+    /// Whether any server of TLS here has a virtual host for an authority: a client that got nothing for it on a
+    /// connection for another server would get something on one of its own.
+    pub fn serves_elsewhere(&self, authority: &str) -> bool {
+        self.virtual_hosts(Some(authority)).is_some_and(|hosts| hosts.find(authority).is_some())
+    }
+
     /// All virtual hosts of all its servers, in no particular order.
     pub fn all_virtual_hosts(&self) -> impl Iterator<Item = &VirtualHost> {
         let (plain, names) = match &self.protocol {

@@ -35,6 +35,8 @@ pub enum Variable {
     DownstreamRemoteAddress,
     DownstreamRemoteAddressWithoutPort,
     DownstreamRemotePort,
+    DownstreamDirectRemoteAddress,
+    DownstreamDirectRemoteAddressWithoutPort,
     DownstreamLocalAddress,
     DownstreamLocalAddressWithoutPort,
     DownstreamLocalPort,
@@ -74,8 +76,10 @@ pub enum Asked {
 /// A request and its connection, as far as they are known when a value is put together.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'v> {
-    /// The client.
+    /// The client, as far as whoever stands between is believed.
     pub peer: Option<SocketAddr>,
+    /// Who connected.
+    pub direct: Option<SocketAddr>,
     /// The address that it connected to.
     pub local: Option<SocketAddr>,
     /// `HTTP/1.1` or `HTTP/2`.
@@ -171,6 +175,8 @@ impl Variable {
             Variable::DownstreamRemoteAddress => whole(view.peer),
             Variable::DownstreamRemoteAddressWithoutPort => ip(view.peer),
             Variable::DownstreamRemotePort => port(view.peer),
+            Variable::DownstreamDirectRemoteAddress => whole(view.direct),
+            Variable::DownstreamDirectRemoteAddressWithoutPort => ip(view.direct),
             Variable::DownstreamLocalAddress => whole(view.local),
             Variable::DownstreamLocalAddressWithoutPort => ip(view.local),
             Variable::DownstreamLocalPort => port(view.local),

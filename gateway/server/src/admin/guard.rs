@@ -1,26 +1,51 @@
 //! Who may ask the admin port: whoever means it, and no web page that a browser on this machine has open.
 //!
-//! A page from elsewhere can make a browser send requests here. Its requests bear its `Origin`; and where its own name
-//! was made to point here, they bear that name as `Host`. So a foreign `Origin` is refused, and a `Host` that is
-//! neither an address nor `localhost`.
+//! A page from elsewhere can make a browser send requests here. Its requests bear its `Origin`, or say in
+//! `Sec-Fetch-Site` that they are another's; and where its own name was made to point here, they bear that name as
+//! `Host`. So a foreign `Origin` is refused, and a `Host` that is neither an address nor `localhost`. Where there is a
+//! token, callers have to show it (`Authorization: Bearer …`), and may call the port by any name: no page knows it.
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use sha2::{Digest, Sha256};
 
-/// Whether a request may be answered; the error says why not.
-pub(super) fn admits(headers: &HeaderMap) -> Result<(), &'static str> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text("host").unwrap_or_default();
-    if !is_here(host) {
-        return Err("the Host of a request to the admin port is an IP address or localhost\n");
+use super::text;
+use crate::settings::Token;
+
+/// Whether a request may be answered; else the answer that it gets.
+pub(super) fn admits(headers: &HeaderMap, token: Option<&Token>) -> Result<(), Box<Response<Vec<u8>>>> {
+    let refused = |why| Err(Box::new(text(StatusCode::FORBIDDEN, why)));
+    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = said("host").unwrap_or_default();
+    if token.is_none() && !is_here(host) {
+        return refused("the Host of a request to the admin port is an IP address or localhost\n");
     }
-    match text("origin") {
-        Some(origin) if origin.split_once("://").is_none_or(|(_, from)| from != host) => {
-            Err("requests of foreign pages are refused\n")
+    let foreign = |origin: &str| origin.split_once("://").is_none_or(|(_, from)| from != host);
+    let elsewhere = |site: &str| !matches!(site, "same-origin" | "none");
+    if said("origin").is_some_and(foreign) || said("sec-fetch-site").is_some_and(elsewhere) {
+        return refused("requests of foreign pages are refused\n");
+    }
+    match token {
+        Some(token) if !shows(headers, token) => {
+            let mut answer = text(StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer …\n");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            Err(Box::new(answer))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a request shows the token. Digests are compared, and all of them: neither where two differ nor how long
+/// they are can be told from the time that it takes.
+fn shows(headers: &HeaderMap, token: &Token) -> bool {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    let Some((scheme, shown)) = field.as_bytes().split_at_checked(7) else { return false };
+    let (shown, wanted) = (Sha256::digest(shown), Sha256::digest(token.bytes()));
+    let differing = shown.iter().zip(wanted).fold(0, |all, (one, other)| all | (one ^ other));
+    std::hint::black_box(differing) == 0 && scheme.eq_ignore_ascii_case(b"bearer ")
 }
 
 /// Whether an authority is an address or `localhost`, with or without a port.
@@ -36,29 +61,65 @@ fn is_here(authority: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// The status that a request is refused with; 200 for none.
+    fn status(fields: &[(&'static str, &str)], token: Option<&Token>) -> u16 {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        admits(&headers, token).map_or_else(|answer| answer.status().as_u16(), |()| 200)
+    }
+
     #[test]
     fn names_and_foreign_pages_are_refused() {
-        for (host, origin, admitted) in [
-            ("127.0.0.1:15000", "", true),
-            ("localhost:15000", "", true),
-            ("LOCALHOST", "", true),
-            ("[::1]:15000", "", true),
-            ("10.0.0.7:15000", "http://10.0.0.7:15000", true),
-            ("127.0.0.1:15000", "http://127.0.0.1:15001", false),
-            ("127.0.0.1:15000", "http://evil.test", false),
-            ("127.0.0.1:15000", "null", false),
-            ("evil.test:15000", "", false),
-            ("evil.test:15000", "http://evil.test:15000", false),
-            ("127.0.0.1.evil.test", "", false),
-            ("", "", false),
+        for (host, origin, site, admitted) in [
+            ("127.0.0.1:15000", "", "", true),
+            ("localhost:15000", "", "", true),
+            ("LOCALHOST", "", "", true),
+            ("[::1]:15000", "", "", true),
+            ("10.0.0.7:15000", "http://10.0.0.7:15000", "", true),
+            ("127.0.0.1:15000", "", "none", true),
+            ("127.0.0.1:15000", "http://127.0.0.1:15000", "same-origin", true),
+            ("127.0.0.1:15000", "", "cross-site", false),
+            ("127.0.0.1:15000", "", "same-site", false),
+            ("127.0.0.1:15000", "http://127.0.0.1:15001", "", false),
+            ("127.0.0.1:15000", "http://evil.test", "", false),
+            ("127.0.0.1:15000", "null", "", false),
+            ("evil.test:15000", "", "", false),
+            ("evil.test:15000", "http://evil.test:15000", "", false),
+            ("127.0.0.1.evil.test", "", "", false),
+            ("", "", "", false),
         ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [("host", host), ("origin", origin)] {
-                if !value.is_empty() {
-                    headers.insert(name, value.parse().unwrap());
-                }
-            }
-            assert_eq!(admits(&headers).is_ok(), admitted, "{host} {origin}");
+            let fields = [("host", host), ("origin", origin), ("sec-fetch-site", site)];
+            let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            assert_eq!(status(&fields, None), if admitted { 200 } else { 403 }, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_whole_and_once() {
+        let token = Token::new("0123456789abcdef");
+        for (fields, wanted) in [
+            (&[("authorization", "Bearer 0123456789abcdef")][..], 200),
+            (&[("authorization", "bearer 0123456789abcdef")], 200),
+            (&[("host", "gateway.test"), ("authorization", "Bearer 0123456789abcdef")], 200),
+            (&[("origin", "http://evil.test"), ("authorization", "Bearer 0123456789abcdef")], 403),
+            (&[("sec-fetch-site", "cross-site"), ("authorization", "Bearer 0123456789abcdef")], 403),
+            (&[("authorization", "Bearer 0123456789abcdee")], 401),
+            (&[("authorization", "Bearer 0123456789abcde")], 401),
+            (&[("authorization", "Bearer 0123456789abcdef0")], 401),
+            (&[("authorization", "Bearer ")], 401),
+            (&[("authorization", "Bearer")], 401),
+            (&[("authorization", "Basic 0123456789abcdef")], 401),
+            (&[("authorization", "0123456789abcdef")], 401),
+            (
+                &[("authorization", "Bearer 0123456789abcdef"), ("authorization", "Bearer 0123456789abcdef")],
+                401,
+            ),
+            (&[("host", "127.0.0.1")], 401),
+            (&[], 401),
+        ] {
+            assert_eq!(status(fields, Some(&token)), wanted, "{fields:?}");
         }
     }
 }

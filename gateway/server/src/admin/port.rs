@@ -1,4 +1,5 @@
-//! The admin port: what is in force, and why a request would go where it would go. On loopback unless told otherwise.
+//! The admin port: what is in force, and why a request would go where it would go. On loopback unless told otherwise,
+//! and then by a token only (`guard`).
 //!
 //! - `GET /`: what there is
 //! - `GET /explain?method=GET&url=http://shop.test/&header=name:%20value`, or the same as a form by POST
@@ -18,11 +19,14 @@ use trysail_routing::path::PathRules;
 use super::{answer, guard, text};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
+use crate::settings::Token;
 
 /// The admin port.
 pub(crate) struct AdminPort {
     pub(crate) active: ActiveCell,
     pub(crate) paths: PathRules,
+    /// What callers have to show; `None` for nothing.
+    pub(crate) token: Option<Token>,
 }
 
 /// What there is, as `GET /` says it.
@@ -41,8 +45,8 @@ const LONGEST_FORM: usize = 256 << 10;
 impl ServeHttp for AdminPort {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
-        if let Err(refused) = guard::admits(&head.headers) {
-            return text(StatusCode::FORBIDDEN, refused);
+        if let Err(refused) = guard::admits(&head.headers, self.token.as_ref()) {
+            return *refused;
         }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let query = head.uri.query().unwrap_or_default().to_owned();

@@ -14,7 +14,7 @@ use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
 use crate::control::Reading;
 use crate::explain::{Answer, Asked, Facts};
 use crate::render;
-use crate::settings::Settings;
+use crate::settings::{Settings, Token};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -30,6 +30,9 @@ pub(super) struct Explain {
     /// and what endpoints are busy with.
     #[arg(long, conflicts_with = "settings")]
     live: bool,
+    /// The file with the token of the admin port, where it has one (setting `adminToken`).
+    #[arg(long, value_name = "FILE", requires = "live")]
+    token: Option<PathBuf>,
     /// A header field of the request, as `name: value`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -109,7 +112,8 @@ impl Explain {
         for header in &self.headers {
             let _ = write!(form, "&header={}", escaped(header));
         }
-        let (status, body) = fetch(address, &form).map_err(|error| {
+        let token = self.token.as_deref().map(Token::read).transpose()?;
+        let (status, body) = fetch(address, &form, token.as_ref()).map_err(|error| {
             format!("nobody answers on {address}: {error}; the log of trysail run says \"admin on …\"")
         })?;
         match status {
@@ -129,7 +133,7 @@ fn wrongly(message: &str) -> ExitCode {
 }
 
 /// Posts a form to a process's `/explain`; gives status and body.
-fn fetch(address: &str, form: &str) -> std::io::Result<(u16, Vec<u8>)> {
+fn fetch(address: &str, form: &str, token: Option<&Token>) -> std::io::Result<(u16, Vec<u8>)> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let address: SocketAddr =
         address.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))?;
@@ -137,10 +141,15 @@ fn fetch(address: &str, form: &str) -> std::io::Result<(u16, Vec<u8>)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let head = format!(
         "POST /explain HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n",
         form.len()
     );
-    stream.write_all(head.as_bytes())?;
+    let mut head = head.into_bytes();
+    if let Some(token) = token {
+        head.extend([b"authorization: Bearer ", token.bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    stream.write_all(&head)?;
     stream.write_all(form.as_bytes())?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;

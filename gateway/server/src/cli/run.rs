@@ -26,6 +26,10 @@ impl Run {
             }
         };
         if self.test {
+            if let Err(finding) = settings.token() {
+                say(&format!("{}\n", render::finding(&finding, super::colours(&std::io::stderr()))));
+                return ExitCode::from(NOT_FINE);
+            }
             return check::check(
                 &self.source.config,
                 &settings,

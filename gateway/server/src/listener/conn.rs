@@ -8,13 +8,14 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use pingora_core::protocols::l4::socket as l4;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -52,6 +53,8 @@ pub(crate) struct Conn {
     tls: Option<Arc<SslDigest>>,
     /// What holds for its client, from when it speaks HTTP on.
     guard: Option<Guard>,
+    /// The client's address, where it is another than the socket's.
+    told: Option<Arc<SocketDigest>>,
 }
 
 enum Inner {
@@ -72,7 +75,17 @@ impl Conn {
 
     fn of(inner: Inner, protocol: Option<ALPN>, tls: Option<Arc<SslDigest>>) -> Self {
         let (pending, gathered) = (BytesMut::new(), BytesMut::new());
-        Conn { inner, pending, gathered, lingered: false, protocol, tls, chunks: None, guard: None }
+        Conn {
+            inner,
+            pending,
+            gathered,
+            lingered: false,
+            protocol,
+            tls,
+            chunks: None,
+            guard: None,
+            told: None,
+        }
     }
 
     /// From now on its client is held to what clients of HTTP are, with a `flow` those of HTTP/2.
@@ -86,9 +99,16 @@ impl Conn {
     }
 
     /// The client's address.
-    pub(super) fn client(&self) -> Option<IpAddr> {
+    pub(super) fn client(&self) -> Option<SocketAddr> {
         let digest = self.get_socket_digest()?;
-        Some(digest.peer_addr()?.as_inet()?.ip())
+        Some(*digest.peer_addr()?.as_inet()?)
+    }
+
+    /// From now on this is the client's address, for everyone who asks.
+    pub(super) fn comes_from(&mut self, client: SocketAddr) {
+        let digest = SocketDigest::from_raw_fd(self.id());
+        let _ = digest.peer_addr.set(Some(l4::SocketAddr::Inet(client)));
+        self.told = Some(Arc::new(digest));
     }
 
     /// What was read ahead.
@@ -104,6 +124,9 @@ impl Conn {
     /// Forgets the first bytes of what was read ahead.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.pending.advance(bytes.min(self.pending.len()));
+        if self.pending.is_empty() {
+            self.pending = BytesMut::new();
+        }
     }
 
     /// Puts other bytes in the place of the first of what was read ahead.
@@ -334,7 +357,7 @@ impl GetProxyDigest for Conn {
 
 impl GetSocketDigest for Conn {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.below().get_socket_digest()
+        self.told.clone().or_else(|| self.inner.below().get_socket_digest())
     }
 }
 

@@ -13,6 +13,8 @@ mod guard;
 mod head;
 mod hello;
 mod http;
+mod own;
+mod proxy_protocol;
 mod refusal;
 mod relay;
 mod room;
@@ -39,6 +41,7 @@ use trysail_routing::snapshot::ListenerKey;
 pub(crate) use bounds::{Bounds, Clients};
 pub(crate) use conn::Conn;
 pub(crate) use head::HeadLimits;
+pub(crate) use own::Own;
 pub(crate) use relay::Relay;
 pub(crate) use room::{Connections, DataPlane, Room};
 

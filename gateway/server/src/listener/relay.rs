@@ -34,7 +34,7 @@ impl Relay {
     pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
         let target = &split.targets[active.upstreams.ticket(split.id).take()];
         let policy = &active.snapshot.cluster(target.cluster).policy;
-        let key = hash::of_client(conn.client(), policy);
+        let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
         let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,

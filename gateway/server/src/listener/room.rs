@@ -5,8 +5,8 @@
 //!                        ├─ hello ─▶ server by name ─┬─ ended here ─────┤
 //!                        └─ (TCP) ───────────────────┴─ passed on ──────┴─ bytes ─▶ upstream
 //! ```
-//! Limits, PROXY headers and deadlines for a request's head have their place here, since here is where a
-//! connection is still only bytes.
+//! A PROXY header comes before all that (`proxy_protocol`). Limits and deadlines for a request's head have their place
+//! here, since here is where a connection is still only bytes.
 //!
 //! Each connection has a task of its own from here on; what waits in it for bytes holds no buffer.
 
@@ -24,13 +24,15 @@ use super::bounds::{Bounds, Door};
 use super::conn::Conn;
 use super::hello;
 use super::http::{Http, wait};
+use super::proxy_protocol;
 use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
 use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
-use crate::proxy::{Active, ActiveCell, Connection};
+use crate::proxy::{Active, ActiveCell, Arrival, Connection};
+use crate::settings::{ProxyProtocol, Trust};
 use crate::tls;
 
 /// HTTP/2 begins with these 24 bytes; no request of HTTP/1 begins with the first three.
@@ -45,6 +47,8 @@ pub(crate) struct DataPlane {
     pub(crate) connections: Arc<Connections>,
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) refused: RefusedRequests,
+    pub(crate) proxy_protocol: Arc<ProxyProtocol>,
+    pub(crate) trust: Arc<Trust>,
 }
 
 /// One listener's view of the data plane.
@@ -102,10 +106,11 @@ impl Room {
         matches!(listener.map(|listener| &listener.protocol), Some(ListenerProtocol::Http(_)))
     }
 
-    async fn serve(&self, conn: Box<Conn>, shutdown: ShutdownWatch) {
+    async fn serve(&self, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
+        let Some(arrival) = self.arrive(&mut conn, &mut shutdown).await else { return };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, &active, shutdown)).await,
+            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, &active, shutdown)).await,
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
@@ -114,16 +119,40 @@ impl Room {
             // Of a port that has gone meanwhile, the answer says so.
             Some(ListenerProtocol::Http(_)) | None => {
                 drop(active);
-                let connection = Connection::new(self.key, conn.client(), None);
+                let connection = Connection::new(self.key, arrival, None);
                 self.in_the_clear(conn, connection, shutdown).await;
             }
         }
     }
 
+    /// Finds out whose the connection is; `None` where it should have said so and did not.
+    async fn arrive(&self, conn: &mut Box<Conn>, shutdown: &mut ShutdownWatch) -> Option<Arrival> {
+        let DataPlane { proxy_protocol: setting, trust, bounds, .. } = &self.plane;
+        let direct = conn.client();
+        let ip = |address: Option<SocketAddr>| address.map(|address| address.ip());
+        if setting.is_spoken(self.key.port, ip(direct)) {
+            // Boxed, as what is held while it waits would be part of every connection's task.
+            Box::pin(async {
+                let limit = tokio::time::Instant::now() + bounds.handshake;
+                if !wait(conn, bounds.handshake, shutdown).await {
+                    return None;
+                }
+                let taken = proxy_protocol::take(conn, setting.optional);
+                if let Some(client) = tokio::time::timeout_at(limit, taken).await.ok()?.ok()? {
+                    conn.comes_from(client);
+                }
+                Some(())
+            })
+            .await?;
+        }
+        let client = conn.client();
+        Some(Arrival { client, direct, hops: trust.hops(ip(client)) })
+    }
+
     /// HTTP/1 or HTTP/2, as the first bytes say.
     async fn in_the_clear(&self, mut conn: Box<Conn>, connection: Connection, mut shutdown: ShutdownWatch) {
         let bounds = &self.plane.bounds;
-        if !wait(&mut conn, bounds.first, &mut shutdown).await {
+        if conn.pending().is_empty() && !wait(&mut conn, bounds.first, &mut shutdown).await {
             return;
         }
         if PREFACE.starts_with(conn.pending()) {
@@ -162,8 +191,14 @@ impl Room {
     }
 
     /// The name that the client asks for decides whether TLS ends here, and how.
-    async fn tls(&self, mut conn: Box<Conn>, active: &Arc<Active>, mut shutdown: ShutdownWatch) {
-        if !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
+    async fn tls(
+        &self,
+        mut conn: Box<Conn>,
+        arrival: Arrival,
+        active: &Arc<Active>,
+        mut shutdown: ShutdownWatch,
+    ) {
+        if conn.pending().is_empty() && !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
             return;
         }
         let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
@@ -190,7 +225,7 @@ impl Room {
         match inside {
             None => {
                 let h2 = told.h2;
-                let connection = Connection::new(self.key, conn.client(), Some(told.connection));
+                let connection = Connection::new(self.key, arrival, Some(told.connection));
                 self.http(conn, connection, h2, shutdown).await;
             }
             Some(Some(split)) => self.plane.relay.pass(conn, split, active, &name).await,

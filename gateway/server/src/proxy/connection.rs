@@ -1,6 +1,6 @@
 //! What all requests of one connection have in common: where it came in, and what TLS knows of its client.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -20,10 +20,25 @@ pub(crate) struct Connection {
     pub(crate) listener: ListenerKey,
     /// The client's address, as `x-forwarded-for` has it; `None` where it is not known.
     pub(crate) client: Option<HeaderValue>,
+    /// Who connected, whatever a header of the PROXY protocol says.
+    pub(crate) direct: Option<SocketAddr>,
+    /// How many proxies are believed in what they say of its requests.
+    pub(crate) hops: u8,
     /// `None` in the clear.
     pub(crate) tls: Option<Tls>,
     /// How its answers are taken, where they may be many at a time: in HTTP/2.
     pub(crate) flow: Option<Arc<Flow>>,
+}
+
+/// Where a connection is from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The client: who connected, or whom the PROXY protocol's header names.
+    pub(crate) client: Option<SocketAddr>,
+    /// Who connected.
+    pub(crate) direct: Option<SocketAddr>,
+    /// How many proxies are believed.
+    pub(crate) hops: u8,
 }
 
 /// What the handshake told.
@@ -56,9 +71,10 @@ pub(crate) struct Client {
 
 impl Connection {
     /// One that came in through a listener.
-    pub(crate) fn new(listener: ListenerKey, client: Option<IpAddr>, tls: Option<Tls>) -> Self {
-        let text = |address: IpAddr| HeaderValue::from_str(&address.to_canonical().to_string()).ok();
-        Connection { listener, client: client.and_then(text), tls, flow: None }
+    pub(crate) fn new(listener: ListenerKey, arrival: Arrival, tls: Option<Tls>) -> Self {
+        let Arrival { client, direct, hops } = arrival;
+        let text = |client: SocketAddr| HeaderValue::from_str(&client.ip().to_canonical().to_string()).ok();
+        Connection { listener, client: client.and_then(text), direct, hops, tls, flow: None }
     }
 
     /// The connection whose request is being served.

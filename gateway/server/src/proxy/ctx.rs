@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::deadline::{Deadline, Pause};
 use super::explained::Explained;
 use super::hash::Hashed;
+use super::identity::Identity;
 use super::mirror::Tee;
 use super::stop;
 use super::upgrade::Hold;
@@ -28,6 +29,8 @@ pub(crate) struct Ctx {
     pub(crate) active: Arc<Active>,
     /// The connection that it came in by.
     pub(crate) connection: Option<Arc<Connection>>,
+    /// What trusted hops told of its client.
+    pub(super) identity: Identity,
     /// When it came.
     pub(crate) start: SystemTime,
     /// The cluster whose turn it was.
@@ -94,6 +97,7 @@ impl Ctx {
         Ctx {
             active,
             connection: Connection::current(),
+            identity: Identity::default(),
             start: view::now(),
             cluster: None,
             endpoint: None,
@@ -126,9 +130,10 @@ impl Ctx {
         }
     }
 
-    /// `http` or `https`, as the connection is.
+    /// `http` or `https`, as trusted hops say, else as the connection is.
     pub(super) fn scheme(&self) -> &'static str {
-        self.connection.as_ref().map_or("http", |connection| connection.scheme())
+        let connection = || self.connection.as_ref().map_or("http", |connection| connection.scheme());
+        self.identity.scheme.unwrap_or_else(connection)
     }
 
     /// What is changed of the answer's fields.

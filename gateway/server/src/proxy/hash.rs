@@ -20,8 +20,8 @@ pub(super) struct Hashed {
     pub(super) cookie: Option<HeaderValue>,
 }
 
-/// The key of a request under its cluster's policy.
-pub(super) fn of(session: &Session, policy: &Policy) -> Hashed {
+/// The key of a request under its cluster's policy; `client` is its address where trusted hops told it.
+pub(super) fn of(session: &Session, client: Option<IpAddr>, policy: &Policy) -> Hashed {
     let Balancer::Hash(hash) = &policy.balancer else { return Hashed::default() };
     let Some(wanted) = &hash.key else { return Hashed::default() };
     let head = session.req_header();
@@ -31,8 +31,8 @@ pub(super) fn of(session: &Session, policy: &Policy) -> Hashed {
             plain(key::of_values(head.headers.get_all(name).iter().map(HeaderValue::as_bytes)))
         }
         HashKey::SourceIp => {
-            let client = session.client_addr().and_then(|address| address.as_inet());
-            plain(client.map(|client| of_address(client.ip())))
+            let peer = || Some(session.client_addr()?.as_inet()?.ip());
+            plain(client.or_else(peer).map(of_address))
         }
         HashKey::QueryParameter(name) => {
             plain(parameter(head.uri.query(), name).map(|value| key::of_value(value.as_bytes())))

@@ -18,6 +18,7 @@ pub(crate) mod flow;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
+mod identity;
 mod limits;
 mod measures;
 pub(crate) mod mirror;
@@ -50,9 +51,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
 use crate::sanitise::Reason;
-use crate::settings::Cidr;
+use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
-pub(crate) use connection::{Client, Connection, Tls};
+pub(crate) use connection::{Arrival, Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
 use deadline::Deadline;
 pub(crate) use headers::Server;
@@ -79,6 +80,8 @@ pub(crate) struct Gateway {
     pub(crate) refused: RefusedRequests,
     /// Whose requests are told in the answer where they went.
     pub(crate) explain_from: Vec<Cidr>,
+    /// What clients of HTTPS are told that ask for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// How often connections to upstreams were used, where that is limited.
     pub(crate) uses: Uses,
     /// How long a connection that two sides made their own may be silent.
@@ -123,16 +126,19 @@ impl ProxyHttp for Gateway {
             Ok(()) => self.make_canonical(session.req_header_mut()),
             Err(answer) => Err(answer),
         };
-        headers::forget_case(session.req_header_mut());
+        if let Some(connection) = &ctx.connection {
+            ctx.identity = identity::establish(session.req_header_mut(), connection)?;
+        }
         let turn = match canonical {
-            Ok(()) => turn::of(session, ctx).await?,
+            Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
         };
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
                 (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
-                ctx.hashed = hash::of(session, &ctx.active.snapshot.cluster(turn.cluster).policy);
+                ctx.hashed =
+                    hash::of(session, ctx.identity.client, &ctx.active.snapshot.cluster(turn.cluster).policy);
                 ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
                 if session.as_mut().is_body_empty() || session.is_upgrade_req() {
                     ctx.deadline.begin();
@@ -414,7 +420,6 @@ impl Gateway {
 
 /// Makes of a client's request what the endpoint gets.
 fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
-    headers::forwarded(ctx.connection.as_deref(), request)?;
     let left = ctx.deadline.left();
     let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
     headers::tries(request, ctx.tries, time)?;

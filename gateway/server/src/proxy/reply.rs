@@ -36,6 +36,7 @@ impl Answer {
     /// Nothing yet: what answers made of a request's own parts begin with.
     pub(super) const EMPTY: Answer = Answer::plain(500, Flag::None, "", false);
     pub(super) const NO_ROUTE: Answer = Answer::plain(404, Flag::NoRoute, "", false);
+    pub(super) const MISDIRECTED: Answer = Answer::plain(421, Flag::NoRoute, "", false);
     pub(super) const PORT_GONE: Answer = Answer::plain(404, Flag::NoRoute, "", true);
     pub(super) const TARGET_TOO_LONG: Answer = Answer::plain(414, Flag::DownstreamProtocolError, "", true);
     pub(super) const TOO_MANY_FIELDS: Answer = Answer::plain(431, Flag::DownstreamProtocolError, "", true);

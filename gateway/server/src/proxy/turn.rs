@@ -13,6 +13,7 @@ use trysail_routing::snapshot::{
 use super::ctx::Ctx;
 use super::reply::Answer;
 use super::{Active, Connection, fault, view};
+use crate::settings::OtherServer;
 
 /// Whose turn it was, and what is changed on the way there.
 pub(super) struct Turn {
@@ -22,9 +23,15 @@ pub(super) struct Turn {
 }
 
 /// Finds a request's way. An error of the outer kind means that the client has gone.
-pub(super) async fn of(session: &mut Session, ctx: &mut Ctx) -> Result<Result<Turn, Answer>> {
+pub(super) async fn of(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    other_server: OtherServer,
+) -> Result<Result<Turn, Answer>> {
+    let scheme = ctx.scheme();
+    let request = view::request(session, scheme);
     let (listener, route, block) =
-        match find(&ctx.active, ctx.connection.as_deref(), &view::request(session, ctx.scheme())) {
+        match find(&ctx.active, ctx.connection.as_deref(), request, scheme, other_server) {
             Ok(found) => found,
             Err(answer) => return Ok(Err(answer)),
         };
@@ -54,15 +61,27 @@ type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);
 fn find<'s>(
     active: &'s Active,
     connection: Option<&Connection>,
-    request: &Request<'_>,
+    request: Request<'_>,
+    scheme: &str,
+    other_server: OtherServer,
 ) -> Result<Found<'s>, Answer> {
     let connection = connection.ok_or(Answer::PORT_GONE)?;
     let listener = active.snapshot.listener(connection.listener).ok_or(Answer::PORT_GONE)?;
     let hosts = listener.virtual_hosts(connection.server_name()).ok_or(Answer::PORT_GONE)?;
+    // A client of HTTP/2 says its scheme itself, and conditions go by that; whether it has to come back by TLS is not
+    // its to say.
+    let claims = request.scheme != scheme;
+    let redirects = claims && hosts.find(request.authority).is_some_and(|host| host.https_redirect);
+    let request = &if redirects { Request { scheme, ..request } } else { request };
     match decide(hosts, request, &mut ()) {
         Decision::Route(route, block) => Ok((listener, route, block)),
         Decision::ToHttps(_) => {
             Err(Answer { status: 301, location: Redirect::to_https(request), ..Answer::EMPTY })
+        }
+        Decision::NoHost
+            if other_server == OtherServer::Misdirected && listener.serves_elsewhere(request.authority) =>
+        {
+            Err(Answer::MISDIRECTED)
         }
         Decision::NoHost | Decision::NoRoute(_) => Err(Answer::NO_ROUTE),
     }

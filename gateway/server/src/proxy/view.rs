@@ -1,5 +1,6 @@
 //! A request as the values of header fields see it, borrowed from Pingora's session and our memory of it.
 
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::HOST;
@@ -67,8 +68,11 @@ fn fill(
     let cluster = ctx.cluster.map(|cluster| ctx.active.snapshot.cluster(cluster));
     let endpoint = ctx.endpoint.and_then(|endpoint| cluster?.endpoints.get(endpoint));
     let flags = ctx.flags().text();
+    let told = ctx.identity.client.map(|client| SocketAddr::new(client, 0));
     let view = View {
-        peer: address(session.client_addr()),
+        // Envoy: of who is told by fields the port is not known.
+        peer: told.or_else(|| address(session.client_addr())),
+        direct: ctx.connection.as_ref().and_then(|connection| connection.direct),
         local: address(session.server_addr()),
         protocol: match session.req_header().version {
             Version::HTTP_2 => "HTTP/2",

@@ -4,6 +4,7 @@
 
 mod limits;
 mod ranges;
+mod trust;
 mod units;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
 pub(crate) use limits::Limits;
+pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
 pub(crate) use units::{Bytes, Cidr, PortPair, Span};
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
@@ -57,6 +59,16 @@ pub(crate) struct Settings {
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
     pub(crate) admin: SocketAddr,
+    /// The file with what callers there have to show; needed where the address is not on loopback.
+    pub(crate) admin_token: Option<PathBuf>,
+    /// How many proxies before the gateway are believed in what they say of a request (Istio `numTrustedProxies`).
+    pub(crate) trusted_hops: u8,
+    /// Where connections of such proxies come from; empty for anywhere.
+    pub(crate) trusted_networks: Vec<Cidr>,
+    /// Connections that begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: ProxyProtocol,
+    /// What a client of HTTPS is told that asks for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// How paths are made canonical before they are matched and sent on.
     pub(crate) path_normalization: PathNormalization,
     /// Forms of paths that are refused.
@@ -103,6 +115,11 @@ impl Default for Settings {
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
+            admin_token: None,
+            trusted_hops: 0,
+            trusted_networks: Vec::new(),
+            proxy_protocol: ProxyProtocol::default(),
+            other_server: OtherServer::default(),
             path_normalization: PathNormalization::Base,
             path_refuse: Vec::new(),
             explain_from: Vec::new(),

@@ -257,3 +257,96 @@ fn idle_handshakes_are_cut() {
     std::io::Write::write_all(&mut stream, &[22, 3, 1]).unwrap();
     assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
 }
+
+#[test]
+fn a_client_says_nothing_of_its_own_certificate() {
+    let site = Site::new(&https("shop", "shop.test", "mode: OPTIONAL_MUTUAL, credentialName: shop"));
+    let gateway = site.start();
+    let ann = site.authority.issue(&["ann.client"]);
+    for pair in [None, Some(&ann)] {
+        let addr = gateway.logged("listening 443 → ");
+        let mut client = tls::connect(addr, "shop.test", &site.authority.client(&[], pair)).unwrap();
+        let lie = "/ HTTP/1.1\r\nx-forwarded-client-cert: Subject=\"CN=root\"\r\nx_forwarded_client_cert: root\r\nconnection: close\r\nx-lie:";
+        assert!(tls::get(&mut client, "shop.test", lie).unwrap().starts_with("HTTP/1.1 200"));
+        let head = site.reviews.origins["v1"].last_request().expect("a request came");
+        assert!(head.contains("x-lie:"), "the lie was told: {head}");
+        assert!(!head.contains("root"), "{head}");
+        assert_eq!(head.matches("client-cert: Hash=").count(), usize::from(pair.is_some()), "{head}");
+    }
+}
+
+#[test]
+fn a_host_of_another_server_is_404_or_421_as_set() {
+    let servers = https("shop", "shop.test", "mode: SIMPLE, credentialName: shop")
+        + &https("bank", "bank.test", "mode: SIMPLE, credentialName: bank");
+    let site = Site::new(&servers);
+    site.issue("bank", &["bank.test"]);
+    let client = site.authority.client(&["http/1.1"], None);
+    for (setting, other) in [("", "404"), ("otherServer: 404\n", "404"), ("otherServer: 421\n", "421")] {
+        let gateway = Gateway::spawn(site.folder.path(), &(site.settings() + setting));
+        let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
+        assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
+        for (name, host, wanted) in [
+            ("shop.test", "shop.test", "200"),
+            ("shop.test", "bank.test", other),
+            ("bank.test", "SHOP.test:443", other),
+            ("shop.test", "nobody.test", "404"),
+        ] {
+            assert_eq!(status(&gateway, name, host, &client), wanted, "{setting} {name} {host}");
+        }
+    }
+}
+
+/// What the process says where it is asked, and in its log.
+fn dump(gateway: &Gateway) -> String {
+    let mut all = gateway.process.lines().join("\n");
+    let admin = gateway.logged("admin on ");
+    let explain = "/explain?method=GET&url=https://shop.test/";
+    for (addr, path) in [
+        (admin, "/"),
+        (admin, "/config"),
+        (admin, "/version"),
+        (admin, explain),
+        (gateway.logged("metrics on "), "/metrics"),
+        (gateway.logged("health on "), "/healthz/ready"),
+    ] {
+        let reply = Client::connect(addr).expect("a port").get("localhost", path, &[]).expect("an answer");
+        assert_eq!(reply.status, 200, "{path}");
+        all.push_str(&reply.text());
+    }
+    all
+}
+
+#[test]
+fn a_key_that_can_not_be_read_changes_nothing_and_no_key_is_ever_shown() {
+    let site = Site::new(&https("shop", "shop.test", "mode: SIMPLE, credentialName: shop"));
+    let good = site.issue("shop", &["shop.test"]);
+    let gateway = site.start();
+    let client = site.authority.client(&[], None);
+    let key = site.certificates.path().join("shop/tls.key");
+    let spoilt = good.key.replacen("PRIVATE KEY", "PRIVATE KAY", 1);
+    let cut: String = good.key.lines().take(2).collect::<Vec<_>>().join("\n");
+    for wrong in [Some(spoilt.as_str()), Some(&cut), Some(&site.authority.issue(&["shop.test"]).key), None] {
+        let finding = match wrong {
+            Some(text) => gateway.after(|| site.certificates.write("shop/tls.key", text), "refused"),
+            // Tests may run as root, who can read everything but a directory.
+            None => gateway.after(
+                || {
+                    std::fs::remove_file(&key).unwrap();
+                    std::fs::create_dir(&key).unwrap();
+                },
+                "refused",
+            ),
+        };
+        assert!(finding.contains("stays in force"), "{finding}");
+        assert_eq!(status(&gateway, "shop.test", "shop.test", &client), "200");
+    }
+    let said = dump(&gateway);
+    assert!(said.contains("tls.key"), "the findings name the file: {said}");
+    let secret: Vec<&str> =
+        good.key.lines().filter(|line| line.len() > 16 && !line.starts_with('-')).collect();
+    assert!(!secret.is_empty() && !said.contains("PRIVATE"), "{said}");
+    for line in secret {
+        assert!(!said.contains(&line[..16]), "a key is shown:\n{said}");
+    }
+}

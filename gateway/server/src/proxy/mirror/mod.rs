@@ -113,8 +113,9 @@ impl Mirrors {
         let _ = head.insert_header("x-envoy-internal", HeaderValue::from_static("true"));
         if let Some(own) = session.server_addr().and_then(|address| address.as_inet())
             && let Ok(own) = HeaderValue::from_str(&own.ip().to_canonical().to_string())
+            && let Some(list) = headers::lengthened(&head.headers, &own)
         {
-            let _ = headers::append_address(&mut head, &own);
+            let _ = head.insert_header("x-forwarded-for", list);
         }
         let host = match head.uri.authority() {
             Some(authority) => authority.as_str().to_owned(),
