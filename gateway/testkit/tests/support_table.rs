@@ -18,7 +18,7 @@ const KINDS: [&str; 9] = [
 ];
 
 /// Names in the table's remarks that are no fields of objects.
-const SETTINGS: [&str; 3] = ["certificates", "mirrorBody", "mirrorHostSuffix"];
+const SETTINGS: [&str; 4] = ["certificates", "mirrorBody", "mirrorHostSuffix", "otherServer"];
 
 #[test]
 fn what_works_is_tried_in_a_case() {
