@@ -22,6 +22,7 @@ mod kubernetes_files;
 mod limits;
 mod mirror;
 mod outlier;
+mod page;
 mod paths;
 mod ports;
 mod protocols;
