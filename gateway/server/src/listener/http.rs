@@ -15,7 +15,7 @@ use super::bounds::Bounds;
 use super::conn::{self, Conn};
 use super::head::{self, Fault};
 use super::refusal;
-use crate::metrics::{Flag, RefusedRequests};
+use crate::metrics::{Ended, Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::{ActiveCell, Connection};
 use crate::sanitise::Reason;
@@ -68,7 +68,7 @@ impl Http {
     fn count(&self, reason: Reason) {
         self.refused.count(reason);
         let active = self.active.load();
-        active.requests.of(None, None).count(reason.status(), Flag::DownstreamProtocolError.into());
+        active.requests.of(None, None).count(&Ended::at_once(reason.status(), Flag::DownstreamProtocolError));
     }
 
     /// HTTP/2: Pingora has the connection, and asks for each of its requests.

@@ -6,6 +6,7 @@
 mod checks;
 mod configuration;
 mod edge;
+mod ended;
 mod endpoints;
 mod flag;
 mod lookups;
@@ -21,6 +22,7 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use edge::{Cut, Edge, Refused};
+pub(crate) use ended::Ended;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use lookups::{Looked, Lookups};

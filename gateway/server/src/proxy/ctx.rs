@@ -1,11 +1,12 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
-use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
+use pingora_proxy::Session;
+use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
 
 use super::active::Active;
@@ -18,7 +19,7 @@ use super::mirror::Tee;
 use super::stop;
 use super::upgrade::Hold;
 use super::view;
-use crate::metrics::{Flag, Flags};
+use crate::metrics::{Ended, Flag, Flags};
 
 /// So many interim answers may come before the answer.
 const INTERIM: u8 = 16;
@@ -33,6 +34,10 @@ pub(crate) struct Ctx {
     pub(super) identity: Identity,
     /// When it came.
     pub(crate) start: SystemTime,
+    /// The same, by the clock that only goes forward.
+    begun: Instant,
+    /// The split that its route goes by, and the target whose turn it was: kept whoever answers in the end.
+    pub(super) target: Option<(SplitId, usize)>,
     /// The cluster whose turn it was.
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
@@ -63,6 +68,8 @@ pub(crate) struct Ctx {
     pub(super) copies: Option<Option<Tee>>,
     /// The status that the client got; 0 until it got one.
     pub(crate) status: u16,
+    /// Bytes of its body that were read, and of its answer's that were sent.
+    passed: (u64, u64),
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
     /// It was delayed on purpose.
@@ -84,7 +91,7 @@ pub(crate) struct Ctx {
     /// Counts it among its cluster's retries.
     pub(super) retrying: Option<Retrying>,
     /// Everything that belongs to it has been done.
-    pub(crate) finished: bool,
+    finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
     pub(super) explained: Option<Box<Explained>>,
     /// Counts the request on its endpoint.
@@ -99,6 +106,8 @@ impl Ctx {
             connection: Connection::current(),
             identity: Identity::default(),
             start: view::now(),
+            begun: Instant::now(),
+            target: None,
             cluster: None,
             endpoint: None,
             handling: None,
@@ -114,6 +123,7 @@ impl Ctx {
             next: None,
             copies: None,
             status: 0,
+            passed: (0, 0),
             flag: Flag::None,
             delayed: false,
             exhausted: false,
@@ -202,6 +212,13 @@ impl Ctx {
         (self.endpoint, self.working) = (None, None);
     }
 
+    /// Everything that belongs to it has been done, as its session says.
+    pub(super) fn finish(&mut self, session: &Session) {
+        self.status = session.response_written().map_or(0, |response| response.status.as_u16());
+        self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        self.finished = true;
+    }
+
     /// Chooses one for another try.
     pub(crate) fn choose_another_endpoint(&mut self) -> bool {
         self.tried.extend(self.endpoint);
@@ -220,6 +237,14 @@ impl Drop for Ctx {
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
         }
-        self.active.requests.of(self.cluster, self.endpoint).count(self.status, self.flags());
+        let (received, sent) = self.passed;
+        let ended = Ended {
+            status: self.status,
+            flags: self.flags(),
+            duration: self.begun.elapsed(),
+            received,
+            sent,
+        };
+        self.active.requests.of(self.cluster, self.endpoint).count(&ended);
     }
 }

@@ -136,7 +136,8 @@ impl ProxyHttp for Gateway {
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
-                (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
+                (ctx.target, ctx.cluster) = (Some(turn.target), Some(turn.cluster));
+                (ctx.transform, ctx.path) = (turn.transform, turn.path);
                 ctx.hashed =
                     hash::of(session, ctx.identity.client, &ctx.active.snapshot.cluster(turn.cluster).policy);
                 ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
@@ -396,8 +397,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
-        ctx.status = session.response_written().map_or(0, |response| response.status.as_u16());
-        ctx.finished = true;
+        ctx.finish(session);
     }
 
     /// What went wrong is in the metrics, by flag; a line for each request would be a second, slower failure.

@@ -7,7 +7,7 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use trysail_routing::decide::{Decision, decide};
 use trysail_routing::snapshot::{
-    Action, ClusterId, HeaderOps, Listener, Match, Redirect, Request, Route, Transform,
+    Action, ClusterId, HeaderOps, Listener, Match, Redirect, Request, Route, SplitId, Transform,
 };
 
 use super::ctx::Ctx;
@@ -17,6 +17,7 @@ use crate::settings::OtherServer;
 
 /// Whose turn it was, and what is changed on the way there.
 pub(super) struct Turn {
+    pub(super) target: (SplitId, usize),
     pub(super) cluster: ClusterId,
     pub(super) transform: Option<Arc<Transform>>,
     pub(super) path: Option<String>,
@@ -106,7 +107,8 @@ fn take(
             return Err(Answer { status: response.status, body, ..answer() });
         }
     };
-    let target = &split.targets[active.upstreams.ticket(split.id).take()];
+    let turn = active.upstreams.ticket(split.id).take();
+    let target = &split.targets[turn];
     let transform = target.transform.clone();
     if active.snapshot.cluster(target.cluster).service.is_none() {
         let response = transform.map_or_else(Vec::new, |transform| transform.response.to_vec());
@@ -114,7 +116,7 @@ fn take(
     }
     let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
     let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
-    Ok(Turn { cluster: target.cluster, transform, path })
+    Ok(Turn { target: (split.id, turn), cluster: target.cluster, transform, path })
 }
 
 /// What a route changes of the answers that are given in its name.
