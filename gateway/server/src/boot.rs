@@ -20,6 +20,7 @@ use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
+use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
@@ -47,6 +48,7 @@ pub(crate) struct Running {
     pub(crate) active: ActiveCell,
     own_ports: Vec<Open>,
     signals: Signals,
+    access: Option<Arc<AccessLog>>,
 }
 
 /// Starts a gateway on configuration directories. The error is what stands in its way.
@@ -70,7 +72,9 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
-    let ports = ports(&settings, &active, &connections, &metrics, &runtime);
+    let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
+        .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
+    let ports = ports(&settings, &active, &connections, &metrics, access.clone(), &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
@@ -120,14 +124,14 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     ];
     runtime.spawn(sweep(active.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
-    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
+    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals, access })
 }
 
 impl Running {
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
     pub(crate) fn until_stopped(mut self) {
         let waker = self.follower.waker();
-        self.runtime.block_on(self.signals.stop(&waker));
+        self.runtime.block_on(self.signals.stop(&waker, self.access.as_deref()));
         self.stop();
     }
 
@@ -135,8 +139,9 @@ impl Running {
     pub(crate) fn until_stopped_every(&mut self, tick: Duration, mut act: impl FnMut(&Active)) {
         let waker = self.follower.waker();
         let (runtime, signals, active) = (&self.runtime, &mut self.signals, &self.active);
+        let access = self.access.as_deref();
         runtime.block_on(async {
-            let stop = signals.stop(&waker);
+            let stop = signals.stop(&waker, access);
             tokio::pin!(stop);
             loop {
                 act(&active.load());
@@ -186,8 +191,15 @@ impl Running {
             ),
         }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
+        // Requests that were cut have told of themselves.
+        if let Some(access) = self.access {
+            access.close(LAST_LINES);
+        }
     }
 }
+
+/// How long the file of the access log may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Takes ejected endpoints back when their time is over, for as long as the process runs.
 async fn sweep(active: ActiveCell) {
@@ -228,6 +240,7 @@ fn ports(
     active: &ActiveCell,
     connections: &Arc<Connections>,
     metrics: &Metrics,
+    access: Option<Arc<AccessLog>>,
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
@@ -263,6 +276,7 @@ fn ports(
             edge: metrics.edge.clone(),
         },
         complaints: Complaints::default(),
+        access: access.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -279,13 +293,14 @@ fn ports(
     let downstream = &settings.downstream;
     let plane = DataPlane {
         http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
+        access,
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
 }
@@ -337,6 +352,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -346,16 +362,19 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; hands SIGHUP on.
-    async fn stop(&mut self, waker: &mpsc::Sender<Wake>) {
+    /// Waits for SIGTERM or SIGINT; hands SIGHUP and SIGUSR1 on.
+    async fn stop(&mut self, waker: &mpsc::Sender<Wake>, access: Option<&AccessLog>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+                // As Envoy and nginx have it.
+                _ = self.user.recv() => if let Some(access) = access { access.reopen() },
             }
         }
     }

@@ -10,10 +10,12 @@
 //! health
 //! listener  resolver
 //! proxy
+//! access
 //! metrics  render  settings  logging
 //! sanitise
 //! ```
 
+mod access;
 mod admin;
 mod boot;
 mod cli;

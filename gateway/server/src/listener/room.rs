@@ -28,6 +28,7 @@ use super::proxy_protocol;
 use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
+use crate::access::AccessLog;
 use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
@@ -49,6 +50,7 @@ pub(crate) struct DataPlane {
     pub(crate) refused: RefusedRequests,
     pub(crate) proxy_protocol: Arc<ProxyProtocol>,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) access: Option<Arc<AccessLog>>,
 }
 
 /// One listener's view of the data plane.
@@ -182,7 +184,8 @@ impl Room {
         connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
         conn.hold(&bounds, connection.flow.clone());
         let (active, refused) = (self.plane.active.clone(), self.plane.refused.clone());
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused });
+        let access = self.plane.access.clone();
+        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused, access });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {
@@ -212,7 +215,7 @@ impl Room {
             return;
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
-            None => return,
+            None => return self.plane.relay.turn_away(&conn, active, &name),
             Some(TlsServer::Passthrough(split)) => {
                 return self.plane.relay.pass(conn, split, active, &name).await;
             }

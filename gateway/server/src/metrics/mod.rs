@@ -9,6 +9,7 @@ mod edge;
 mod ended;
 mod endpoints;
 mod flag;
+mod lines;
 mod lookups;
 mod mirrored;
 mod overload;
@@ -25,6 +26,7 @@ pub(crate) use edge::{Cut, Edge, Refused};
 pub(crate) use ended::Ended;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
+pub(crate) use lines::Lines;
 pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
@@ -52,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) endpoints: Arc<Endpoints>,
     /// Clients that were turned away or cut.
     pub(crate) edge: Arc<Edge>,
+    /// Lines of the access log.
+    pub(crate) lines: Lines,
 }
 
 impl Metrics {
@@ -76,6 +80,7 @@ impl Metrics {
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
         let lookups = Lookups::new(&registry)?;
         let edge = Arc::new(Edge::new(&registry)?);
+        let lines = Lines::new(&registry)?;
         Ok(Metrics {
             registry,
             traffic,
@@ -87,6 +92,7 @@ impl Metrics {
             configuration,
             endpoints,
             edge,
+            lines,
         })
     }
 

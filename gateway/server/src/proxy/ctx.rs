@@ -16,9 +16,11 @@ use super::explained::Explained;
 use super::hash::Hashed;
 use super::identity::Identity;
 use super::mirror::Tee;
+use super::noted::Noted;
 use super::stop;
 use super::upgrade::Hold;
 use super::view;
+use crate::access::Details;
 use crate::metrics::{Ended, Flag, Flags};
 
 /// So many interim answers may come before the answer.
@@ -69,9 +71,13 @@ pub(crate) struct Ctx {
     /// The status that the client got; 0 until it got one.
     pub(crate) status: u16,
     /// Bytes of its body that were read, and of its answer's that were sent.
-    passed: (u64, u64),
+    pub(super) passed: (u64, u64),
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
+    /// The same, as the access log has it.
+    pub(super) details: Details,
+    /// What the access log tells of it, where there is one.
+    pub(super) noted: Option<Box<Noted>>,
     /// It was delayed on purpose.
     pub(crate) delayed: bool,
     /// It was tried as often as its route lets it.
@@ -125,6 +131,8 @@ impl Ctx {
             status: 0,
             passed: (0, 0),
             flag: Flag::None,
+            details: Details::None,
+            noted: None,
             delayed: false,
             exhausted: false,
             overflowed: false,
@@ -212,6 +220,14 @@ impl Ctx {
         (self.endpoint, self.working) = (None, None);
     }
 
+    /// The head of an upstream's answer goes to the client.
+    pub(super) fn answered(&mut self) {
+        self.details = Details::Is("via_upstream");
+        if let Some(noted) = &mut self.noted {
+            noted.answered();
+        }
+    }
+
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
         self.status = session.response_written().map_or(0, |response| response.status.as_u16());
@@ -231,11 +247,12 @@ impl Ctx {
 impl Drop for Ctx {
     fn drop(&mut self) {
         if !self.finished && self.deadline.is_over() {
-            self.flag = Flag::UpstreamTimeout;
+            (self.flag, self.details) = (Flag::UpstreamTimeout, Details::Is("response_timeout"));
         } else if !self.finished && self.pause.is_over() {
-            self.flag = Flag::StreamIdleTimeout;
+            (self.flag, self.details) = (Flag::StreamIdleTimeout, Details::Is("stream_idle_timeout"));
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
+            self.details = Details::Is("downstream_remote_disconnect");
         }
         let (received, sent) = self.passed;
         let ended = Ended {
@@ -246,5 +263,8 @@ impl Drop for Ctx {
             sent,
         };
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
+        if let Some(noted) = self.noted.take() {
+            noted.tell(self, ended);
+        }
     }
 }

@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 use trysail_routing::snapshot::{Abort, Chance, Fault};
 
 use super::reply::Answer;
+use crate::access::Details;
 use crate::metrics::Flag;
 
 /// What became of a request here.
@@ -54,5 +55,6 @@ fn answer(abort: Abort) -> Answer {
         Abort::Grpc(status) => (200, Some(status)),
     };
     let body = bytes::Bytes::from_static(b"fault filter abort");
-    Answer { status, grpc, flag: Flag::FaultInjected, body, ..Answer::EMPTY }
+    let details = Details::Is("fault_filter_abort");
+    Answer { status, grpc, flag: Flag::FaultInjected, details, body, ..Answer::EMPTY }
 }

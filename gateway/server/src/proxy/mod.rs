@@ -22,6 +22,7 @@ mod identity;
 mod limits;
 mod measures;
 pub(crate) mod mirror;
+mod noted;
 mod outcome;
 pub(crate) mod outlier;
 mod peer;
@@ -50,6 +51,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
+use crate::access::AccessLog;
 use crate::sanitise::Reason;
 use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
@@ -60,6 +62,7 @@ pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
 use mirror::Mirrors;
+use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
@@ -90,6 +93,8 @@ pub(crate) struct Gateway {
     pub(crate) measures: Measures,
     /// Of TLS towards upstreams that fails.
     pub(crate) complaints: Complaints,
+    /// Where each request has a line, if there is such a place.
+    pub(crate) access: Option<Arc<AccessLog>>,
 }
 
 impl Gateway {
@@ -129,6 +134,9 @@ impl ProxyHttp for Gateway {
         if let Some(connection) = &ctx.connection {
             ctx.identity = identity::establish(session.req_header_mut(), connection)?;
         }
+        if let Some(log) = &self.access {
+            ctx.noted = Some(Noted::of(log, session, ctx.identity.client));
+        }
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
@@ -155,7 +163,7 @@ impl ProxyHttp for Gateway {
             }
         };
         answer.response.extend(explained::fields(ctx));
-        ctx.flag = answer.flag;
+        (ctx.flag, ctx.details) = (answer.flag, answer.details);
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -207,6 +215,9 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
+        if let Some(noted) = &mut ctx.noted {
+            noted.failed_to_connect(&error);
+        }
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -224,6 +235,9 @@ impl ProxyHttp for Gateway {
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
+        }
+        if let Some(noted) = &mut ctx.noted {
+            noted.connected(digest);
         }
         if let Some(hold) = &ctx.hold {
             hold.begin();
@@ -256,8 +270,10 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         self.measures.body(session, ctx, body.as_ref(), last)?;
+        ctx.passed.0 = session.body_bytes_read() as u64;
         if last {
             ctx.deadline.begin();
+            ctx.noted.iter_mut().for_each(|noted| noted.whole());
             strict::last_piece(body);
         }
         if let Some(Some(copies)) = &mut ctx.copies {
@@ -348,7 +364,9 @@ impl ProxyHttp for Gateway {
             ctx.deadline.forget();
             // Pingora's own 60 s are for a body that is being sent.
             session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
+            ctx.answered();
         } else if !response.status.is_informational() {
+            ctx.answered();
             ctx.status = status;
             ctx.deadline.answered();
             ctx.pause.end();
@@ -363,17 +381,21 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        if let (Some(body), Some(connection)) = (body, &ctx.connection)
-            && let Some(flow) = &connection.flow
+        let length = body.as_ref().map_or(0, Bytes::len);
+        ctx.passed.1 += length as u64;
+        let flow = || ctx.connection.as_ref().and_then(|connection| connection.flow.as_ref());
+        if length > 0
+            && let Some(flow) = flow()
         {
-            flow.read(body.len());
+            flow.read(length);
         }
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let late = ctx.deadline.is_over();
         let outcome = match outcome::of(error) {
-            outcome if outcome.status > 0 && ctx.deadline.is_over() => Outcome::TIMEOUT,
+            outcome if outcome.status > 0 && late => Outcome::TIMEOUT,
             outcome => outcome,
         };
         self.measures.failed(error);
@@ -382,6 +404,7 @@ impl ProxyHttp for Gateway {
             self.refused.count(reason);
         }
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        ctx.details = outcome.details(error, begun, !late && ctx.per_try().is_some());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
             let answer = Answer {

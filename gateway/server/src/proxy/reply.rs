@@ -10,6 +10,7 @@ use trysail_routing::snapshot::HeaderOps;
 use super::ctx::Ctx;
 use super::headers::Server;
 use super::{grpc, transform, view};
+use crate::access::Details;
 use crate::metrics::Flag;
 use crate::sanitise::Reason;
 
@@ -20,6 +21,8 @@ pub(super) struct Answer {
     pub(super) grpc: Option<u8>,
     /// Why; what metrics and logs say.
     pub(super) flag: Flag,
+    /// Why, as the access log has it.
+    pub(super) details: Details,
     /// A plain text; empty for none.
     pub(super) body: Bytes,
     /// Where a redirect sends the client; empty for none.
@@ -55,20 +58,46 @@ impl Answer {
 
     /// For how it is written. What comes next on its connection may be anything.
     pub(super) const fn refused(reason: Reason) -> Answer {
-        Answer::plain(reason.status(), Flag::DownstreamProtocolError, reason.as_str(), true)
+        let (why, flag) = (reason.as_str(), Flag::DownstreamProtocolError);
+        Answer::detailed(reason.status(), flag, why, why, true)
     }
 
     const fn plain(status: u16, flag: Flag, body: &'static str, close: bool) -> Answer {
+        Answer::detailed(status, flag, details(status, flag), body, close)
+    }
+
+    const fn detailed(
+        status: u16,
+        flag: Flag,
+        details: &'static str,
+        body: &'static str,
+        close: bool,
+    ) -> Answer {
         Answer {
             status,
             grpc: None,
             flag,
+            details: Details::Is(details),
             body: Bytes::from_static(body.as_bytes()),
             location: String::new(),
             response: Vec::new(),
             fields: Vec::new(),
             close,
         }
+    }
+}
+
+/// Envoy's word for what a flag stands for, in an answer of ours. Without a flag it is what the route says.
+const fn details(status: u16, flag: Flag) -> &'static str {
+    match (flag, status) {
+        (Flag::NoRoute, _) => "route_not_found",
+        (Flag::NoCluster, _) => "cluster_not_found",
+        (Flag::NoHealthyUpstream, _) => "no_healthy_upstream",
+        (Flag::UpstreamOverflow, _) => "upstream_reset_before_response_started{overflow}",
+        (Flag::UpstreamTimeout, _) => "response_timeout",
+        (Flag::DownstreamProtocolError, 413) => "request_payload_too_large",
+        (Flag::DownstreamProtocolError, _) => "request_headers_too_large",
+        _ => "direct_response",
     }
 }
 

@@ -13,6 +13,7 @@ use trysail_routing::snapshot::{
 use super::ctx::Ctx;
 use super::reply::Answer;
 use super::{Active, Connection, fault, view};
+use crate::access::Details;
 use crate::settings::OtherServer;
 
 /// Whose turn it was, and what is changed on the way there.
@@ -39,6 +40,9 @@ pub(super) async fn of(
     if let Some(explained) = &mut ctx.explained {
         explained.took(route);
     }
+    if let Some(noted) = &mut ctx.noted {
+        noted.took(route);
+    }
     ctx.handling.clone_from(&route.handling);
     if let Some(handling) = &route.handling {
         if let Some(fault) = &handling.fault {
@@ -51,7 +55,8 @@ pub(super) async fn of(
         let preflight =
             handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
         if let Some(fields) = preflight {
-            return Ok(Err(Answer { status: 200, fields, ..Answer::EMPTY }));
+            let details = Details::Is("cors_response");
+            return Ok(Err(Answer { status: 200, details, fields, ..Answer::EMPTY }));
         }
     }
     Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))

@@ -1,0 +1,1 @@
+//! Lines, filters and the file, as tables.
