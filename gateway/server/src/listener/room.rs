@@ -185,7 +185,8 @@ impl Room {
         conn.hold(&bounds, connection.flow.clone());
         let (active, refused) = (self.plane.active.clone(), self.plane.refused.clone());
         let access = self.plane.access.clone();
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused, access });
+        let http =
+            Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused, access });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {

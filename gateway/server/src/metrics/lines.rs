@@ -16,8 +16,10 @@ pub(crate) struct Lines {
 impl Lines {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let counter = |result| {
-            let opts =
-                Opts::new("trysail_access_log_lines_total", "Lines of the access log, by what became of them.");
+            let opts = Opts::new(
+                "trysail_access_log_lines_total",
+                "Lines of the access log, by what became of them.",
+            );
             let counter = IntCounter::with_opts(opts.const_label("result", result))?;
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)

@@ -31,9 +31,7 @@ impl Outcome {
                 Details::Is(reason(error).map_or("downstream_protocol_error", Reason::as_str))
             }
             (Flag::StreamIdleTimeout, ..) => Details::Is("stream_idle_timeout"),
-            (Flag::UpstreamTimeout, ..) if per_try => {
-                Details::Is("upstream_per_try_timeout")
-            }
+            (Flag::UpstreamTimeout, ..) if per_try => Details::Is("upstream_per_try_timeout"),
             (Flag::UpstreamTimeout, ..) => Details::Is("response_timeout"),
             (.., "") => Details::Is("internal_error"),
             (.., reason) if begun => Details::After(reason),

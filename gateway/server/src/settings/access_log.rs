@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::ranges;
 use super::template::Template;
 use super::units::{Bytes, Share, Span};
-use super::ranges;
 
 /// The access log.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,11 +74,17 @@ impl AccessLog {
     /// Which is wrong, and why.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         if self.format == Format::Json && self.template.is_some() {
-            return Err(("template", "accessLog.template is for the format text, and the format is json".to_owned()));
+            return Err((
+                "template",
+                "accessLog.template is for the format text, and the format is json".to_owned(),
+            ));
         }
         let (least, most) = (Bytes(4 << 10), Bytes(1 << 30));
         if !(least.0..=most.0).contains(&self.buffer.0) {
-            return Err(("buffer", format!("accessLog.buffer is {} bytes; it takes 4KiB to 1GiB", self.buffer.0)));
+            return Err((
+                "buffer",
+                format!("accessLog.buffer is {} bytes; it takes 4KiB to 1GiB", self.buffer.0),
+            ));
         }
         Ok(())
     }

@@ -143,7 +143,8 @@ impl std::str::FromStr for Template {
         let mut parts = text.split('%');
         literal.push_str(parts.next().unwrap_or_default());
         while let Some(name) = parts.next() {
-            let after = parts.next().ok_or(format!("%{name} has no second %; a percent sign is written %%"))?;
+            let after =
+                parts.next().ok_or(format!("%{name} has no second %; a percent sign is written %%"))?;
             if name.is_empty() {
                 literal.push('%');
             } else {
@@ -176,7 +177,8 @@ fn operator(name: &str) -> Result<Operator, String> {
     let meant = nearest(name, known().map(|(written, _)| written)).or_else(|| {
         let whole = |of: &str| format!("{of}({})", name.replace('_', "-"));
         let (request, answer) = (whole("REQ"), whole("RESP"));
-        let fits = |written: &str| written.eq_ignore_ascii_case(&request) || written.eq_ignore_ascii_case(&answer);
+        let fits =
+            |written: &str| written.eq_ignore_ascii_case(&request) || written.eq_ignore_ascii_case(&answer);
         known().map(|(written, _)| written).find(|written| fits(written))
     });
     Err(match meant {

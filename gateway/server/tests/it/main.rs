@@ -1,5 +1,6 @@
 //! End to end: the binary as a process, real sockets on both sides, ports picked by the kernel.
 
+mod access_log;
 mod admin;
 mod answers;
 mod balance;
