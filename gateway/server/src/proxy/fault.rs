@@ -7,7 +7,6 @@ use pingora_proxy::Session;
 use trysail_routing::snapshot::{Abort, Chance, Fault};
 
 use super::reply::Answer;
-use crate::access::Details;
 use crate::metrics::Flag;
 
 /// What became of a request here.
@@ -55,6 +54,5 @@ fn answer(abort: Abort) -> Answer {
         Abort::Grpc(status) => (200, Some(status)),
     };
     let body = bytes::Bytes::from_static(b"fault filter abort");
-    let details = Details::Is("fault_filter_abort");
-    Answer { status, grpc, flag: Flag::FaultInjected, details, body, ..Answer::EMPTY }
+    Answer { status, grpc, flag: Flag::FaultInjected, body, ..Answer::EMPTY }
 }

@@ -163,7 +163,7 @@ impl ProxyHttp for Gateway {
             }
         };
         answer.response.extend(explained::fields(ctx));
-        (ctx.flag, ctx.details) = (answer.flag, answer.details);
+        (ctx.flag, ctx.details) = (answer.flag, answer.details());
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -237,7 +237,7 @@ impl ProxyHttp for Gateway {
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
         }
         if let Some(noted) = &mut ctx.noted {
-            noted.connected(digest);
+            noted.connected(digest, ctx.hold.as_ref());
         }
         if let Some(hold) = &ctx.hold {
             hold.begin();

@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 use trysail_routing::snapshot::Route;
 
 use super::ctx::Ctx;
+use super::upgrade::Hold;
 use super::view;
 use crate::access::{AccessLog, Asked, Details, Entry};
 use crate::metrics::Ended;
@@ -80,11 +81,11 @@ impl Noted {
         self.upstream_local = None;
     }
 
-    /// A try has one.
-    pub(super) fn connected(&mut self, digest: Option<&Digest>) {
+    /// A try has one, or one that is its own.
+    pub(super) fn connected(&mut self, digest: Option<&Digest>, own: Option<&Hold>) {
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
-        let local = socket.and_then(|socket| socket.local_addr()?.as_inet());
-        (self.upstream_local, self.refused) = (local.copied(), false);
+        let local = || socket.and_then(|socket| socket.local_addr()?.as_inet().copied());
+        (self.upstream_local, self.refused) = (own.and_then(Hold::local).or_else(local), false);
     }
 
     /// It has come whole.

@@ -11,9 +11,8 @@ use trysail_routing::snapshot::{
 };
 
 use super::ctx::Ctx;
-use super::reply::Answer;
+use super::reply::{Answer, Why};
 use super::{Active, Connection, fault, view};
-use crate::access::Details;
 use crate::settings::OtherServer;
 
 /// Whose turn it was, and what is changed on the way there.
@@ -55,8 +54,7 @@ pub(super) async fn of(
         let preflight =
             handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
         if let Some(fields) = preflight {
-            let details = Details::Is("cors_response");
-            return Ok(Err(Answer { status: 200, details, fields, ..Answer::EMPTY }));
+            return Ok(Err(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY }));
         }
     }
     Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))

@@ -231,7 +231,7 @@ fn every_outcome_has_a_line_that_says_what_happened() {
         assert_eq!(line["route_name"].is_null(), !matches!(path, "/cors" | "/abort"), "{line}");
         assert_eq!(line["route"].is_null(), path == "/nowhere", "{line}");
         assert_eq!(text("origin").contains("shop.yaml:"), path != "/nowhere", "{line}");
-        assert_eq!(text("revision").is_empty(), false);
+        assert!(!text("revision").is_empty(), "{line}");
         assert_eq!(text("upstream_host").is_empty(), attempts == 0, "{line}");
         let connected = attempts > 0 && !path.starts_with("/refused");
         assert_eq!(text("upstream_local_address").starts_with("127.0.0.1:"), connected, "{line}");
