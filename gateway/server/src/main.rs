@@ -35,6 +35,9 @@ mod tls;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: trysail_malloc::Mimalloc = trysail_malloc::Mimalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }
