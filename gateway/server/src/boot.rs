@@ -140,7 +140,18 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     ];
     runtime.spawn(sweep(active.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
-    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals, access, #[cfg(feature = "otlp")] exporter })
+    Ok(Running {
+        settings,
+        runtime,
+        follower,
+        connections,
+        active,
+        own_ports,
+        signals,
+        access,
+        #[cfg(feature = "otlp")]
+        exporter,
+    })
 }
 
 impl Running {
@@ -208,7 +219,8 @@ impl Running {
         }
         #[cfg(feature = "otlp")]
         if let Some(exporter) = &self.exporter {
-            let _ = self.runtime.block_on(tokio::time::timeout(LAST_LINES, exporter.send_all()));
+            let last = async { tokio::time::timeout(LAST_LINES, exporter.send_all()).await };
+            let _ = self.runtime.block_on(last);
         }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         // Requests that were cut have told of themselves.

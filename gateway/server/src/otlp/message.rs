@@ -127,7 +127,10 @@ mod tests {
             name: "GET \"x\"".to_owned(),
             start: 1_767_323_045_678_000_001,
             end: 1_767_323_045_679_000_000,
-            attributes: vec![("http.request.method", "GET".into()), ("http.response.status_code", 503_u16.into())],
+            attributes: vec![
+                ("http.request.method", "GET".into()),
+                ("http.response.status_code", 503_u16.into()),
+            ],
             failed: true,
         };
         let told: serde_json::Value = serde_json::from_slice(&of(&[span], "shop")).unwrap();

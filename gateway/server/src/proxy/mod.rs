@@ -71,8 +71,8 @@ use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
-pub(crate) use traced::Traces;
 use traced::Traced;
+pub(crate) use traced::Traces;
 use transport::Complaints;
 
 use crate::metrics::{Flag, RefusedRequests};

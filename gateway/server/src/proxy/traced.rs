@@ -57,7 +57,12 @@ struct Try {
 
 impl Traced {
     /// A request whose trace is recorded. One that brings no trace begins one, and is told so that its upstreams need not.
-    pub(super) fn of(spans: &Traces, session: &mut Session, start: SystemTime, scheme: &'static str) -> Option<Box<Self>> {
+    pub(super) fn of(
+        spans: &Traces,
+        session: &mut Session,
+        start: SystemTime,
+        scheme: &'static str,
+    ) -> Option<Box<Self>> {
         let head = session.req_header_mut();
         let brought = Context::read(&head.headers);
         let context = brought.unwrap_or_else(|| spans.begin());
@@ -83,7 +88,8 @@ impl Traced {
             ("network.protocol.version", version(head.version).into()),
         ];
         let told = [("user_agent.original", &USER_AGENT), ("guid:x-request-id", &REQUEST_ID)];
-        let told = told.into_iter().filter_map(|(key, name)| Some((key, text(head.headers.get(name)?.as_bytes()))));
+        let told =
+            told.into_iter().filter_map(|(key, name)| Some((key, text(head.headers.get(name)?.as_bytes()))));
         attributes.extend(told);
         if let Some(client) = session.client_addr().and_then(|client| client.as_inet()) {
             attributes.push(("client.address", Attribute::Text(client.ip().to_string())));
@@ -142,7 +148,7 @@ impl Traced {
     }
 
     /// Hands on the spans of a request that is over.
-    pub(super) fn tell(mut self: Box<Self>, ctx: &Ctx, ended: &Ended) {
+    pub(super) fn tell(mut self, ctx: &Ctx, ended: &Ended) {
         self.end(None);
         let cluster = ctx.cluster.map(|cluster| &ctx.active.snapshot.cluster(cluster).key);
         let subset = cluster.map(|key| &*key.subset).filter(|subset| !subset.is_empty());

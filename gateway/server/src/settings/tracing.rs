@@ -39,7 +39,10 @@ impl Tracing {
             ));
         }
         if self.service_name.is_empty() {
-            return Err(("serviceName", "tracing.serviceName is empty; it is how spans are found".to_owned()));
+            return Err((
+                "serviceName",
+                "tracing.serviceName is empty; it is how spans are found".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -42,7 +42,11 @@ impl Context {
             _ => rest.is_empty() || rest.starts_with(b"-"),
         };
         let (trace, span) = (trace?, u64::try_from(span?).ok()?);
-        (dashes && ends && trace != 0 && span != 0).then_some(Context { trace, span, sampled: flags? & 1 == 1 })
+        (dashes && ends && trace != 0 && span != 0).then_some(Context {
+            trace,
+            span,
+            sampled: flags? & 1 == 1,
+        })
     }
 
     /// A trace of its own.
@@ -86,7 +90,10 @@ mod tests {
             (whole, Some((0xb7ad_6b71_6920_3331, true))),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", Some((0xb7ad_6b71_6920_3331, false))),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03", Some((0xb7ad_6b71_6920_3331, true))),
-            ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what", Some((0xb7ad_6b71_6920_3331, true))),
+            (
+                "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what",
+                Some((0xb7ad_6b71_6920_3331, true)),
+            ),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what", None),
             ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01what", None),
             ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None),
@@ -102,7 +109,10 @@ mod tests {
             assert_eq!(context.map(|context| (context.span, context.sampled)), read, "{text}");
             assert!(context.is_none_or(|context| context.trace == 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c));
         }
-        assert_eq!(Context::parse(whole.as_bytes()).map(|context| context.to_string()).as_deref(), Some(whole));
+        assert_eq!(
+            Context::parse(whole.as_bytes()).map(|context| context.to_string()).as_deref(),
+            Some(whole)
+        );
         let mut headers = HeaderMap::new();
         assert_eq!(Context::read(&headers), None);
         headers.append(&TRACEPARENT, HeaderValue::from_static(whole));
