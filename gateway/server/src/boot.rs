@@ -28,15 +28,21 @@ use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
 };
 use crate::metrics::{Edge, Loads, Metrics, Source};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
 use crate::proxy::transport::Complaints;
-use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
+use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Traces, Uses};
 use crate::render;
 use crate::resolver::Resolver;
+#[cfg(feature = "otlp")]
+use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
 use crate::tls::{Configs, Trusts};
+#[cfg(feature = "otlp")]
+use crate::trace::Spans;
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -49,6 +55,8 @@ pub(crate) struct Running {
     own_ports: Vec<Open>,
     signals: Signals,
     access: Option<Arc<AccessLog>>,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Arc<Exporter>>,
 }
 
 /// Starts a gateway on configuration directories. The error is what stands in its way.
@@ -74,12 +82,20 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let connections = Arc::new(Connections::default());
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
-    let ports = ports(&settings, &active, &connections, &metrics, access.clone(), &runtime);
+    let traces = traces(&settings, &metrics);
+    let seen = (access.clone(), traces.clone());
+    let ports = ports(&settings, &active, &connections, &metrics, seen, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let handle = runtime.handle().clone();
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
+    #[cfg(feature = "otlp")]
+    let exporter = traces.and_then(|spans| Exporter::new(&settings.tracing, spans, resolver.clone()));
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = &exporter {
+        runtime.spawn(exporter.clone().run());
+    }
     let prober = Prober::new(active.clone(), resolver.clone(), handle, metrics.checks.clone());
     let mut reloader = Reloader::new(
         settings.clone(),
@@ -124,7 +140,18 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     ];
     runtime.spawn(sweep(active.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
-    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals, access })
+    Ok(Running {
+        settings,
+        runtime,
+        follower,
+        connections,
+        active,
+        own_ports,
+        signals,
+        access,
+        #[cfg(feature = "otlp")]
+        exporter,
+    })
 }
 
 impl Running {
@@ -190,6 +217,11 @@ impl Running {
                 render::counted(left, "connection")
             ),
         }
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &self.exporter {
+            let last = async { tokio::time::timeout(LAST_LINES, exporter.send_all()).await };
+            let _ = self.runtime.block_on(last);
+        }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         // Requests that were cut have told of themselves.
         if let Some(access) = self.access {
@@ -198,7 +230,7 @@ impl Running {
     }
 }
 
-/// How long the file of the access log may take for the last lines.
+/// How long the file of the access log may take for the last lines, and a collector for the last spans.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Takes ejected endpoints back when their time is over, for as long as the process runs.
@@ -240,7 +272,7 @@ fn ports(
     active: &ActiveCell,
     connections: &Arc<Connections>,
     metrics: &Metrics,
-    access: Option<Arc<AccessLog>>,
+    (access, traces): (Option<Arc<AccessLog>>, Option<Traces>),
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
@@ -277,6 +309,7 @@ fn ports(
         },
         complaints: Complaints::default(),
         access: access.clone(),
+        traces,
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -303,6 +336,21 @@ fn ports(
         access,
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
+}
+
+/// Where spans go, if the settings name a collector.
+fn traces(settings: &Settings, metrics: &Metrics) -> Option<Traces> {
+    #[cfg(feature = "otlp")]
+    {
+        let Tracing { endpoint, sample, .. } = &settings.tracing;
+        endpoint.as_ref().map(|_| Arc::new(Spans::new(*sample, metrics.spans.clone())))
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        // Settings that name one are refused.
+        let _ = (settings, metrics);
+        None
+    }
 }
 
 /// What the settings hold clients to.

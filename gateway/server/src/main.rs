@@ -7,10 +7,10 @@
 //! demo
 //! boot
 //! control  admin
-//! health
+//! health  otlp
 //! listener  resolver
 //! proxy
-//! access
+//! access  trace
 //! metrics  render  settings  logging
 //! sanitise
 //! ```
@@ -26,12 +26,16 @@ mod health;
 mod listener;
 mod logging;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod proxy;
 mod render;
 mod resolver;
 mod sanitise;
 mod settings;
 mod tls;
+#[cfg(feature = "otlp")]
+mod trace;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,8 @@ mod lookups;
 mod mirrored;
 mod overload;
 mod refused;
+#[cfg(feature = "otlp")]
+mod spans;
 mod traffic;
 
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use refused::RefusedRequests;
+#[cfg(feature = "otlp")]
+pub(crate) use spans::SpanCounters;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -56,6 +60,9 @@ pub(crate) struct Metrics {
     pub(crate) edge: Arc<Edge>,
     /// Lines of the access log.
     pub(crate) lines: Lines,
+    /// Spans of traces.
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: SpanCounters,
 }
 
 impl Metrics {
@@ -81,6 +88,8 @@ impl Metrics {
         let lookups = Lookups::new(&registry)?;
         let edge = Arc::new(Edge::new(&registry)?);
         let lines = Lines::new(&registry)?;
+        #[cfg(feature = "otlp")]
+        let spans = SpanCounters::new(&registry)?;
         Ok(Metrics {
             registry,
             traffic,
@@ -93,6 +102,8 @@ impl Metrics {
             endpoints,
             edge,
             lines,
+            #[cfg(feature = "otlp")]
+            spans,
         })
     }
 

@@ -18,6 +18,7 @@ use super::identity::Identity;
 use super::mirror::Tee;
 use super::noted::Noted;
 use super::stop;
+use super::traced::Traced;
 use super::upgrade::Hold;
 use super::view;
 use crate::access::Details;
@@ -78,6 +79,8 @@ pub(crate) struct Ctx {
     pub(super) details: Details,
     /// What the access log tells of it, where there is one.
     pub(super) noted: Option<Box<Noted>>,
+    /// Its spans, where its trace is recorded.
+    pub(super) traced: Option<Box<Traced>>,
     /// It was delayed on purpose.
     pub(crate) delayed: bool,
     /// It was tried as often as its route lets it.
@@ -133,6 +136,7 @@ impl Ctx {
             flag: Flag::None,
             details: Details::None,
             noted: None,
+            traced: None,
             delayed: false,
             exhausted: false,
             overflowed: false,
@@ -265,6 +269,9 @@ impl Drop for Ctx {
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
         if let Some(noted) = self.noted.take() {
             noted.tell(self, ended);
+        }
+        if let Some(traced) = self.traced.take() {
+            traced.tell(self, &ended);
         }
     }
 }

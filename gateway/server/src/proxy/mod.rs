@@ -31,6 +31,11 @@ mod retry;
 pub(crate) mod stop;
 mod strict;
 mod target;
+#[cfg(feature = "otlp")]
+mod traced;
+#[cfg(not(feature = "otlp"))]
+#[path = "untraced.rs"]
+mod traced;
 mod transform;
 pub(crate) mod transport;
 mod turn;
@@ -66,6 +71,8 @@ use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+use traced::Traced;
+pub(crate) use traced::Traces;
 use transport::Complaints;
 
 use crate::metrics::{Flag, RefusedRequests};
@@ -95,6 +102,8 @@ pub(crate) struct Gateway {
     pub(crate) complaints: Complaints,
     /// Where each request has a line, if there is such a place.
     pub(crate) access: Option<Arc<AccessLog>>,
+    /// Where spans go, if they go anywhere.
+    pub(crate) traces: Option<Traces>,
 }
 
 impl Gateway {
@@ -136,6 +145,9 @@ impl ProxyHttp for Gateway {
         }
         if let Some(log) = &self.access {
             ctx.noted = Some(Noted::of(log, session, ctx.identity.client));
+        }
+        if let Some(traces) = &self.traces {
+            ctx.traced = Traced::of(traces, session, ctx.start, ctx.scheme());
         }
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
@@ -197,6 +209,10 @@ impl ProxyHttp for Gateway {
         let h2 = session.req_header().version == http::Version::HTTP_2;
         let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
         ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
+        let tried = ctx.active.snapshot.cluster(cluster).endpoints.get(endpoint);
+        if let (Some(traced), Some(tried)) = (&mut ctx.traced, tried) {
+            traced.begin(ctx.tries, tried.address);
+        }
         if ctx.wants_new_connection() {
             peer.group_key = !peer.group_key;
         }
@@ -218,6 +234,7 @@ impl ProxyHttp for Gateway {
         if let Some(noted) = &mut ctx.noted {
             noted.failed_to_connect(&error);
         }
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -292,6 +309,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
+        ctx.traced.iter_mut().for_each(|traced| traced.answered(response.status.as_u16()));
         headers::forget_case_of_answer(response)?;
         outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
@@ -321,6 +339,7 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         ctx.transport = self.transport_failure(peer, &error, ctx);
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
         let resent = ctx.stale;
@@ -446,6 +465,9 @@ fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<(
     let left = ctx.deadline.left();
     let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
     headers::tries(request, ctx.tries, time)?;
+    if let Some(traced) = &ctx.traced {
+        traced.put(request)?;
+    }
     if let Some(transform) = &ctx.transform {
         transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
             view::of_request(session, ctx, headers, value)

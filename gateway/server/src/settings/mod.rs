@@ -7,6 +7,7 @@ mod directions;
 mod limits;
 mod ranges;
 mod template;
+mod tracing;
 mod trust;
 mod units;
 
@@ -28,6 +29,9 @@ pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use limits::Limits;
 pub(crate) use template::{Operator, Part, Template};
+#[cfg(feature = "otlp")]
+pub(crate) use tracing::Endpoint;
+pub(crate) use tracing::Tracing;
 pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
 pub(crate) use units::{Bytes, Cidr, PortPair, Share, Span};
 
@@ -108,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// A line for each request.
     pub(crate) access_log: AccessLog,
+    /// Spans for requests and their tries.
+    pub(crate) tracing: Tracing,
 }
 
 impl Default for Settings {
@@ -144,6 +150,7 @@ impl Default for Settings {
             mirror_body: Bytes(1 << 20),
             limits: Limits::default(),
             access_log: AccessLog::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -263,6 +270,7 @@ impl Settings {
         let limits = settings.limits.check();
         limits
             .and_then(|()| settings.access_log.check())
+            .and_then(|()| settings.tracing.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
@@ -410,6 +418,8 @@ mod tests {
             ("limits: {file: 0B}\n", (1, 16), "0B is no size"),
             ("explainFrom: [here]\n", (1, 15), "is not a range of addresses"),
             ("accessLog: {path: ''}\n", (1, 19), "is not a path"),
+            ("tracing: {endpoint: here}\n", (1, 21), "\"here\" is not the URL of a collector"),
+            ("tracing: {serviceName: ''}\n", (1, 24), "is how spans are found"),
             ("accessLog: {sample: 10}\n", (1, 21), "sample: "),
             ("accessLog: {sample: 200%}\n", (1, 21), "\"200%\" is not a share"),
             ("accessLog: {template: '%DURATON%'}\n", (1, 23), "did you mean %DURATION%?"),

@@ -18,7 +18,7 @@ use crate::gateway::{Gateway, HTTP, PATIENCE, shop};
 use crate::timeout::talker;
 
 /// A service of HTTP with one endpoint.
-fn service(host: &str, address: SocketAddr) -> String {
+pub(crate) fn service(host: &str, address: SocketAddr) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  \
          resolution: STATIC\n  ports: [{{number: 9080, name: http, protocol: HTTP}}]\n  endpoints: [{{address: {}, ports: \

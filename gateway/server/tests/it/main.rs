@@ -34,6 +34,7 @@ mod split;
 mod tcp;
 mod timeout;
 mod tls;
+mod traces;
 mod upstream;
 mod upstream_faults;
 mod variables;
