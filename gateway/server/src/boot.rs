@@ -21,6 +21,7 @@ use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
+use crate::board::{Board, Exported, STEP};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
 use crate::listener::{
@@ -30,11 +31,14 @@ use crate::metrics::{Edge, Loads, Metrics, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::term::Term;
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
 use crate::render;
 use crate::resolver::Resolver;
 use crate::settings::{Bytes, Settings};
+use crate::status::Desk;
+use crate::status::told;
 use crate::tls::{Configs, Trusts};
 
 /// A gateway that serves.
@@ -70,6 +74,17 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
+    let board = Arc::new(Board::default());
+    let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
+    exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let desk = Arc::new(Desk {
+        active: active.clone(),
+        board,
+        history: Arc::default(),
+        formers: Arc::default(),
+        draining: connections.draining(),
+        began,
+    });
     let ports = ports(&settings, &active, &connections, &metrics, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
@@ -80,7 +95,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let mut reloader = Reloader::new(
         settings.clone(),
         seed,
-        active.clone(),
+        desk.clone(),
         ports,
         (resolver, prober.clone()),
         metrics.clone(),
@@ -101,7 +116,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         render::counted(set.documents.len(), "object"),
         set.revision.short()
     );
-    if let Outcome::Refused(findings) = reloader.apply(set, began) {
+    if let Outcome::Refused(findings) = reloader.apply(set, told::Source::Start, began) {
         return Err(findings);
     }
     let follower = Follower::start(directories, reloader)
@@ -111,7 +126,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
+    let admin = AdminPort { desk: desk.clone(), active: active.clone(), paths: settings.paths(), token };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
         listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
@@ -119,6 +134,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
+    runtime.spawn(sample(desk.board.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
     Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
 }
@@ -199,6 +215,19 @@ async fn sweep(active: ActiveCell) {
     }
 }
 
+/// Notes how the last ten seconds were, for as long as the process runs.
+async fn sample(board: Arc<Board>) {
+    let mut steps = tokio::time::interval(STEP);
+    loop {
+        steps.tick().await;
+        let board = board.clone();
+        let sampled = tokio::task::spawn_blocking(move || board.sample(Instant::now())).await;
+        if sampled.is_err() {
+            log::error!("a fault of trysail's own ended a sample of the scoreboard");
+        }
+    }
+}
+
 /// Intervals of sweeps are looked at so often, or sooner where one is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
 const SOONEST_SWEEP: Duration = Duration::from_millis(10);
@@ -212,6 +241,8 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
         peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        board: Arc::default(),
+        term: Term::default(),
         requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
         loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),

@@ -7,14 +7,16 @@
 //! demo
 //! boot
 //! control  admin
-//! health
+//! health  status
 //! listener  resolver
 //! proxy
+//! board
 //! metrics  render  settings  logging
 //! sanitise
 //! ```
 
 mod admin;
+mod board;
 mod boot;
 mod cli;
 mod control;
@@ -29,6 +31,7 @@ mod render;
 mod resolver;
 mod sanitise;
 mod settings;
+mod status;
 mod tls;
 
 use std::process::ExitCode;

@@ -31,14 +31,33 @@ impl Relay {
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
-    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
-        let target = &split.targets[active.upstreams.ticket(split.id).take()];
+    pub(super) async fn pass(&self, conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+        let _long = active.term.long();
+        let turn = active.upstreams.ticket(split.id).take();
+        let good = self.pass_to(conn, (split, turn), active, name).await;
+        if let Some(cell) = active.board.of((split.id, turn)) {
+            cell.connection(good);
+        }
+    }
+
+    /// Passes one on to its target; whether there was somebody to pass it on to.
+    async fn pass_to(
+        &self,
+        mut conn: Box<Conn>,
+        (split, turn): (&Split, usize),
+        active: &Arc<Active>,
+        name: &str,
+    ) -> bool {
+        let Some(target) = split.targets.get(turn) else { return false };
         let policy = &active.snapshot.cluster(target.cluster).policy;
         let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
-        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
+        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return false };
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,
-            Err(overflow) => return active.loads.of(target.cluster).overflow(overflow),
+            Err(overflow) => {
+                active.loads.of(target.cluster).overflow(overflow);
+                return false;
+            }
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
         let connected = self.connector.new_stream(&peer).await;
@@ -50,7 +69,7 @@ impl Relay {
             Err(error) => {
                 let key = &active.snapshot.cluster(target.cluster).key;
                 self.complaints.hear(&peer, &error, key);
-                return;
+                return false;
             }
         };
         let moved = AtomicU64::new(0);
@@ -62,6 +81,7 @@ impl Relay {
             () = stillness(&moved, pool.idle_timeout.unwrap_or(self.idle)) => {}
             () = age(pool.max_connection_duration) => {}
         }
+        true
     }
 }
 

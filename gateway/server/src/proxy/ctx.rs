@@ -17,6 +17,7 @@ use super::hash::Hashed;
 use super::identity::Identity;
 use super::mirror::Tee;
 use super::stop;
+use super::term::Long;
 use super::upgrade::Hold;
 use super::view;
 use crate::metrics::{Ended, Flag, Flags};
@@ -94,6 +95,8 @@ pub(crate) struct Ctx {
     finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
     pub(super) explained: Option<Box<Explained>>,
+    /// Counts it as a long one, once its connection is another protocol's.
+    pub(super) long: Option<Long>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -136,6 +139,7 @@ impl Ctx {
             retrying: None,
             finished: false,
             explained: None,
+            long: None,
             working: None,
         }
     }
@@ -246,5 +250,8 @@ impl Drop for Ctx {
             sent,
         };
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
+        if let Some(cell) = self.target.and_then(|target| self.active.board.of(target)) {
+            cell.tell(&ended);
+        }
     }
 }

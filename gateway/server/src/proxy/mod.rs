@@ -30,6 +30,7 @@ mod retry;
 pub(crate) mod stop;
 mod strict;
 mod target;
+pub(crate) mod term;
 mod transform;
 pub(crate) mod transport;
 mod turn;
@@ -346,6 +347,7 @@ impl ProxyHttp for Gateway {
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
+            ctx.long = Some(ctx.active.term.long());
             // Pingora's own 60 s are for a body that is being sent.
             session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
         } else if !response.status.is_informational() {
