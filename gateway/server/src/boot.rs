@@ -22,6 +22,7 @@ use trysail_upstream::Upstreams;
 
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
+use crate::board::{Board, Exported, STEP};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
 use crate::listener::{
@@ -33,6 +34,7 @@ use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::term::Term;
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Traces, Uses};
 use crate::render;
@@ -40,6 +42,8 @@ use crate::resolver::Resolver;
 #[cfg(feature = "otlp")]
 use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
+use crate::status::Desk;
+use crate::status::told;
 use crate::tls::{Configs, Trusts};
 #[cfg(feature = "otlp")]
 use crate::trace::Spans;
@@ -80,6 +84,17 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
+    let board = Arc::new(Board::default());
+    let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
+    exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let desk = Arc::new(Desk {
+        active: active.clone(),
+        board,
+        history: Arc::default(),
+        formers: Arc::default(),
+        draining: connections.draining(),
+        began,
+    });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
     let traces = traces(&settings, &metrics);
@@ -100,7 +115,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let mut reloader = Reloader::new(
         settings.clone(),
         seed,
-        active.clone(),
+        desk.clone(),
         ports,
         (resolver, prober.clone()),
         metrics.clone(),
@@ -121,7 +136,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         render::counted(set.documents.len(), "object"),
         set.revision.short()
     );
-    if let Outcome::Refused(findings) = reloader.apply(set, began) {
+    if let Outcome::Refused(findings) = reloader.apply(set, told::Source::Start, began) {
         return Err(findings);
     }
     let follower = Follower::start(directories, reloader)
@@ -131,7 +146,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
+    let admin = AdminPort { desk: desk.clone(), active: active.clone(), paths: settings.paths(), token };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
         listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
@@ -139,6 +154,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
+    runtime.spawn(sample(desk.board.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
     Ok(Running {
         settings,
@@ -243,6 +259,19 @@ async fn sweep(active: ActiveCell) {
     }
 }
 
+/// Notes how the last ten seconds were, for as long as the process runs.
+async fn sample(board: Arc<Board>) {
+    let mut steps = tokio::time::interval(STEP);
+    loop {
+        steps.tick().await;
+        let board = board.clone();
+        let sampled = tokio::task::spawn_blocking(move || board.sample(Instant::now())).await;
+        if sampled.is_err() {
+            log::error!("a fault of trysail's own ended a sample of the scoreboard");
+        }
+    }
+}
+
 /// Intervals of sweeps are looked at so often, or sooner where one is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
 const SOONEST_SWEEP: Duration = Duration::from_millis(10);
@@ -256,6 +285,8 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
         peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        board: Arc::default(),
+        term: Term::default(),
         requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
         loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),

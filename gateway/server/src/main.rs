@@ -7,16 +7,17 @@
 //! demo
 //! boot
 //! control  admin
-//! health  otlp
+//! health  otlp  status
 //! listener  resolver
 //! proxy
-//! access  trace
+//! access  trace  board
 //! metrics  render  settings  logging
 //! sanitise
 //! ```
 
 mod access;
 mod admin;
+mod board;
 mod boot;
 mod cli;
 mod control;
@@ -33,6 +34,7 @@ mod render;
 mod resolver;
 mod sanitise;
 mod settings;
+mod status;
 mod tls;
 #[cfg(feature = "otlp")]
 mod trace;

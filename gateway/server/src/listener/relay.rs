@@ -46,21 +46,39 @@ impl Relay {
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
-    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+    pub(super) async fn pass(&self, conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+        let _long = active.term.long();
+        let turn = active.upstreams.ticket(split.id).take();
+        let good = self.pass_to(conn, (split, turn), active, name).await;
+        if let Some(cell) = active.board.of((split.id, turn)) {
+            cell.connection(good);
+        }
+    }
+
+    /// Passes one on to its target; whether there was somebody to pass it on to.
+    async fn pass_to(
+        &self,
+        mut conn: Box<Conn>,
+        (split, turn): (&Split, usize),
+        active: &Arc<Active>,
+        name: &str,
+    ) -> bool {
         let mut passage = self.passage(&conn, active, name);
-        let target = &split.targets[active.upstreams.ticket(split.id).take()];
+        let Some(target) = split.targets.get(turn) else { return false };
         let policy = &active.snapshot.cluster(target.cluster).policy;
         passage.cluster = Some(target.cluster);
         let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
         let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else {
-            return passage.ended(Flag::NoHealthyUpstream, Details::None);
+            passage.ended(Flag::NoHealthyUpstream, Details::None);
+            return false;
         };
         passage.endpoint = Some(endpoint);
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,
             Err(overflow) => {
                 passage.ended(Flag::UpstreamOverflow, Details::None);
-                return active.loads.of(target.cluster).overflow(overflow);
+                active.loads.of(target.cluster).overflow(overflow);
+                return false;
             }
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
@@ -73,7 +91,8 @@ impl Relay {
             Err(error) => {
                 let key = &active.snapshot.cluster(target.cluster).key;
                 passage.transport = self.complaints.hear(&peer, &error, key).unwrap_or_default();
-                return passage.ended(Flag::UpstreamConnectionFailure, Details::None);
+                passage.ended(Flag::UpstreamConnectionFailure, Details::None);
+                return false;
             }
         };
         passage.connected(upstream.get_socket_digest().as_deref());
@@ -88,6 +107,7 @@ impl Relay {
             }
             () = age(pool.max_connection_duration) => passage.termination = "max_connection_duration",
         }
+        true
     }
 }
 

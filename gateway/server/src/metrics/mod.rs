@@ -107,6 +107,14 @@ impl Metrics {
         })
     }
 
+    /// Exports what another room counts.
+    pub(crate) fn export(
+        &self,
+        collector: impl prometheus::core::Collector + 'static,
+    ) -> prometheus::Result<()> {
+        self.registry.register(Box::new(collector))
+    }
+
     /// Everything in Prometheus' text format.
     pub(crate) fn text(&self) -> prometheus::Result<Vec<u8>> {
         let mut text = Vec::new();
@@ -119,7 +127,7 @@ impl Metrics {
 }
 
 /// A sample's labels: pairs of name and value.
-fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
     let pair = |(name, value): &(&str, &str)| {
         let mut pair = prometheus::proto::LabelPair::default();
         pair.set_name((*name).to_owned());

@@ -18,6 +18,7 @@ use super::identity::Identity;
 use super::mirror::Tee;
 use super::noted::Noted;
 use super::stop;
+use super::term::Long;
 use super::traced::Traced;
 use super::upgrade::Hold;
 use super::view;
@@ -103,6 +104,8 @@ pub(crate) struct Ctx {
     finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
     pub(super) explained: Option<Box<Explained>>,
+    /// Counts it as a long one, once its connection is another protocol's.
+    pub(super) long: Option<Long>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -148,6 +151,7 @@ impl Ctx {
             retrying: None,
             finished: false,
             explained: None,
+            long: None,
             working: None,
         }
     }
@@ -267,6 +271,9 @@ impl Drop for Ctx {
             sent,
         };
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
+        if let Some(cell) = self.target.and_then(|target| self.active.board.of(target)) {
+            cell.tell(&ended);
+        }
         if let Some(noted) = self.noted.take() {
             noted.tell(self, ended);
         }

@@ -31,6 +31,7 @@ mod retry;
 pub(crate) mod stop;
 mod strict;
 mod target;
+pub(crate) mod term;
 #[cfg(feature = "otlp")]
 mod traced;
 #[cfg(not(feature = "otlp"))]
@@ -381,6 +382,7 @@ impl ProxyHttp for Gateway {
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
+            ctx.long = Some(ctx.active.term.long());
             // Pingora's own 60 s are for a body that is being sent.
             session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
             ctx.answered();

@@ -31,6 +31,7 @@ mod reload;
 mod retry;
 mod slow;
 mod split;
+mod status;
 mod tcp;
 mod timeout;
 mod tls;
