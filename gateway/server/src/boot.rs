@@ -20,22 +20,33 @@ use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
+use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
+use crate::board::{Board, Exported, STEP};
 use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
 use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
 };
 use crate::metrics::{Edge, Loads, Metrics, Source};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::term::Term;
 use crate::proxy::transport::Complaints;
-use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
+use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Traces, Uses};
 use crate::render;
 use crate::resolver::Resolver;
+#[cfg(feature = "otlp")]
+use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
+use crate::status::Desk;
+use crate::status::told;
 use crate::tls::{Configs, Trusts};
+#[cfg(feature = "otlp")]
+use crate::trace::Spans;
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -47,6 +58,9 @@ pub(crate) struct Running {
     pub(crate) active: ActiveCell,
     own_ports: Vec<Open>,
     signals: Signals,
+    access: Option<Arc<AccessLog>>,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Arc<Exporter>>,
 }
 
 /// Starts a gateway on configuration directories. The error is what stands in its way.
@@ -70,17 +84,38 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
-    let ports = ports(&settings, &active, &connections, &metrics, &runtime);
+    let board = Arc::new(Board::default());
+    let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
+    exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let desk = Arc::new(Desk {
+        active: active.clone(),
+        board,
+        history: Arc::default(),
+        formers: Arc::default(),
+        draining: connections.draining(),
+        began,
+    });
+    let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
+        .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
+    let traces = traces(&settings, &metrics);
+    let seen = (access.clone(), traces.clone());
+    let ports = ports(&settings, &active, &connections, &metrics, seen, &runtime);
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let handle = runtime.handle().clone();
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
+    #[cfg(feature = "otlp")]
+    let exporter = traces.and_then(|spans| Exporter::new(&settings.tracing, spans, resolver.clone()));
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = &exporter {
+        runtime.spawn(exporter.clone().run());
+    }
     let prober = Prober::new(active.clone(), resolver.clone(), handle, metrics.checks.clone());
     let mut reloader = Reloader::new(
         settings.clone(),
         seed,
-        active.clone(),
+        desk.clone(),
         ports,
         (resolver, prober.clone()),
         metrics.clone(),
@@ -101,7 +136,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         render::counted(set.documents.len(), "object"),
         set.revision.short()
     );
-    if let Outcome::Refused(findings) = reloader.apply(set, began) {
+    if let Outcome::Refused(findings) = reloader.apply(set, told::Source::Start, began) {
         return Err(findings);
     }
     let follower = Follower::start(directories, reloader)
@@ -111,7 +146,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
+    let admin = AdminPort { desk: desk.clone(), active: active.clone(), paths: settings.paths(), token };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
         listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
@@ -119,15 +154,27 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
+    runtime.spawn(sample(desk.board.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
-    Ok(Running { settings, runtime, follower, connections, active, own_ports, signals })
+    Ok(Running {
+        settings,
+        runtime,
+        follower,
+        connections,
+        active,
+        own_ports,
+        signals,
+        access,
+        #[cfg(feature = "otlp")]
+        exporter,
+    })
 }
 
 impl Running {
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
     pub(crate) fn until_stopped(mut self) {
         let waker = self.follower.waker();
-        self.runtime.block_on(self.signals.stop(&waker));
+        self.runtime.block_on(self.signals.stop(&waker, self.access.as_deref()));
         self.stop();
     }
 
@@ -135,8 +182,9 @@ impl Running {
     pub(crate) fn until_stopped_every(&mut self, tick: Duration, mut act: impl FnMut(&Active)) {
         let waker = self.follower.waker();
         let (runtime, signals, active) = (&self.runtime, &mut self.signals, &self.active);
+        let access = self.access.as_deref();
         runtime.block_on(async {
-            let stop = signals.stop(&waker);
+            let stop = signals.stop(&waker, access);
             tokio::pin!(stop);
             loop {
                 act(&active.load());
@@ -185,9 +233,21 @@ impl Running {
                 render::counted(left, "connection")
             ),
         }
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &self.exporter {
+            let last = async { tokio::time::timeout(LAST_LINES, exporter.send_all()).await };
+            let _ = self.runtime.block_on(last);
+        }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
+        // Requests that were cut have told of themselves.
+        if let Some(access) = self.access {
+            access.close(LAST_LINES);
+        }
     }
 }
+
+/// How long the file of the access log may take for the last lines, and a collector for the last spans.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Takes ejected endpoints back when their time is over, for as long as the process runs.
 async fn sweep(active: ActiveCell) {
@@ -196,6 +256,19 @@ async fn sweep(active: ActiveCell) {
         let interval = active.load().upstreams.sweep_interval().map_or(SWEEP, |interval| interval / 4);
         tokio::time::sleep(interval.clamp(SOONEST_SWEEP, SWEEP)).await;
         outlier::sweep(&active.load(), Instant::now());
+    }
+}
+
+/// Notes how the last ten seconds were, for as long as the process runs.
+async fn sample(board: Arc<Board>) {
+    let mut steps = tokio::time::interval(STEP);
+    loop {
+        steps.tick().await;
+        let board = board.clone();
+        let sampled = tokio::task::spawn_blocking(move || board.sample(Instant::now())).await;
+        if sampled.is_err() {
+            log::error!("a fault of trysail's own ended a sample of the scoreboard");
+        }
     }
 }
 
@@ -212,6 +285,8 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
         peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        board: Arc::default(),
+        term: Term::default(),
         requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
         loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),
@@ -228,6 +303,7 @@ fn ports(
     active: &ActiveCell,
     connections: &Arc<Connections>,
     metrics: &Metrics,
+    (access, traces): (Option<Arc<AccessLog>>, Option<Traces>),
     runtime: &Runtime,
 ) -> Ports {
     let conf = Arc::new(ServerConf {
@@ -263,6 +339,8 @@ fn ports(
             edge: metrics.edge.clone(),
         },
         complaints: Complaints::default(),
+        access: access.clone(),
+        traces,
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -279,15 +357,31 @@ fn ports(
     let downstream = &settings.downstream;
     let plane = DataPlane {
         http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
+        access,
     };
     Ports::new(plane, settings.threads, runtime.handle().clone())
+}
+
+/// Where spans go, if the settings name a collector.
+fn traces(settings: &Settings, metrics: &Metrics) -> Option<Traces> {
+    #[cfg(feature = "otlp")]
+    {
+        let Tracing { endpoint, sample, .. } = &settings.tracing;
+        endpoint.as_ref().map(|_| Arc::new(Spans::new(*sample, metrics.spans.clone())))
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        // Settings that name one are refused.
+        let _ = (settings, metrics);
+        None
+    }
 }
 
 /// What the settings hold clients to.
@@ -337,6 +431,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -346,16 +441,19 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; hands SIGHUP on.
-    async fn stop(&mut self, waker: &mpsc::Sender<Wake>) {
+    /// Waits for SIGTERM or SIGINT; hands SIGHUP and SIGUSR1 on.
+    async fn stop(&mut self, waker: &mpsc::Sender<Wake>, access: Option<&AccessLog>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+                // As Envoy and nginx have it.
+                _ = self.user.recv() => if let Some(access) = access { access.reopen() },
             }
         }
     }

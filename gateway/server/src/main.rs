@@ -7,14 +7,17 @@
 //! demo
 //! boot
 //! control  admin
-//! health
+//! health  otlp  status
 //! listener  resolver
 //! proxy
+//! access  trace  board
 //! metrics  render  settings  logging
 //! sanitise
 //! ```
 
+mod access;
 mod admin;
+mod board;
 mod boot;
 mod cli;
 mod control;
@@ -24,14 +27,22 @@ mod health;
 mod listener;
 mod logging;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod proxy;
 mod render;
 mod resolver;
 mod sanitise;
 mod settings;
+mod status;
 mod tls;
+#[cfg(feature = "otlp")]
+mod trace;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: trysail_malloc::Mimalloc = trysail_malloc::Mimalloc;
 
 fn main() -> ExitCode {
     cli::run()

@@ -106,6 +106,11 @@ impl Process {
         self.signal("INT")
     }
 
+    /// Asks it to open its files anew.
+    pub fn signal_usr1(&self) -> io::Result<()> {
+        self.signal("USR1")
+    }
+
     /// Asks it to hand over its listeners.
     pub fn signal_quit(&self) -> io::Result<()> {
         self.signal("QUIT")

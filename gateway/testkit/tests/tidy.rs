@@ -362,7 +362,8 @@ fn root() -> PathBuf {
 }
 
 const MAX_LINES: usize = 500;
-const PINGORA_ROOMS: &[&str] = &["boot", "settings", "listener", "proxy", "tls", "health", "admin", "demo"];
+const PINGORA_ROOMS: &[&str] =
+    &["boot", "settings", "listener", "proxy", "tls", "health", "otlp", "admin", "demo"];
 const ATTICS: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "info"];
 const FLOORS: &[(&str, &[&str])] = &[
     ("decide", &["wire", "compile"]),

@@ -53,7 +53,7 @@ pub use tls::{
 };
 pub use transform::{HeaderOps, PathRewrite, Substitution, Transform, TransformPlaces};
 pub(crate) use variable::is_time;
-pub use variable::{Asked, Part, Tls, Value, Variable, View};
+pub use variable::{Asked, Part, Tls, Value, Variable, View, date};
 pub(crate) use virtual_host::Indexes;
 pub use virtual_host::VirtualHost;
 

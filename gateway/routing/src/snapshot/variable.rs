@@ -288,7 +288,7 @@ pub(crate) fn is_time(format: &str) -> bool {
 }
 
 /// Year, month and day of a day since 1970, in the Gregorian calendar (Hinnant's `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
+pub fn date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -7,6 +7,7 @@
 //! Nothing here changes anything, and nothing shows a secret.
 
 mod guard;
+mod lists;
 mod port;
 
 use std::sync::Arc;

@@ -3,11 +3,14 @@
 //!
 //! - `GET /`: what there is
 //! - `GET /explain?method=GET&url=http://shop.test/&header=name:%20value`, or the same as a form by POST
+//! - `GET /status` and the lists: see `lists`
 //! - `GET /config`: revision, objects, listeners
 //! - `GET /version`
 //!
 //! What only asks is read by GET; what will change something will take POST only. Nothing here shows a secret: no
 //! object is shown as written, and headers that are asked about are not kept.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, Response, StatusCode};
@@ -16,13 +19,15 @@ use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 use trysail_routing::path::PathRules;
 
-use super::{answer, guard, text};
+use super::{answer, guard, lists, text};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
 use crate::settings::Token;
+use crate::status::Desk;
 
 /// The admin port.
 pub(crate) struct AdminPort {
+    pub(crate) desk: Arc<Desk>,
     pub(crate) active: ActiveCell,
     pub(crate) paths: PathRules,
     /// What callers have to show; `None` for nothing.
@@ -34,6 +39,19 @@ const CONTENTS: &str = "trysail's admin port
 
 GET /explain?method=GET&url=http://shop.test/&header=name:%20value
              why a request goes where it goes; also POST, as a form
+GET /status[?route=NAME][&all=1]
+             what is in force, and what share each version really got
+GET /status/series[?route=NAME][&all=1]
+             the last ten minutes, in steps of ten seconds
+GET /weights?route=NAME&subset=NAME
+             the weight of a subset, since when, for rollout controllers
+GET /routes[?q=WORDS][&from=N][&limit=N]
+GET /endpoints[?q=WORDS][&from=N][&limit=N]
+GET /listeners
+GET /revisions
+             what was read, applied and refused
+GET /wait?revision=HASH
+             whether a revision serves, and what former ones still do
 GET /config  revision, objects, listeners
 GET /version
 ";
@@ -61,7 +79,13 @@ impl ServeHttp for AdminPort {
             ("/version", Method::GET | Method::HEAD) => {
                 text(StatusCode::OK, concat!("trysail ", env!("CARGO_PKG_VERSION"), "\n"))
             }
-            ("/" | "/config" | "/version" | "/explain", _) => {
+            (path, Method::GET | Method::HEAD) if lists::PATHS.contains(&path) => {
+                lists::answer(&self.desk, path, &query)
+            }
+            (path, _)
+                if lists::PATHS.contains(&path)
+                    || ["/", "/config", "/version", "/explain"].contains(&path) =>
+            {
                 text(StatusCode::METHOD_NOT_ALLOWED, "nothing here is changed by asking: GET\n")
             }
             _ => text(StatusCode::NOT_FOUND, CONTENTS),
@@ -152,7 +176,7 @@ async fn form(session: &mut ServerSession) -> Result<String, Box<Response<Vec<u8
 }
 
 /// A value of a form: `+` is a space, `%20` too.
-fn unescaped(value: &str) -> String {
+pub(super) fn unescaped(value: &str) -> String {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -171,7 +195,7 @@ fn unescaped(value: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Vec<u8>> {
+pub(super) fn json(value: &impl serde::Serialize) -> Response<Vec<u8>> {
     match serde_json::to_vec_pretty(value) {
         Ok(body) => answer(StatusCode::OK, "application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),

@@ -19,6 +19,7 @@ use trysail_routing::wire::{ConfigSet, Reader};
 pub(crate) use reload::{Outcome, Reloader};
 
 use crate::settings::{FILE_NAME, Settings};
+use crate::status::told::Source;
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
@@ -36,6 +37,18 @@ pub(crate) enum Wake {
     Ready,
     /// The process ends.
     Stop,
+}
+
+impl Wake {
+    /// As the history has it.
+    fn source(self) -> Source {
+        match self {
+            Wake::Asked => Source::Signal,
+            Wake::Addresses => Source::Names,
+            Wake::Ready => Source::Endpoints,
+            Wake::Changed | Wake::Stop => Source::Files,
+        }
+    }
 }
 
 /// What one reading of the directories gave.

@@ -9,17 +9,20 @@ use log::{error, info, warn};
 use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{Listener, Snapshot};
-use trysail_routing::wire::ConfigSet;
+use trysail_routing::wire::{ConfigSet, Revision};
 use trysail_upstream::Upstreams;
 
 use super::{Directories, Reading, Wake, changes, held};
 use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
+use crate::proxy::term::Term;
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
 use crate::resolver::Resolver;
 use crate::settings::Settings;
+use crate::status::Desk;
+use crate::status::told::Source;
 use crate::tls::{Configs, Store, Trusts};
 
 /// How a revision fared.
@@ -38,6 +41,7 @@ pub(crate) struct Reloader {
     compiler: Compiler,
     seed: u64,
     active: ActiveCell,
+    desk: Arc<Desk>,
     ports: Ports,
     credentials: Store,
     resolver: Resolver,
@@ -54,19 +58,20 @@ impl Reloader {
     pub(crate) fn new(
         settings: Settings,
         seed: u64,
-        active: ActiveCell,
+        desk: Arc<Desk>,
         ports: Ports,
         (resolver, prober): (Resolver, Prober),
         metrics: Arc<Metrics>,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
-        let said = BTreeSet::new();
+        let (said, active) = (BTreeSet::new(), desk.active.clone());
         Reloader {
             settings,
             compiler,
             seed,
             active,
+            desk,
             ports,
             credentials,
             resolver,
@@ -104,19 +109,28 @@ impl Reloader {
         if !self.prober.is_stale() {
             return;
         }
-        let before = self.active.load_full();
-        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
-        self.put(before.with(upstreams));
-        self.say_held(&before);
+        let (before, began) = (self.active.load_full(), Instant::now());
+        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
+        let board = self.desk.board.bind(&before.snapshot, &upstreams, began);
+        self.put(before.with(upstreams, board, Term::default()));
+        self.note(&before, Source::Endpoints, began);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
     pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
         let began = Instant::now();
-        let outcome = match directories.read() {
-            Reading::Set(set) => self.apply(set, began),
-            Reading::Unreadable(findings) => self.refuse(findings),
+        let (revision, outcome) = match directories.read() {
+            Reading::Set(set) => (set.revision.clone(), self.apply(set, why.source(), began)),
+            Reading::Unreadable(findings) => (Revision::default(), self.refuse(findings)),
         };
+        let history = &self.desk.history;
+        match &outcome {
+            Outcome::Applied => {}
+            Outcome::Unchanged => history.confirmed(&revision, why.source(), began.elapsed()),
+            Outcome::Refused(findings) => {
+                history.refused(&revision, why.source(), findings.iter(), began.elapsed());
+            }
+        }
         match outcome {
             Outcome::Applied => {}
             Outcome::Unchanged if self.refused || matches!(why, Wake::Asked) => {
@@ -135,21 +149,34 @@ impl Reloader {
     /// Puts the revision in force in force again with the addresses that its names have now. Nothing else is looked
     /// at: what lies in the files may have changed, and may be refused.
     pub(crate) fn follow_names(&mut self) {
-        let addresses = self.resolver.addresses();
+        let (addresses, began) = (self.resolver.addresses(), Instant::now());
         let Some(set) = self.named.clone() else { return };
         let before = self.active.load_full();
         let Compiled { snapshot, .. } = self.compile(&set, addresses);
         if snapshot.clusters != before.snapshot.clusters {
             let credentials = (before.tls.clone(), before.trusts.clone());
             self.store(&before, snapshot, &set, credentials, before.bound.clone());
-            self.say_held(&before);
+            self.note(&before, Source::Names, began);
         }
     }
 
-    /// Which subsets are held from now on, and which no more.
-    fn say_held(&self, before: &Active) {
-        let after = self.active.load();
-        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
+    /// Says which subsets are held from now on, and which no more.
+    fn say_held(&self, before: &Active) -> Vec<String> {
+        let changes = held::changes(before, &self.active.load());
+        changes.iter().for_each(|line| info!("{line}"));
+        changes
+    }
+
+    /// The same of a swap that no file asked for; also in the history.
+    fn note(&self, before: &Active, source: Source, began: Instant) {
+        let changes = self.say_held(before);
+        match (changes.as_slice(), source) {
+            ([], Source::Endpoints) => self.desk.history.stir(),
+            _ => {
+                let revision = &self.active.load().revision;
+                self.desk.history.applied(revision, source, changes.join("; "), began.elapsed());
+            }
+        }
     }
 
     fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
@@ -158,7 +185,7 @@ impl Reloader {
     }
 
     /// Applies one revision, if it has no error.
-    pub(crate) fn apply(&mut self, set: ConfigSet, began: Instant) -> Outcome {
+    pub(crate) fn apply(&mut self, set: ConfigSet, source: Source, began: Instant) -> Outcome {
         let before = self.active.load_full();
         let known = self.resolver.addresses();
         let Compiled { mut snapshot, mut findings } = self.compile(&set, known.clone());
@@ -205,6 +232,7 @@ impl Reloader {
         };
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
         self.say(&findings);
+        self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
         self.say_held(&before);
@@ -308,8 +336,11 @@ impl Reloader {
     ) {
         let upstream = &self.settings.upstream;
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
-        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
+        let now = Instant::now();
+        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, now);
         self.put(Active {
+            board: Arc::new(self.desk.board.bind(&snapshot, &upstreams, now)),
+            term: Term::default(),
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
@@ -327,7 +358,8 @@ impl Reloader {
     fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
-        self.active.store(Arc::new(active));
+        let before = self.active.swap(Arc::new(active));
+        self.desk.formers.replaced(&before, Instant::now());
         self.prober.follow();
     }
 

@@ -19,6 +19,7 @@ use trysail_routing::wire::Places;
 use trysail_upstream::{Held, Upstreams};
 
 pub(crate) use asked::Asked;
+pub(crate) use words::name as target;
 
 use crate::render;
 use words::{balancer, changes, name, no_host, no_port, sends};

@@ -8,7 +8,7 @@ use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{self, HeaderOps, Listener, Match, Snapshot, Split, Transform, VirtualHosts};
 
 /// A target's short name: its subset, with its host where the split leads to several.
-pub(super) fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
+pub(crate) fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
     let key = &snapshot.cluster(target.cluster).key;
     let one_host = split.targets.iter().all(|other| snapshot.cluster(other.cluster).key.host == key.host);
     match (&*key.subset, one_host) {

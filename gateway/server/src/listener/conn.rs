@@ -104,6 +104,12 @@ impl Conn {
         Some(*digest.peer_addr()?.as_inet()?)
     }
 
+    /// Our side of it.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        let digest = self.inner.below().get_socket_digest()?;
+        Some(*digest.local_addr()?.as_inet()?)
+    }
+
     /// From now on this is the client's address, for everyone who asks.
     pub(super) fn comes_from(&mut self, client: SocketAddr) {
         let digest = SocketDigest::from_raw_fd(self.id());

@@ -1,7 +1,7 @@
 //! HTTP on a connection: one request after another, as long as both sides keep it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use pingora_core::apps::{
@@ -15,7 +15,8 @@ use super::bounds::Bounds;
 use super::conn::{self, Conn};
 use super::head::{self, Fault};
 use super::refusal;
-use crate::metrics::{Flag, RefusedRequests};
+use crate::access::{AccessLog, Asked, Details, Entry};
+use crate::metrics::{Ended, Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::{ActiveCell, Connection};
 use crate::sanitise::Reason;
@@ -28,6 +29,7 @@ pub(super) struct Http {
     /// Where those are counted that Pingora never sees.
     pub(super) active: ActiveCell,
     pub(super) refused: RefusedRequests,
+    pub(super) access: Option<Arc<AccessLog>>,
 }
 
 /// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
@@ -45,6 +47,9 @@ impl Http {
             if let Err(fault) = head::gather(&mut conn, &self.bounds.head).await {
                 if let Fault::Refused(reason) = fault {
                     self.count(reason);
+                }
+                if let Some(log) = &self.access {
+                    self.note(log, &conn, &fault);
                 }
                 return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
             }
@@ -68,7 +73,31 @@ impl Http {
     fn count(&self, reason: Reason) {
         self.refused.count(reason);
         let active = self.active.load();
-        active.requests.of(None, None).count(reason.status(), Flag::DownstreamProtocolError.into());
+        active.requests.of(None, None).count(&Ended::at_once(reason.status(), Flag::DownstreamProtocolError));
+    }
+
+    /// Writes the line of a head that never became a request.
+    fn note(&self, log: &AccessLog, conn: &Conn, fault: &Fault) {
+        let malformed = Flag::DownstreamProtocolError;
+        let (status, flag, details) = match fault {
+            Fault::Gone => return,
+            Fault::Late => (408, Flag::None, "request_header_timeout"),
+            Fault::TooLarge => (431, malformed, "request_headers_too_large"),
+            Fault::TargetTooLong => (414, malformed, "request_headers_too_large"),
+            Fault::Refused(reason) => (reason.status(), malformed, reason.as_str()),
+        };
+        let ended = Ended::at_once(status, flag);
+        if log.wants(&ended) {
+            log.write(&Entry {
+                request: Asked { protocol: "HTTP/1.1", ..Asked::default() },
+                details: Details::Is(details),
+                local: conn.local(),
+                remote: conn.client(),
+                server_name: self.connection.server_name().unwrap_or_default(),
+                revision: self.active.load().revision.short(),
+                ..Entry::new(SystemTime::now(), ended)
+            });
+        }
     }
 
     /// HTTP/2: Pingora has the connection, and asks for each of its requests.

@@ -14,6 +14,7 @@ mod head;
 mod hello;
 mod http;
 mod own;
+mod passage;
 mod proxy_protocol;
 mod refusal;
 mod relay;

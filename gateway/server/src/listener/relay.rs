@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use trysail_routing::snapshot::Split;
 use trysail_upstream::outlier::Report;
 
 use super::conn::Conn;
+use super::passage::{Moved, Passage};
+use crate::access::{AccessLog, Details};
+use crate::metrics::Flag;
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, hash, outlier, stop};
 
@@ -22,23 +25,61 @@ pub(crate) struct Relay {
     /// A connection on which nothing moves for this long is closed (Istio: 1h).
     idle: Duration,
     complaints: Complaints,
+    /// Where each connection has a line, if there is such a place.
+    access: Option<Arc<AccessLog>>,
 }
 
 impl Relay {
-    pub(crate) fn new(idle: Duration) -> Self {
-        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default() }
+    pub(crate) fn new(idle: Duration, access: Option<Arc<AccessLog>>) -> Self {
+        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default(), access }
+    }
+
+    /// A connection of TLS is closed, as no server of its port has the name that it asks for.
+    pub(super) fn turn_away(&self, conn: &Conn, active: &Arc<Active>, name: &str) {
+        let mut passage = self.passage(conn, active, name);
+        passage.ended(Flag::NoRoute, Details::Is("filter_chain_not_found"));
+    }
+
+    fn passage(&self, conn: &Conn, active: &Arc<Active>, name: &str) -> Passage {
+        Passage::begin(self.access.as_ref(), conn, active, name)
     }
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
-    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
-        let target = &split.targets[active.upstreams.ticket(split.id).take()];
+    pub(super) async fn pass(&self, conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+        let _long = active.term.long();
+        let turn = active.upstreams.ticket(split.id).take();
+        let good = self.pass_to(conn, (split, turn), active, name).await;
+        if let Some(cell) = active.board.of((split.id, turn)) {
+            cell.connection(good);
+        }
+    }
+
+    /// Passes one on to its target; whether there was somebody to pass it on to.
+    async fn pass_to(
+        &self,
+        mut conn: Box<Conn>,
+        (split, turn): (&Split, usize),
+        active: &Arc<Active>,
+        name: &str,
+    ) -> bool {
+        let mut passage = self.passage(&conn, active, name);
+        let Some(target) = split.targets.get(turn) else { return false };
         let policy = &active.snapshot.cluster(target.cluster).policy;
+        passage.cluster = Some(target.cluster);
         let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
-        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
+        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else {
+            passage.ended(Flag::NoHealthyUpstream, Details::None);
+            return false;
+        };
+        passage.endpoint = Some(endpoint);
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,
-            Err(overflow) => return active.loads.of(target.cluster).overflow(overflow),
+            Err(overflow) => {
+                passage.ended(Flag::UpstreamOverflow, Details::None);
+                active.loads.of(target.cluster).overflow(overflow);
+                return false;
+            }
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
         let connected = self.connector.new_stream(&peer).await;
@@ -49,19 +90,24 @@ impl Relay {
             Ok(upstream) => upstream,
             Err(error) => {
                 let key = &active.snapshot.cluster(target.cluster).key;
-                self.complaints.hear(&peer, &error, key);
-                return;
+                passage.transport = self.complaints.hear(&peer, &error, key).unwrap_or_default();
+                passage.ended(Flag::UpstreamConnectionFailure, Details::None);
+                return false;
             }
         };
-        let moved = AtomicU64::new(0);
+        passage.connected(upstream.get_socket_digest().as_deref());
+        let moved = passage.moved.clone();
         let mut client = Watched { inner: &mut conn, moved: &moved };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);
         let pool = &policy.connection_pool;
         tokio::select! {
             _ = copy => {}
-            () = stillness(&moved, pool.idle_timeout.unwrap_or(self.idle)) => {}
-            () = age(pool.max_connection_duration) => {}
+            () = stillness(&moved, pool.idle_timeout.unwrap_or(self.idle)) => {
+                passage.termination = "idle_timeout";
+            }
+            () = age(pool.max_connection_duration) => passage.termination = "max_connection_duration",
         }
+        true
     }
 }
 
@@ -74,13 +120,13 @@ async fn age(most: Option<Duration>) {
 }
 
 /// Ends once nothing has moved for a while, which is seen after at most twice that; never for zero.
-async fn stillness(moved: &AtomicU64, idle: Duration) {
+async fn stillness(moved: &Moved, idle: Duration) {
     if idle.is_zero() {
         return std::future::pending().await;
     }
     let mut before = None;
     loop {
-        let now = moved.load(Ordering::Relaxed);
+        let now = moved.both();
         if before == Some(now) {
             return;
         }
@@ -92,7 +138,7 @@ async fn stillness(moved: &AtomicU64, idle: Duration) {
 /// A client's side, with an eye on whether anything moves.
 struct Watched<'a> {
     inner: &'a mut Conn,
-    moved: &'a AtomicU64,
+    moved: &'a Moved,
 }
 
 impl AsyncRead for Watched<'_> {
@@ -104,7 +150,7 @@ impl AsyncRead for Watched<'_> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *this.inner).poll_read(cx, buffer))?;
-        this.moved.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        this.moved.received.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -113,7 +159,7 @@ impl AsyncWrite for Watched<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut *this.inner).poll_write(cx, bytes))?;
-        this.moved.fetch_add(written as u64, Ordering::Relaxed);
+        this.moved.sent.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }
 

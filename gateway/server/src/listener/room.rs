@@ -28,6 +28,7 @@ use super::proxy_protocol;
 use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
+use crate::access::AccessLog;
 use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
@@ -49,6 +50,7 @@ pub(crate) struct DataPlane {
     pub(crate) refused: RefusedRequests,
     pub(crate) proxy_protocol: Arc<ProxyProtocol>,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) access: Option<Arc<AccessLog>>,
 }
 
 /// One listener's view of the data plane.
@@ -110,7 +112,7 @@ impl Room {
         let Some(arrival) = self.arrive(&mut conn, &mut shutdown).await else { return };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, &active, shutdown)).await,
+            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, shutdown)).await,
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
@@ -182,7 +184,9 @@ impl Room {
         connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
         conn.hold(&bounds, connection.flow.clone());
         let (active, refused) = (self.plane.active.clone(), self.plane.refused.clone());
-        let http = Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused });
+        let access = self.plane.access.clone();
+        let http =
+            Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused, access });
         if h2 {
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {
@@ -195,7 +199,7 @@ impl Room {
         &self,
         mut conn: Box<Conn>,
         arrival: Arrival,
-        active: &Arc<Active>,
+        active: Arc<Active>,
         mut shutdown: ShutdownWatch,
     ) {
         if conn.pending().is_empty() && !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
@@ -212,23 +216,25 @@ impl Room {
             return;
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
-            None => return,
+            None => return self.plane.relay.turn_away(&conn, &active, &name),
             Some(TlsServer::Passthrough(split)) => {
-                return self.plane.relay.pass(conn, split, active, &name).await;
+                return self.plane.relay.pass(conn, split, &active, &name).await;
             }
             Some(TlsServer::Http(id, _)) => (*id, None),
-            Some(TlsServer::Tcp(id, split)) => (*id, Some(split)),
+            Some(TlsServer::Tcp(id, split)) => (*id, Some(split.clone())),
         };
         conn.skip(hello);
         let handshake = tls::accept(accepted, conn, active.tls.of(id));
         let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else { return };
         match inside {
             None => {
+                // Each of its requests has a revision of its own; the connection must not keep this one.
+                drop(active);
                 let h2 = told.h2;
                 let connection = Connection::new(self.key, arrival, Some(told.connection));
                 self.http(conn, connection, h2, shutdown).await;
             }
-            Some(Some(split)) => self.plane.relay.pass(conn, split, active, &name).await,
+            Some(Some(split)) => self.plane.relay.pass(conn, &split, &active, &name).await,
             Some(None) => {}
         }
     }

@@ -6,12 +6,16 @@
 mod checks;
 mod configuration;
 mod edge;
+mod ended;
 mod endpoints;
 mod flag;
+mod lines;
 mod lookups;
 mod mirrored;
 mod overload;
 mod refused;
+#[cfg(feature = "otlp")]
+mod spans;
 mod traffic;
 
 use std::sync::Arc;
@@ -21,12 +25,16 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use edge::{Cut, Edge, Refused};
+pub(crate) use ended::Ended;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
+pub(crate) use lines::Lines;
 pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use refused::RefusedRequests;
+#[cfg(feature = "otlp")]
+pub(crate) use spans::SpanCounters;
 pub(crate) use traffic::{Handles, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
@@ -50,6 +58,11 @@ pub(crate) struct Metrics {
     pub(crate) endpoints: Arc<Endpoints>,
     /// Clients that were turned away or cut.
     pub(crate) edge: Arc<Edge>,
+    /// Lines of the access log.
+    pub(crate) lines: Lines,
+    /// Spans of traces.
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: SpanCounters,
 }
 
 impl Metrics {
@@ -74,6 +87,9 @@ impl Metrics {
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
         let lookups = Lookups::new(&registry)?;
         let edge = Arc::new(Edge::new(&registry)?);
+        let lines = Lines::new(&registry)?;
+        #[cfg(feature = "otlp")]
+        let spans = SpanCounters::new(&registry)?;
         Ok(Metrics {
             registry,
             traffic,
@@ -85,7 +101,18 @@ impl Metrics {
             configuration,
             endpoints,
             edge,
+            lines,
+            #[cfg(feature = "otlp")]
+            spans,
         })
+    }
+
+    /// Exports what another room counts.
+    pub(crate) fn export(
+        &self,
+        collector: impl prometheus::core::Collector + 'static,
+    ) -> prometheus::Result<()> {
+        self.registry.register(Box::new(collector))
     }
 
     /// Everything in Prometheus' text format.
@@ -100,7 +127,7 @@ impl Metrics {
 }
 
 /// A sample's labels: pairs of name and value.
-fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
     let pair = |(name, value): &(&str, &str)| {
         let mut pair = prometheus::proto::LabelPair::default();
         pair.set_name((*name).to_owned());

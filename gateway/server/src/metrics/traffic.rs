@@ -14,7 +14,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
 use trysail_routing::snapshot::{ClusterId, Service, Snapshot, Workload};
 
-use super::flag::Flags;
+use super::{Ended, Flags};
 
 /// How long the series of a workload that is gone are still exported.
 const GRACE: Duration = Duration::from_secs(600);
@@ -64,8 +64,9 @@ impl Requests {
         Requests { common: [const { AtomicU64::new(0) }; COMMON.len()], rare: Mutex::default() }
     }
 
-    /// Counts one request. `status` is what the client got, 0 where it got nothing.
-    pub(crate) fn count(&self, status: u16, flags: Flags) {
+    /// Counts one request.
+    pub(crate) fn count(&self, ended: &Ended) {
+        let Ended { status, flags, .. } = *ended;
         let slot = SLOTS.get(usize::from(status)).map_or(COMMON.len(), |slot| usize::from(*slot));
         match self.common.get(slot) {
             Some(counter) if flags == Flags::default() => {
@@ -270,9 +271,9 @@ mod tests {
         for (status, flag) in
             [(200, Flag::None), (200, Flag::None), (418, Flag::None), (0, Flag::None), (999, Flag::None)]
         {
-            requests.count(status, flag.into());
+            requests.count(&Ended::at_once(status, flag));
         }
-        requests.count(200, Flag::UpstreamTimeout.into());
+        requests.count(&Ended::at_once(200, Flag::UpstreamTimeout));
         let counts = requests.counts();
         assert_eq!(counts.iter().map(|(_, _, count)| count).sum::<u64>(), 6);
         assert!(counts.contains(&(200, Flags::default(), 2)));
@@ -285,7 +286,7 @@ mod tests {
             Traffic::new(Source { name: "gw".to_owned(), namespace: "default".to_owned() }).unwrap();
         let start = Instant::now();
         let first = traffic.bind(&Snapshot::default(), start);
-        first.of(None, None).count(404, Flag::NoRoute.into());
+        first.of(None, None).count(&Ended::at_once(404, Flag::NoRoute));
         let second = traffic.bind(&Snapshot::default(), start);
         assert!(std::ptr::eq(first.of(None, None), second.of(None, None)));
 

@@ -1,11 +1,12 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
-use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, Transform};
+use pingora_proxy::Session;
+use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
 
 use super::active::Active;
@@ -15,10 +16,14 @@ use super::explained::Explained;
 use super::hash::Hashed;
 use super::identity::Identity;
 use super::mirror::Tee;
+use super::noted::Noted;
 use super::stop;
+use super::term::Long;
+use super::traced::Traced;
 use super::upgrade::Hold;
 use super::view;
-use crate::metrics::{Flag, Flags};
+use crate::access::Details;
+use crate::metrics::{Ended, Flag, Flags};
 
 /// So many interim answers may come before the answer.
 const INTERIM: u8 = 16;
@@ -33,6 +38,10 @@ pub(crate) struct Ctx {
     pub(super) identity: Identity,
     /// When it came.
     pub(crate) start: SystemTime,
+    /// The same, by the clock that only goes forward.
+    begun: Instant,
+    /// The split that its route goes by, and the target whose turn it was: kept whoever answers in the end.
+    pub(super) target: Option<(SplitId, usize)>,
     /// The cluster whose turn it was.
     pub(crate) cluster: Option<ClusterId>,
     /// The endpoint that was last tried.
@@ -63,8 +72,16 @@ pub(crate) struct Ctx {
     pub(super) copies: Option<Option<Tee>>,
     /// The status that the client got; 0 until it got one.
     pub(crate) status: u16,
+    /// Bytes of its body that were read, and of its answer's that were sent.
+    pub(super) passed: (u64, u64),
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
+    /// The same, as the access log has it.
+    pub(super) details: Details,
+    /// What the access log tells of it, where there is one.
+    pub(super) noted: Option<Box<Noted>>,
+    /// Its spans, where its trace is recorded.
+    pub(super) traced: Option<Box<Traced>>,
     /// It was delayed on purpose.
     pub(crate) delayed: bool,
     /// It was tried as often as its route lets it.
@@ -84,9 +101,11 @@ pub(crate) struct Ctx {
     /// Counts it among its cluster's retries.
     pub(super) retrying: Option<Retrying>,
     /// Everything that belongs to it has been done.
-    pub(crate) finished: bool,
+    finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
     pub(super) explained: Option<Box<Explained>>,
+    /// Counts it as a long one, once its connection is another protocol's.
+    pub(super) long: Option<Long>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -99,6 +118,8 @@ impl Ctx {
             connection: Connection::current(),
             identity: Identity::default(),
             start: view::now(),
+            begun: Instant::now(),
+            target: None,
             cluster: None,
             endpoint: None,
             handling: None,
@@ -114,7 +135,11 @@ impl Ctx {
             next: None,
             copies: None,
             status: 0,
+            passed: (0, 0),
             flag: Flag::None,
+            details: Details::None,
+            noted: None,
+            traced: None,
             delayed: false,
             exhausted: false,
             overflowed: false,
@@ -126,6 +151,7 @@ impl Ctx {
             retrying: None,
             finished: false,
             explained: None,
+            long: None,
             working: None,
         }
     }
@@ -202,6 +228,21 @@ impl Ctx {
         (self.endpoint, self.working) = (None, None);
     }
 
+    /// The head of an upstream's answer goes to the client.
+    pub(super) fn answered(&mut self) {
+        self.details = Details::Is("via_upstream");
+        if let Some(noted) = &mut self.noted {
+            noted.answered();
+        }
+    }
+
+    /// Everything that belongs to it has been done, as its session says.
+    pub(super) fn finish(&mut self, session: &Session) {
+        self.status = session.response_written().map_or(0, |response| response.status.as_u16());
+        self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        self.finished = true;
+    }
+
     /// Chooses one for another try.
     pub(crate) fn choose_another_endpoint(&mut self) -> bool {
         self.tried.extend(self.endpoint);
@@ -214,12 +255,30 @@ impl Ctx {
 impl Drop for Ctx {
     fn drop(&mut self) {
         if !self.finished && self.deadline.is_over() {
-            self.flag = Flag::UpstreamTimeout;
+            (self.flag, self.details) = (Flag::UpstreamTimeout, Details::Is("response_timeout"));
         } else if !self.finished && self.pause.is_over() {
-            self.flag = Flag::StreamIdleTimeout;
+            (self.flag, self.details) = (Flag::StreamIdleTimeout, Details::Is("stream_idle_timeout"));
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
+            self.details = Details::Is("downstream_remote_disconnect");
         }
-        self.active.requests.of(self.cluster, self.endpoint).count(self.status, self.flags());
+        let (received, sent) = self.passed;
+        let ended = Ended {
+            status: self.status,
+            flags: self.flags(),
+            duration: self.begun.elapsed(),
+            received,
+            sent,
+        };
+        self.active.requests.of(self.cluster, self.endpoint).count(&ended);
+        if let Some(cell) = self.target.and_then(|target| self.active.board.of(target)) {
+            cell.tell(&ended);
+        }
+        if let Some(noted) = self.noted.take() {
+            noted.tell(self, ended);
+        }
+        if let Some(traced) = self.traced.take() {
+            traced.tell(self, &ended);
+        }
     }
 }

@@ -22,6 +22,7 @@ mod identity;
 mod limits;
 mod measures;
 pub(crate) mod mirror;
+mod noted;
 mod outcome;
 pub(crate) mod outlier;
 mod peer;
@@ -30,6 +31,12 @@ mod retry;
 pub(crate) mod stop;
 mod strict;
 mod target;
+pub(crate) mod term;
+#[cfg(feature = "otlp")]
+mod traced;
+#[cfg(not(feature = "otlp"))]
+#[path = "untraced.rs"]
+mod traced;
 mod transform;
 pub(crate) mod transport;
 mod turn;
@@ -50,6 +57,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
+use crate::access::AccessLog;
 use crate::sanitise::Reason;
 use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
@@ -60,9 +68,12 @@ pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
 use mirror::Mirrors;
+use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+use traced::Traced;
+pub(crate) use traced::Traces;
 use transport::Complaints;
 
 use crate::metrics::{Flag, RefusedRequests};
@@ -90,6 +101,10 @@ pub(crate) struct Gateway {
     pub(crate) measures: Measures,
     /// Of TLS towards upstreams that fails.
     pub(crate) complaints: Complaints,
+    /// Where each request has a line, if there is such a place.
+    pub(crate) access: Option<Arc<AccessLog>>,
+    /// Where spans go, if they go anywhere.
+    pub(crate) traces: Option<Traces>,
 }
 
 impl Gateway {
@@ -129,6 +144,12 @@ impl ProxyHttp for Gateway {
         if let Some(connection) = &ctx.connection {
             ctx.identity = identity::establish(session.req_header_mut(), connection)?;
         }
+        if let Some(log) = &self.access {
+            ctx.noted = Some(Noted::of(log, session, ctx.identity.client));
+        }
+        if let Some(traces) = &self.traces {
+            ctx.traced = Traced::of(traces, session, ctx.start, ctx.scheme());
+        }
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
@@ -136,7 +157,8 @@ impl ProxyHttp for Gateway {
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
-                (ctx.cluster, ctx.transform, ctx.path) = (Some(turn.cluster), turn.transform, turn.path);
+                (ctx.target, ctx.cluster) = (Some(turn.target), Some(turn.cluster));
+                (ctx.transform, ctx.path) = (turn.transform, turn.path);
                 ctx.hashed =
                     hash::of(session, ctx.identity.client, &ctx.active.snapshot.cluster(turn.cluster).policy);
                 ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
@@ -154,7 +176,7 @@ impl ProxyHttp for Gateway {
             }
         };
         answer.response.extend(explained::fields(ctx));
-        ctx.flag = answer.flag;
+        (ctx.flag, ctx.details) = (answer.flag, answer.details());
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -188,6 +210,10 @@ impl ProxyHttp for Gateway {
         let h2 = session.req_header().version == http::Version::HTTP_2;
         let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
         ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
+        let tried = ctx.active.snapshot.cluster(cluster).endpoints.get(endpoint);
+        if let (Some(traced), Some(tried)) = (&mut ctx.traced, tried) {
+            traced.begin(ctx.tries, tried.address);
+        }
         if ctx.wants_new_connection() {
             peer.group_key = !peer.group_key;
         }
@@ -206,6 +232,10 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
+        if let Some(noted) = &mut ctx.noted {
+            noted.failed_to_connect(&error);
+        }
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -223,6 +253,9 @@ impl ProxyHttp for Gateway {
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
+        }
+        if let Some(noted) = &mut ctx.noted {
+            noted.connected(digest, ctx.hold.as_ref());
         }
         if let Some(hold) = &ctx.hold {
             hold.begin();
@@ -255,8 +288,10 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         self.measures.body(session, ctx, body.as_ref(), last)?;
+        ctx.passed.0 = session.body_bytes_read() as u64;
         if last {
             ctx.deadline.begin();
+            ctx.noted.iter_mut().for_each(|noted| noted.whole());
             strict::last_piece(body);
         }
         if let Some(Some(copies)) = &mut ctx.copies {
@@ -275,6 +310,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
+        ctx.traced.iter_mut().for_each(|traced| traced.answered(response.status.as_u16()));
         headers::forget_case_of_answer(response)?;
         outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
@@ -304,6 +340,7 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         ctx.transport = self.transport_failure(peer, &error, ctx);
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
         let resent = ctx.stale;
@@ -345,9 +382,12 @@ impl ProxyHttp for Gateway {
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
+            ctx.long = Some(ctx.active.term.long());
             // Pingora's own 60 s are for a body that is being sent.
             session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
+            ctx.answered();
         } else if !response.status.is_informational() {
+            ctx.answered();
             ctx.status = status;
             ctx.deadline.answered();
             ctx.pause.end();
@@ -362,17 +402,21 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        if let (Some(body), Some(connection)) = (body, &ctx.connection)
-            && let Some(flow) = &connection.flow
+        let length = body.as_ref().map_or(0, Bytes::len);
+        ctx.passed.1 += length as u64;
+        let flow = || ctx.connection.as_ref().and_then(|connection| connection.flow.as_ref());
+        if length > 0
+            && let Some(flow) = flow()
         {
-            flow.read(body.len());
+            flow.read(length);
         }
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let late = ctx.deadline.is_over();
         let outcome = match outcome::of(error) {
-            outcome if outcome.status > 0 && ctx.deadline.is_over() => Outcome::TIMEOUT,
+            outcome if outcome.status > 0 && late => Outcome::TIMEOUT,
             outcome => outcome,
         };
         self.measures.failed(error);
@@ -381,6 +425,7 @@ impl ProxyHttp for Gateway {
             self.refused.count(reason);
         }
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        ctx.details = outcome.details(error, begun, !late && ctx.per_try().is_some());
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
             let answer = Answer {
@@ -396,8 +441,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
-        ctx.status = session.response_written().map_or(0, |response| response.status.as_u16());
-        ctx.finished = true;
+        ctx.finish(session);
     }
 
     /// What went wrong is in the metrics, by flag; a line for each request would be a second, slower failure.
@@ -423,6 +467,9 @@ fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<(
     let left = ctx.deadline.left();
     let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
     headers::tries(request, ctx.tries, time)?;
+    if let Some(traced) = &ctx.traced {
+        traced.put(request)?;
+    }
     if let Some(transform) = &ctx.transform {
         transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
             view::of_request(session, ctx, headers, value)

@@ -2,6 +2,7 @@
 
 use pingora_core::{Error, ErrorSource, ErrorType};
 
+use crate::access::Details;
 use crate::metrics::Flag;
 use crate::sanitise::Reason;
 
@@ -20,6 +21,23 @@ impl Outcome {
     /// The time of the whole request was over.
     pub(crate) const TIMEOUT: Outcome =
         Outcome { status: 504, flag: Flag::UpstreamTimeout, reason: "response timeout" };
+
+    /// Why, as the access log has it. `begun` where an answer had, `per_try` where it was one try's time that was over.
+    pub(crate) fn details(&self, error: &Error, begun: bool, per_try: bool) -> Details {
+        match (self.flag, self.status, self.reason) {
+            (Flag::DownstreamConnectionTermination, ..) => Details::Is("downstream_remote_disconnect"),
+            (Flag::DownstreamProtocolError, 413, _) => Details::Is("request_payload_too_large"),
+            (Flag::DownstreamProtocolError, ..) => {
+                Details::Is(reason(error).map_or("downstream_protocol_error", Reason::as_str))
+            }
+            (Flag::StreamIdleTimeout, ..) => Details::Is("stream_idle_timeout"),
+            (Flag::UpstreamTimeout, ..) if per_try => Details::Is("upstream_per_try_timeout"),
+            (Flag::UpstreamTimeout, ..) => Details::Is("response_timeout"),
+            (.., "") => Details::Is("internal_error"),
+            (.., reason) if begun => Details::After(reason),
+            (.., reason) => Details::Before(reason),
+        }
+    }
 
     /// The body that Istio's users know; `retried` where this was not the first try, `transport` where TLS failed.
     pub(crate) fn body(&self, retried: bool, transport: Option<&str>) -> String {

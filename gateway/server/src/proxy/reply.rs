@@ -10,6 +10,7 @@ use trysail_routing::snapshot::HeaderOps;
 use super::ctx::Ctx;
 use super::headers::Server;
 use super::{grpc, transform, view};
+use crate::access::Details;
 use crate::metrics::Flag;
 use crate::sanitise::Reason;
 
@@ -20,6 +21,8 @@ pub(super) struct Answer {
     pub(super) grpc: Option<u8>,
     /// Why; what metrics and logs say.
     pub(super) flag: Flag,
+    /// Why, beyond that.
+    pub(super) why: Why,
     /// A plain text; empty for none.
     pub(super) body: Bytes,
     /// Where a redirect sends the client; empty for none.
@@ -55,14 +58,20 @@ impl Answer {
 
     /// For how it is written. What comes next on its connection may be anything.
     pub(super) const fn refused(reason: Reason) -> Answer {
-        Answer::plain(reason.status(), Flag::DownstreamProtocolError, reason.as_str(), true)
+        let flag = Flag::DownstreamProtocolError;
+        Answer::because(reason.status(), flag, Why::Refused(reason), reason.as_str(), true)
     }
 
     const fn plain(status: u16, flag: Flag, body: &'static str, close: bool) -> Answer {
+        Answer::because(status, flag, Why::Flag, body, close)
+    }
+
+    const fn because(status: u16, flag: Flag, why: Why, body: &'static str, close: bool) -> Answer {
         Answer {
             status,
             grpc: None,
             flag,
+            why,
             body: Bytes::from_static(body.as_bytes()),
             location: String::new(),
             response: Vec::new(),
@@ -70,6 +79,34 @@ impl Answer {
             close,
         }
     }
+
+    /// Envoy's word for why. Without a flag it is what the route says.
+    pub(super) fn details(&self) -> Details {
+        Details::Is(match (self.why, self.flag, self.status) {
+            (Why::Preflight, ..) => "cors_response",
+            (Why::Refused(reason), ..) => reason.as_str(),
+            (Why::Flag, Flag::NoRoute, _) => "route_not_found",
+            (Why::Flag, Flag::NoCluster, _) => "cluster_not_found",
+            (Why::Flag, Flag::NoHealthyUpstream, _) => "no_healthy_upstream",
+            (Why::Flag, Flag::UpstreamOverflow, _) => return Details::Before("overflow"),
+            (Why::Flag, Flag::UpstreamTimeout, _) => "response_timeout",
+            (Why::Flag, Flag::FaultInjected, _) => "fault_filter_abort",
+            (Why::Flag, Flag::DownstreamProtocolError, 413) => "request_payload_too_large",
+            (Why::Flag, Flag::DownstreamProtocolError, _) => "request_headers_too_large",
+            (Why::Flag, ..) => "direct_response",
+        })
+    }
+}
+
+/// What an answer is for, where its flag does not say so.
+#[derive(Clone, Copy)]
+pub(super) enum Why {
+    /// It does.
+    Flag,
+    /// Another site's call is asked about.
+    Preflight,
+    /// The request is malformed.
+    Refused(Reason),
 }
 
 /// Sends an answer; the client's connection stays as it is.

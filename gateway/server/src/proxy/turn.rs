@@ -7,16 +7,17 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use trysail_routing::decide::{Decision, decide};
 use trysail_routing::snapshot::{
-    Action, ClusterId, HeaderOps, Listener, Match, Redirect, Request, Route, Transform,
+    Action, ClusterId, HeaderOps, Listener, Match, Redirect, Request, Route, SplitId, Transform,
 };
 
 use super::ctx::Ctx;
-use super::reply::Answer;
+use super::reply::{Answer, Why};
 use super::{Active, Connection, fault, view};
 use crate::settings::OtherServer;
 
 /// Whose turn it was, and what is changed on the way there.
 pub(super) struct Turn {
+    pub(super) target: (SplitId, usize),
     pub(super) cluster: ClusterId,
     pub(super) transform: Option<Arc<Transform>>,
     pub(super) path: Option<String>,
@@ -38,6 +39,12 @@ pub(super) async fn of(
     if let Some(explained) = &mut ctx.explained {
         explained.took(route);
     }
+    if let Some(noted) = &mut ctx.noted {
+        noted.took(route);
+    }
+    if let Some(traced) = &mut ctx.traced {
+        traced.took(route);
+    }
     ctx.handling.clone_from(&route.handling);
     if let Some(handling) = &route.handling {
         if let Some(fault) = &handling.fault {
@@ -50,7 +57,7 @@ pub(super) async fn of(
         let preflight =
             handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
         if let Some(fields) = preflight {
-            return Ok(Err(Answer { status: 200, fields, ..Answer::EMPTY }));
+            return Ok(Err(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY }));
         }
     }
     Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
@@ -106,7 +113,8 @@ fn take(
             return Err(Answer { status: response.status, body, ..answer() });
         }
     };
-    let target = &split.targets[active.upstreams.ticket(split.id).take()];
+    let turn = active.upstreams.ticket(split.id).take();
+    let target = &split.targets[turn];
     let transform = target.transform.clone();
     if active.snapshot.cluster(target.cluster).service.is_none() {
         let response = transform.map_or_else(Vec::new, |transform| transform.response.to_vec());
@@ -114,7 +122,7 @@ fn take(
     }
     let rewrite = transform.as_ref().and_then(|transform| transform.path.as_ref());
     let path = rewrite.and_then(|rewrite| rewrite.apply(request.path, block));
-    Ok(Turn { cluster: target.cluster, transform, path })
+    Ok(Turn { target: (split.id, turn), cluster: target.cluster, transform, path })
 }
 
 /// What a route changes of the answers that are given in its name.

@@ -6,6 +6,7 @@
 //! carries no other request: what a kept connection holds back could not be said again.
 
 use std::io;
+use std::net;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::l4::ext;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -30,7 +32,15 @@ const TURNS: u8 = 4;
 
 /// Puts off the reading of one connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hold(Arc<AtomicU8>);
+pub(super) struct Hold(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// So often reading is put off from now on.
+    turns: AtomicU8,
+    /// Our side of the connection, which Pingora does not know.
+    local: Mutex<Option<net::SocketAddr>>,
+}
 
 impl Hold {
     /// Gives a peer a connection that this holds.
@@ -42,14 +52,19 @@ impl Hold {
 
     /// Begins: what comes next is the answer.
     pub(super) fn begin(&self) {
-        self.0.store(TURNS, Ordering::Relaxed);
+        self.0.turns.store(TURNS, Ordering::Relaxed);
+    }
+
+    /// Our side of the connection.
+    pub(super) fn local(&self) -> Option<net::SocketAddr> {
+        *self.0.local.lock()
     }
 
     /// Whether reading has to wait for another turn. One task reads, so nobody comes between.
     fn waits(&self) -> bool {
-        let turns = self.0.load(Ordering::Relaxed);
+        let turns = self.0.turns.load(Ordering::Relaxed);
         if turns > 0 {
-            self.0.store(turns - 1, Ordering::Relaxed);
+            self.0.turns.store(turns - 1, Ordering::Relaxed);
         }
         turns > 0
     }
@@ -74,6 +89,7 @@ impl Connect for Connector {
                 .await
                 .or_err_with(ErrorType::ConnectTimedout, || format!("{address}: not within {time:?}"))??,
         };
+        *self.hold.0.local.lock() = stream.local_addr().ok();
         Ok(VirtualSocketStream::new(Box::new(Socket { stream, hold: self.hold.clone() })).into())
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Nothing else reads a file, a flag or the environment for settings. What is here needs a restart to change.
 
+mod access_log;
 mod directions;
 mod limits;
 mod ranges;
+mod template;
+mod tracing;
 mod trust;
 mod units;
 
@@ -21,11 +24,16 @@ use trysail_routing::origin::{Origin, Piece, Pos};
 use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
+pub(crate) use access_log::{AccessLog, Format, Only};
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use limits::Limits;
+pub(crate) use template::{Operator, Part, Template};
+#[cfg(feature = "otlp")]
+pub(crate) use tracing::Endpoint;
+pub(crate) use tracing::Tracing;
 pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
-pub(crate) use units::{Bytes, Cidr, PortPair, Span};
+pub(crate) use units::{Bytes, Cidr, PortPair, Share, Span};
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
 pub(crate) const FILE_NAME: &str = "trysail.yaml";
@@ -102,6 +110,10 @@ pub(crate) struct Settings {
     pub(crate) mirror_body: Bytes,
     /// Ceilings of what is read, and of what clients may do.
     pub(crate) limits: Limits,
+    /// A line for each request.
+    pub(crate) access_log: AccessLog,
+    /// Spans for requests and their tries.
+    pub(crate) tracing: Tracing,
 }
 
 impl Default for Settings {
@@ -137,6 +149,8 @@ impl Default for Settings {
             mirror_requests: 1024,
             mirror_body: Bytes(1 << 20),
             limits: Limits::default(),
+            access_log: AccessLog::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -253,9 +267,10 @@ impl Settings {
             let pos = place_of(text, "minRefresh").or_else(|| place_of(text, "maxRefresh"));
             return Err(refuse(pos.unwrap_or_default(), message));
         }
-        settings
-            .limits
-            .check()
+        let limits = settings.limits.check();
+        limits
+            .and_then(|()| settings.access_log.check())
+            .and_then(|()| settings.tracing.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
@@ -369,6 +384,8 @@ mod tests {
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
             ("metrics: here\n", 1, "invalid socket address", None),
+            ("accessLog: {pat: x}\n", 1, "unknown field `pat`", Some("did you mean \"path\"?")),
+            ("accessLog: {format: xml}\n", 1, "unknown variant `xml`", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),
         ] {
@@ -400,6 +417,14 @@ mod tests {
             ("limits: {objects: 0}\n", (1, 19), "0 is not within 1"),
             ("limits: {file: 0B}\n", (1, 16), "0B is no size"),
             ("explainFrom: [here]\n", (1, 15), "is not a range of addresses"),
+            ("accessLog: {path: ''}\n", (1, 19), "is not a path"),
+            ("tracing: {endpoint: here}\n", (1, 21), "\"here\" is not the URL of a collector"),
+            ("tracing: {serviceName: ''}\n", (1, 24), "is how spans are found"),
+            ("accessLog: {sample: 10}\n", (1, 21), "sample: "),
+            ("accessLog: {sample: 200%}\n", (1, 21), "\"200%\" is not a share"),
+            ("accessLog: {template: '%DURATON%'}\n", (1, 23), "did you mean %DURATION%?"),
+            ("accessLog: {buffer: 1KiB}\n", (1, 21), "it takes 4KiB to 1GiB"),
+            ("accessLog: {format: json, template: x}\n", (1, 37), "is for the format text"),
         ] {
             let finding = Settings::parse("s.yaml", text).unwrap_err();
             assert!(finding.message.contains(message), "{text}: {}", finding.message);

@@ -126,6 +126,17 @@ pub(super) fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pa
     })
 }
 
+/// The path of a file, or none.
+pub(super) fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    struct Named(PathBuf);
+    impl<'de> Deserialize<'de> for Named {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            directory(deserializer).map(Named)
+        }
+    }
+    Ok(Option::<Named>::deserialize(deserializer)?.map(|Named(path)| path))
+}
+
 /// A text that can be a field's value.
 pub(super) fn field_value(text: &str) -> Result<String, String> {
     match HeaderValue::from_str(text) {

@@ -8,6 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::template::Template;
+use super::tracing::Endpoint;
+
 /// A time as people write it: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -33,6 +36,39 @@ impl FromStr for Bytes {
         with_unit(text, &units)
             .map(Bytes)
             .ok_or(format!("{text:?} is not a size; write 512B, 64KiB, 16MiB or 1GiB"))
+    }
+}
+
+/// A share of a whole as people write it: `100%`, `2.5%`; kept in millionths.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share(u32);
+
+impl Share {
+    /// All of it.
+    pub(crate) const ALL: Share = Share(1_000_000);
+
+    /// So many of a hundred.
+    pub(super) const fn percent(percent: u32) -> Share {
+        Share(percent * 10_000)
+    }
+
+    /// Whether the nth of many is in it. Of as many as one likes in a row, whichever they are, the share is met within
+    /// two or three, and without a rhythm that requests might have too: multiples of the golden ratio fill a range as
+    /// evenly as can be.
+    pub(crate) fn takes(self, nth: u64) -> bool {
+        let place = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self == Share::ALL || u128::from(place) * 1_000_000 < u128::from(self.0) << 64
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let percent: f64 = text.strip_suffix('%')?.trim_end().parse().ok()?;
+            (0.0..=100.0).contains(&percent).then(|| Share((percent * 10_000.0).round() as u32))
+        };
+        read().ok_or(format!("{text:?} is not a share; write 100%, 10% or 0.5%"))
     }
 }
 
@@ -90,7 +126,7 @@ macro_rules! from_text {
         }
     )*};
 }
-from_text!(Span Bytes Cidr);
+from_text!(Span Bytes Cidr Share Template Endpoint);
 
 /// A part of the port map as the command line says it: `80=8080`.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +151,26 @@ impl fmt::Display for PortPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_met() {
+        for (text, of, least, most) in [
+            ("100%", 1000, 1000, 1000),
+            ("0%", 1000, 0, 0),
+            ("10%", 1000, 97, 103),
+            ("2.5 %", 1000, 23, 28),
+            ("50%", 10, 4, 6),
+        ] {
+            let share: Share = text.parse().unwrap();
+            for from in [0, 1, 12_345, u64::MAX - of] {
+                let taken = (from..from + of).filter(|nth| share.takes(*nth)).count();
+                assert!((least..=most).contains(&taken), "{text} of {of} from {from}: {taken}");
+            }
+        }
+        for wrong in ["10", "101%", "-1%", "%", "NaN%", "ten%"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn ranges_of_addresses() {

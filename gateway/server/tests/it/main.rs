@@ -1,5 +1,6 @@
 //! End to end: the binary as a process, real sockets on both sides, ports picked by the kernel.
 
+mod access_log;
 mod admin;
 mod answers;
 mod balance;
@@ -31,9 +32,11 @@ mod reload;
 mod retry;
 mod slow;
 mod split;
+mod status;
 mod tcp;
 mod timeout;
 mod tls;
+mod traces;
 mod upstream;
 mod upstream_faults;
 mod variables;
