@@ -7,6 +7,7 @@
 //! demo
 //! boot
 //! control  admin
+//! page
 //! health  otlp  status
 //! listener  resolver
 //! proxy
@@ -29,6 +30,7 @@ mod logging;
 mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod page;
 mod proxy;
 mod render;
 mod resolver;

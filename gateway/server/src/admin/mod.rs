@@ -9,6 +9,7 @@
 mod guard;
 mod lists;
 mod port;
+mod web;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

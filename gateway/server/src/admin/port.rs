@@ -1,7 +1,7 @@
 //! The admin port: what is in force, and why a request would go where it would go. On loopback unless told otherwise,
 //! and then by a token only (`guard`).
 //!
-//! - `GET /`: what there is
+//! - `GET /`: the page, and for those who take no HTML what there is (`web`)
 //! - `GET /explain?method=GET&url=http://shop.test/&header=name:%20value`, or the same as a form by POST
 //! - `GET /status` and the lists: see `lists`
 //! - `GET /config`: revision, objects, listeners
@@ -13,13 +13,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::header::ACCEPT;
 use http::{Method, Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 use trysail_routing::path::PathRules;
 
-use super::{answer, guard, lists, text};
+use super::{answer, guard, lists, text, web};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
 use crate::settings::Token;
@@ -54,6 +55,8 @@ GET /wait?revision=HASH
              whether a revision serves, and what former ones still do
 GET /config  revision, objects, listeners
 GET /version
+
+In a browser this is a page with all of it.
 ";
 
 /// A form is at most so long; a request's head may not be longer either.
@@ -68,13 +71,19 @@ impl ServeHttp for AdminPort {
         }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let query = head.uri.query().unwrap_or_default().to_owned();
+        let accept = head.headers.get(ACCEPT).cloned();
         match (path.as_str(), method) {
             ("/explain", Method::POST) => match form(session).await {
                 Ok(form) => self.explain(&form),
                 Err(refused) => *refused,
             },
             ("/explain", Method::GET | Method::HEAD) => self.explain(&query),
-            ("/", Method::GET | Method::HEAD) => text(StatusCode::OK, CONTENTS),
+            ("/", Method::GET | Method::HEAD) if !web::is_browser(accept.as_ref()) => {
+                text(StatusCode::OK, CONTENTS)
+            }
+            (path, Method::GET | Method::HEAD) if web::PATHS.contains(&path) => {
+                web::answer(self, path, &query)
+            }
             ("/config", Method::GET | Method::HEAD) => json(&config(&self.active.load())),
             ("/version", Method::GET | Method::HEAD) => {
                 text(StatusCode::OK, concat!("trysail ", env!("CARGO_PKG_VERSION"), "\n"))
@@ -84,7 +93,8 @@ impl ServeHttp for AdminPort {
             }
             (path, _)
                 if lists::PATHS.contains(&path)
-                    || ["/", "/config", "/version", "/explain"].contains(&path) =>
+                    || web::PATHS.contains(&path)
+                    || ["/config", "/version", "/explain"].contains(&path) =>
             {
                 text(StatusCode::METHOD_NOT_ALLOWED, "nothing here is changed by asking: GET\n")
             }
@@ -108,10 +118,15 @@ impl AdminPort {
                 }
             }
         }
-        let asked = match Asked::read(&method, &url, &headers) {
-            Ok(asked) => asked,
-            Err(message) => return text(StatusCode::BAD_REQUEST, &format!("{message}\n")),
-        };
+        match self.explained(&method, &url, &headers) {
+            Ok(answer) => json(&answer),
+            Err(message) => text(StatusCode::BAD_REQUEST, &format!("{message}\n")),
+        }
+    }
+
+    /// Why a request goes where it goes; an error is a question that makes no sense.
+    pub(super) fn explained(&self, method: &str, url: &str, headers: &[String]) -> Result<Answer, String> {
+        let asked = Asked::read(method, url, headers)?;
         let active = self.active.load();
         let facts = Facts {
             snapshot: &active.snapshot,
@@ -121,7 +136,7 @@ impl AdminPort {
             opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
             upstreams: Some(&active.upstreams),
         };
-        json(&Answer::of(&facts, &asked))
+        Ok(Answer::of(&facts, &asked))
     }
 }
 

@@ -37,7 +37,9 @@ pub(super) fn group(cluster: &ClusterOf) -> Markup {
 /// The id of a cluster's part of the page: text that fits into a list of ids, and into a selector.
 pub(super) fn id(cluster: &ClusterOf) -> String {
     let text = format!("e-{}-{}-{}", cluster.host, cluster.subset, cluster.port);
-    text.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' }).collect()
+    text.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' })
+        .collect()
 }
 
 fn tile(endpoint: &EndpointOf) -> Markup {

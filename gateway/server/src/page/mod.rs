@@ -111,7 +111,13 @@ pub(crate) fn cluster_id(cluster: &ClusterOf) -> String {
 }
 
 fn keys() -> Markup {
-    let keys = [("/", "search"), ("↓ ↑ j k", "from one to the next"), ("Enter", "open"), ("Esc", "clear the search"), ("?", "this")];
+    let keys = [
+        ("/", "search"),
+        ("↓ ↑ j k", "from one to the next"),
+        ("Enter", "open"),
+        ("Esc", "clear the search"),
+        ("?", "this"),
+    ];
     html! {
         dialog id="keys" aria-labelledby="keys-title" {
             h2 id="keys-title" { "Keys" }

@@ -83,9 +83,7 @@ async function refresh() {
 const stream = new EventSource("/events");
 stream.onmessage = refresh;
 for (const kind of ["status", "numbers"]) stream.addEventListener(kind, refresh);
-stream.onerror = () => {
-  lost.hidden = false;
-};
+stream.onerror = refresh;
 setInterval(() => {
   if (stream.readyState !== EventSource.OPEN) refresh();
 }, 2000);

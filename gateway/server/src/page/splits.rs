@@ -5,13 +5,10 @@ use maud::{Markup, html};
 use super::more;
 use super::words::{between, millis, percent, verdict};
 use crate::render::{counted, thousands};
-use crate::status::told::{Against, Estimate, Paged, Split, StepOf, Target};
+use crate::status::told::{Against, Estimate, Paged, RouteSeries, Split, StepOf, Target};
 
-/// A split with the last ten minutes of each of its targets.
-pub(crate) struct Card {
-    pub(crate) split: Split,
-    pub(crate) past: Vec<Vec<Option<StepOf>>>,
-}
+/// A split with its last ten minutes.
+pub(crate) type Card = (Split, RouteSeries);
 
 /// The section, with the cards of one part of the routes.
 pub(super) fn section(cards: &Paged<Card>, words: &str) -> Markup {
@@ -30,10 +27,9 @@ pub(super) fn section(cards: &Paged<Card>, words: &str) -> Markup {
 }
 
 /// One route's card.
-pub(super) fn card(card: &Card) -> Markup {
-    let Card { split, past } = card;
+pub(super) fn card((split, past): &Card) -> Markup {
     let id = format!("s-{}", split.id);
-    let steps = || past.iter().flatten().flatten();
+    let steps = || past.targets.iter().flat_map(|target| &target.steps).flatten();
     let scale = Scale {
         requests: steps().map(|step| step.requests).max().unwrap_or(0),
         millis: steps().filter_map(|step| step.p99).fold(0.0, f64::max),
@@ -64,7 +60,7 @@ pub(super) fn card(card: &Card) -> Markup {
                     }
                     tbody {
                         @for (at, target) in split.targets.iter().enumerate() {
-                            (row(target, past.get(at).map_or(&[][..], Vec::as_slice), &scale))
+                            (row(target, past.targets.get(at).map_or(&[][..], |past| &past.steps), &scale))
                         }
                     }
                 }
@@ -143,7 +139,8 @@ fn requests(past: &[Option<StepOf>], scale: &Scale) -> Markup {
     let said = format!("{} requests in ten minutes, {} errors", thousands(all), thousands(bad));
     let first = STEPS.saturating_sub(past.len());
     let steps: Vec<StepOf> = past.iter().map(|step| step.unwrap_or_default()).collect();
-    let points = steps.iter().enumerate().map(|(at, step)| format!("{},{}", first + at, height(step.requests)));
+    let points =
+        steps.iter().enumerate().map(|(at, step)| format!("{},{}", first + at, height(step.requests)));
     html! {
         svg.past viewBox="0 0 60 20" preserveAspectRatio="none" role="img" aria-label=(said) {
             polyline points=(points.collect::<Vec<_>>().join(" ")) {}

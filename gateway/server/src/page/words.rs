@@ -72,9 +72,13 @@ mod tests {
         ] {
             assert_eq!(millis(time), said);
         }
-        for (seconds, said) in
-            [(-1.0, "0 s"), (59.9, "59 s"), (240.0, "4 min"), (11_520.0, "3 h 12 min"), (190_800.0, "2 d 5 h")]
-        {
+        for (seconds, said) in [
+            (-1.0, "0 s"),
+            (59.9, "59 s"),
+            (240.0, "4 min"),
+            (11_520.0, "3 h 12 min"),
+            (190_800.0, "2 d 5 h"),
+        ] {
             assert_eq!(age(seconds), said);
         }
         assert_eq!(percent(Some(89.94)), "89.9 %");

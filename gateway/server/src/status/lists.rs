@@ -30,7 +30,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    fn page<T>(&self, entries: impl Iterator<Item = T>, text: impl Fn(&T) -> String) -> Paged<T> {
+    pub(super) fn page<T>(&self, entries: impl Iterator<Item = T>, text: impl Fn(&T) -> String) -> Paged<T> {
         let wanted: Vec<String> = self.words.split_whitespace().map(str::to_lowercase).collect();
         let fits = |entry: &T| {
             let text = if wanted.is_empty() { String::new() } else { text(entry).to_lowercase() };

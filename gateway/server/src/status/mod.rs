@@ -3,6 +3,7 @@
 //! Put together when it is asked for, from what requests count and from the state beside the snapshot. How it travels is
 //! for `admin`; how it looks in a terminal, for `page`.
 
+mod cards;
 mod history;
 mod lists;
 mod split;
@@ -24,7 +25,7 @@ use told::{
 };
 pub(crate) use words::time;
 
-use crate::board::{Board, STEP};
+use crate::board::{Board, STEP, Step};
 use crate::proxy::term::{Ending, Formers};
 use crate::proxy::{Active, ActiveCell};
 use crate::render;
@@ -119,26 +120,25 @@ impl Desk {
     /// The last ten minutes.
     pub(crate) fn series(&self, filter: &Filter) -> SeriesOf {
         let active = self.active.load_full();
-        let of = |split: &Arc<Split>| {
-            let series = self.board.series(split.key);
-            let targets = split.targets.iter().zip(series).map(|(target, steps)| TargetSeries {
-                name: words::target(&active.snapshot, split, target),
-                steps: steps
-                    .into_iter()
-                    .map(|step| {
-                        step.map(|step| StepOf {
-                            requests: step.requests,
-                            errors: step.errors,
-                            p50: step.p50.map(split::rounded),
-                            p99: step.p99.map(split::rounded),
-                        })
-                    })
-                    .collect(),
-            });
-            RouteSeries { route: split.name.to_string(), targets: targets.collect() }
-        };
         let splits = active.snapshot.splits.iter().filter(|split| filter.takes(split));
-        SeriesOf { step_seconds: STEP.as_secs(), routes: splits.map(of).collect() }
+        let routes = splits.map(|split| self.past(&active, split)).collect();
+        SeriesOf { step_seconds: STEP.as_secs(), routes }
+    }
+
+    /// The last ten minutes of one split.
+    fn past(&self, active: &Active, split: &Split) -> RouteSeries {
+        let step = |step: Step| StepOf {
+            requests: step.requests,
+            errors: step.errors,
+            p50: step.p50.map(split::rounded),
+            p99: step.p99.map(split::rounded),
+        };
+        let series = self.board.series(split.key);
+        let targets = split.targets.iter().zip(series).map(|(target, steps)| TargetSeries {
+            name: words::target(&active.snapshot, split, target),
+            steps: steps.into_iter().map(|one| one.map(step)).collect(),
+        });
+        RouteSeries { route: split.name.to_string(), targets: targets.collect() }
     }
 
     /// The weight of a subset on a route; the error says what there is.

@@ -36,6 +36,7 @@ pub(super) fn tell(
     let targets: Vec<Target> = split.targets.iter().enumerate().filter_map(target).collect();
     let against = against(&targets, &tallies);
     Some(Split {
+        id: super::cards::id(split.key),
         route: split.name.to_string(),
         place: split.origin.to_string(),
         hosts,

@@ -90,6 +90,8 @@ pub(crate) struct Former {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Split {
+    /// What it is over all revisions, in digits.
+    pub(crate) id: String,
     /// `default/reviews http[0]`, or with the rule's name.
     pub(crate) route: String,
     /// File, line and column.
@@ -210,7 +212,7 @@ pub(crate) struct TargetSeries {
 }
 
 /// What ended in ten seconds.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StepOf {
     pub(crate) requests: u64,
