@@ -11,7 +11,6 @@
 //! listener  resolver
 //! proxy
 //! metrics  render  settings  logging
-//! sanitise
 //! ```
 
 mod admin;
@@ -27,7 +26,6 @@ mod metrics;
 mod proxy;
 mod render;
 mod resolver;
-mod sanitise;
 mod settings;
 mod tls;
 

@@ -18,7 +18,7 @@ use super::refusal;
 use crate::metrics::{Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::{ActiveCell, Connection};
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {

@@ -50,7 +50,6 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
-use crate::sanitise::Reason;
 use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
@@ -64,6 +63,7 @@ use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 use transport::Complaints;
+use trysail_edge::Reason;
 
 use crate::metrics::{Flag, RefusedRequests};
 

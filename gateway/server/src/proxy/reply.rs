@@ -11,7 +11,7 @@ use super::ctx::Ctx;
 use super::headers::Server;
 use super::{grpc, transform, view};
 use crate::metrics::Flag;
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// An answer without an upstream.
 pub(super) struct Answer {

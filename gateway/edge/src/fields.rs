@@ -9,18 +9,18 @@ use super::{Reason, authority};
 
 /// What there is to be done with fields that may pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// Several `cookie` fields, which are one (RFC 9113 8.2.3).
-    pub(crate) crumbs: bool,
+    pub crumbs: bool,
     /// A field that no one behind us is to see: [`UNWANTED`].
-    pub(crate) unwanted: bool,
+    pub unwanted: bool,
 }
 
 /// CGI's "httpoxy", and what only an upgrade from HTTP/1 would carry.
-pub(crate) const UNWANTED: [&str; 2] = ["proxy", "http2-settings"];
+pub const UNWANTED: [&str; 2] = ["proxy", "http2-settings"];
 
 /// Judges a request's target and fields.
-pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
+pub fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
     if target.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Reason::Target);
     }
@@ -56,7 +56,7 @@ pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
 }
 
 /// Several values as the one that they are pieces of.
-pub(crate) fn joined(fields: &HeaderMap) -> Vec<u8> {
+pub fn joined(fields: &HeaderMap) -> Vec<u8> {
     let crumbs = fields.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes);
     crumbs.collect::<Vec<_>>().join(&b"; "[..])
 }
