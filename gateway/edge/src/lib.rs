@@ -61,11 +61,13 @@ pub enum Reason {
     Chunk,
     /// The path is written in a form that a setting refuses.
     Path,
+    /// Whoever reads it after us does not take it: two hosts in HTTP/2 that differ, or what is passed over here.
+    Unreadable,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::RequestLine,
         Reason::Version,
         Reason::Connect,
@@ -82,6 +84,7 @@ impl Reason {
         Reason::Connection,
         Reason::Chunk,
         Reason::Path,
+        Reason::Unreadable,
     ];
 
     /// As metrics have it, and the answer's body.
@@ -103,6 +106,7 @@ impl Reason {
             Reason::Connection => "connection",
             Reason::Chunk => "chunk",
             Reason::Path => "path",
+            Reason::Unreadable => "unreadable",
         }
     }
 

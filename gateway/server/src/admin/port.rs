@@ -19,12 +19,14 @@ use trysail_routing::path::PathRules;
 use super::{answer, guard, text};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
-use crate::settings::Token;
+use crate::settings::{OtherServer, Token};
 
 /// The admin port.
 pub(crate) struct AdminPort {
     pub(crate) active: ActiveCell,
     pub(crate) paths: PathRules,
+    /// What a client of HTTPS is told that asks for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// What callers have to show; `None` for nothing.
     pub(crate) token: Option<Token>,
 }
@@ -94,6 +96,7 @@ impl AdminPort {
             revision: active.revision.short(),
             source: "live",
             paths: self.paths,
+            other_server: self.other_server,
             opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
             upstreams: Some(&active.upstreams),
         };

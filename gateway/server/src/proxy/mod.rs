@@ -112,6 +112,7 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
+        deadline::met();
         Ctx::new(self.active.load_full())
     }
 
