@@ -55,10 +55,10 @@ pub fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
     if lengths > 1 { Err(Reason::ContentLength) } else { Ok(found) }
 }
 
-/// Several values as the one that they are pieces of.
+/// Several values as the one that they are pieces of. A piece that is empty says nothing; at the end it would leave a space.
 pub fn joined(fields: &HeaderMap) -> Vec<u8> {
     let crumbs = fields.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes);
-    crumbs.collect::<Vec<_>>().join(&b"; "[..])
+    crumbs.filter(|crumb| !crumb.is_empty()).collect::<Vec<_>>().join(&b"; "[..])
 }
 
 #[cfg(test)]
@@ -73,6 +73,9 @@ mod tests {
             ("http://shop.test/", "", "Ok"),
             ("https://shop.test:81/a", "cookie: a=1|x: y", "Ok"),
             ("http://shop.test/", "cookie: a=1|cookie: b=2", "crumbs a=1; b=2"),
+            // Found by fuzzing: it was "a=1; ", which is no value.
+            ("http://shop.test/", "cookie: a=1|cookie: ", "crumbs a=1"),
+            ("http://shop.test/", "cookie: |cookie: ", "crumbs "),
             ("http://shop.test/", "proxy: x", "unwanted"),
             ("http://shop.test/", "http2-settings: x", "unwanted"),
             ("/", "host: shop.test", "Ok"),

@@ -47,13 +47,15 @@ impl Asked {
         let mut lines = crate::lines(bytes);
         let mut next = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
         let (method, scheme, authority, target) = (next(), next(), next(), next());
+        // The connection says it, and of HTTP/2 `trysail_edge::fields` has looked at it.
+        let scheme = if scheme == "https" { "https" } else { "http" };
         let headers: HeaderMap = crate::fields(lines);
         let Ok(target) = canonical(target.as_bytes(), Normalization::Base) else { return };
         let query = target.query.map(|query| String::from_utf8_lossy(query).into_owned());
         ask(&Request {
             authority: &authority,
             method: &method,
-            scheme: &scheme,
+            scheme,
             path: &target.path,
             query: query.as_deref(),
             headers: &headers,

@@ -287,7 +287,6 @@ fn ports(
             proxy: Arc::new(proxy),
             edge: metrics.edge.clone(),
             refused: metrics.refused.clone(),
-            active: active.clone(),
         }),
         relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
         active: active.clone(),

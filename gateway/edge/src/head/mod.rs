@@ -246,7 +246,8 @@ impl<'h> Found<'h> {
             if is(b"cookie") {
                 if !joined {
                     let cookies = fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
-                    let cookies: Vec<&[u8]> = cookies.map(|(_, value)| value).collect();
+                    let cookies: Vec<&[u8]> =
+                        cookies.map(|(_, value)| value).filter(|value| !value.is_empty()).collect();
                     put(&mut out, name, &cookies.join(&b"; "[..]));
                 }
                 joined = true;

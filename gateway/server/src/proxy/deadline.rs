@@ -26,8 +26,8 @@ use trysail_routing::snapshot::Handling;
 
 use trysail_edge::Reason;
 
-use super::{ActiveCell, Gateway, grpc};
-use crate::metrics::{Cut, Edge, Flag, RefusedRequests};
+use super::{Gateway, grpc};
+use crate::metrics::{Cut, Edge, RefusedRequests};
 
 /// So much later a request is dropped that has no answer yet: its 504 comes first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -154,9 +154,8 @@ pub(crate) struct Timed {
     pub(crate) proxy: Arc<HttpProxy<Gateway>>,
     /// Where those are counted whose body pauses for too long.
     pub(crate) edge: Arc<Edge>,
-    /// Where those are counted that Pingora answers with 400 before anyone here is asked.
+    /// Where those are counted that Pingora refuses before anyone here is asked. With which status it does not tell.
     pub(crate) refused: RefusedRequests,
-    pub(crate) active: ActiveCell,
 }
 
 #[async_trait]
@@ -173,8 +172,6 @@ impl HttpServerApp for Timed {
         // Its head has come whole, so nothing else can have been wrong; but a request is dropped unread where the process ends.
         if kept.is_none() && !limited.met && !*shutdown.borrow() {
             self.refused.count(Reason::Unreadable);
-            let requests = &self.active.load().requests;
-            requests.of(None, None).count(400, Flag::DownstreamProtocolError.into());
         }
         kept
     }
