@@ -61,7 +61,7 @@ pub enum Reason {
     Chunk,
     /// The path is written in a form that a setting refuses.
     Path,
-    /// Whoever reads it after us does not take it: two hosts in HTTP/2 that differ, or what is passed over here.
+    /// Whoever reads it after us does not take it: CONNECT in HTTP/2, or what is passed over here.
     Unreadable,
 }
 
