@@ -23,10 +23,7 @@ const SHARE: i64 = 64 * 1024;
 /// How long a request is taken for one that may be answered at any moment.
 const YOUNG: Duration = Duration::from_secs(2);
 
-/// The same where the windows have room, and next to nothing is left with us.
-const WAITING: Duration = Duration::from_millis(250);
-
-/// How many times as many may begin at first, and be left with us, where the windows have room.
+/// How many times as many may begin at first where the windows have room, and how many times as much be left with us.
 const FUNDED: usize = 4;
 
 /// How many more may begin there with each that ends.
@@ -136,8 +133,7 @@ impl State {
             (0, _) => (YOUNG, self.allowed),
             // It says that it takes them, and does not.
             (_, held) if held / most.max(1) >= FUNDED as i64 => (OLD, self.allowed.max(first)),
-            (_, held) if held >= SHARE => (YOUNG, funded),
-            (_, _) => (WAITING, funded),
+            (_, _) => (YOUNG, funded),
         };
         let old = self.begun.partition_point(|since| now.duration_since(*since) >= age);
         match self.begun.get(old).filter(|_| self.begun.len() - old >= may) {

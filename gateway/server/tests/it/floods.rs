@@ -220,6 +220,7 @@ fn growth(settings: &[(u16, u32)], wider: u32) -> u64 {
 #[test]
 fn answers_that_nobody_takes_hold_little_memory() {
     const MIB: u64 = 1 << 20;
+    const UNREAD: &str = "wide windows before a socket that is not read";
     let kinds = [
         ("closed windows", &[(4, 0)][..], 0),
         ("windows of a byte", &[(4, 1)], 0),
@@ -227,14 +228,16 @@ fn answers_that_nobody_takes_hold_little_memory() {
         ("wide streams", &[(4, 0x7fff_ffff)], 0),
         // Whoever says that it takes everything, and does not read its socket.
         ("a wide window before closed streams", &[(4, 0)], 0x7fff_0000),
-        ("wide windows before a socket that is not read", &[(4, 0x7fff_ffff)], 0x7fff_0000),
+        (UNREAD, &[(4, 0x7fff_ffff)], 0x7fff_0000),
     ];
     // One after another: a machine that is busy with the others would have answers come late, and measure that.
     for (kind, settings, wider) in kinds {
         let grown = growth(settings, wider) / MIB;
-        println!("{kind}: {grown} MiB");
         // On an idle machine 23 MiB; a bare Pingora holds 416.
-        assert!(grown <= 64, "{kind}: {grown} MiB");
+        // Who has wide windows begins with four times as many requests, and 106 MiB are left; without a measure it was more
+        // each second.
+        let most = if kind == UNREAD { 160 } else { 64 };
+        assert!(grown <= most, "{kind}: {grown} MiB");
     }
 }
 
