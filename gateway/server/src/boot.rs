@@ -26,7 +26,7 @@ use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
 };
-use crate::metrics::{Edge, Loads, Metrics, Source};
+use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
@@ -66,7 +66,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
     let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
-    let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
+    let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
@@ -187,6 +187,14 @@ impl Running {
         }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
+}
+
+/// Who this gateway is in Istio's metrics.
+fn source(settings: &Settings) -> Source {
+    let reporters = settings.metrics_reporters;
+    let both = [(reporters.source, Reporter::Source), (reporters.destination, Reporter::Destination)];
+    let reporters: Vec<Reporter> = both.into_iter().filter(|(tells, _)| *tells).map(|(_, it)| it).collect();
+    Source::new(&settings.labels, &settings.namespace, &reporters)
 }
 
 /// Takes ejected endpoints back when their time is over, for as long as the process runs.

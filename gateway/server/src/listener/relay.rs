@@ -13,6 +13,7 @@ use trysail_routing::snapshot::Split;
 use trysail_upstream::outlier::Report;
 
 use super::conn::Conn;
+use crate::metrics::{Flag, OpenStream};
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, hash, outlier, stop};
 
@@ -35,10 +36,18 @@ impl Relay {
         let target = &split.targets[active.upstreams.ticket(split.id).take()];
         let policy = &active.snapshot.cluster(target.cluster).policy;
         let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
-        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else { return };
+        let count =
+            |endpoint, flag: Flag| active.requests.of(Some(target.cluster), endpoint).streams(flag).open();
+        let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else {
+            count(None, Flag::NoHealthyUpstream);
+            return;
+        };
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,
-            Err(overflow) => return active.loads.of(target.cluster).overflow(overflow),
+            Err(overflow) => {
+                count(Some(endpoint), Flag::UpstreamOverflow);
+                return active.loads.of(target.cluster).overflow(overflow);
+            }
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
         let connected = self.connector.new_stream(&peer).await;
@@ -50,11 +59,12 @@ impl Relay {
             Err(error) => {
                 let key = &active.snapshot.cluster(target.cluster).key;
                 self.complaints.hear(&peer, &error, key);
+                count(Some(endpoint), Flag::UpstreamConnectionFailure);
                 return;
             }
         };
-        let moved = AtomicU64::new(0);
-        let mut client = Watched { inner: &mut conn, moved: &moved };
+        let (moved, stream) = (AtomicU64::new(0), count(Some(endpoint), Flag::None));
+        let mut client = Watched { inner: &mut conn, moved: &moved, stream: &stream };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);
         let pool = &policy.connection_pool;
         tokio::select! {
@@ -89,10 +99,11 @@ async fn stillness(moved: &AtomicU64, idle: Duration) {
     }
 }
 
-/// A client's side, with an eye on whether anything moves.
+/// A client's side, with an eye on whether anything moves, and how much: what has passed is counted at once.
 struct Watched<'a> {
     inner: &'a mut Conn,
     moved: &'a AtomicU64,
+    stream: &'a OpenStream,
 }
 
 impl AsyncRead for Watched<'_> {
@@ -104,7 +115,9 @@ impl AsyncRead for Watched<'_> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *this.inner).poll_read(cx, buffer))?;
-        this.moved.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        let read = buffer.filled().len() - before;
+        this.moved.fetch_add(read as u64, Ordering::Relaxed);
+        this.stream.received(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -114,6 +127,7 @@ impl AsyncWrite for Watched<'_> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut *this.inner).poll_write(cx, bytes))?;
         this.moved.fetch_add(written as u64, Ordering::Relaxed);
+        this.stream.sent(written);
         Poll::Ready(Ok(written))
     }
 

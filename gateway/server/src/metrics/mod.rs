@@ -1,7 +1,8 @@
 //! What is exported to Prometheus: Istio's series, and `trysail_*` beside them.
 //!
-//! Handles are bound when a snapshot is swapped in; a request adds to an atomic that it reaches by index, and
-//! labels are put together at scrape time.
+//! Handles are bound when a snapshot is swapped in; a request adds to atomics that it reaches by index, and labels are
+//! put together at scrape time. Istio's series are written piece by piece (`traffic/text`), all others are few and go
+//! through Prometheus' own crate.
 
 mod checks;
 mod configuration;
@@ -22,14 +23,15 @@ use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use edge::{Cut, Edge, Refused};
-pub(crate) use ended::Ended;
+pub(crate) use ended::{Ended, Grpc};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
 pub(crate) use refused::RefusedRequests;
-pub(crate) use traffic::{Handles, Source, Traffic};
+use traffic::Scrape;
+pub(crate) use traffic::{Handles, OpenStream, Reporter, Source, Traffic};
 
 /// Everything that is exported, and where it is gathered.
 pub(crate) struct Metrics {
@@ -58,13 +60,18 @@ impl Metrics {
     /// Metrics of a gateway that calls itself `source` in Istio's labels.
     pub(crate) fn new(source: Source) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let build = Opts::new("trysail_build_info", "The version that runs; always 1.")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        let build = IntGauge::with_opts(build)?;
-        build.set(1);
-        registry.register(Box::new(build))?;
-        let traffic = Arc::new(Traffic::new(source)?);
-        registry.register(Box::new(traffic::Collected(traffic.clone())))?;
+        let version = env!("CARGO_PKG_VERSION");
+        let build = Opts::new("trysail_build_info", "The version that runs; always 1.");
+        let istio = Opts::new("istio_build", "The same, as Istio's boards ask for it.");
+        for opts in [
+            build.const_label("version", version),
+            istio.const_label("component", "proxy").const_label("tag", version),
+        ] {
+            let build = IntGauge::with_opts(opts)?;
+            build.set(1);
+            registry.register(Box::new(build))?;
+        }
+        let traffic = Arc::new(Traffic::new(source));
         let overloads = Arc::new(Overloads::new()?);
         registry.register(Box::new(overload::Collected(overloads.clone())))?;
         let configuration = Arc::new(Configuration::new()?);
@@ -90,15 +97,40 @@ impl Metrics {
         })
     }
 
-    /// Everything in Prometheus' text format.
-    pub(crate) fn text(&self) -> prometheus::Result<Vec<u8>> {
-        let mut text = Vec::new();
+    /// Everything in Prometheus' text format, to be written piece by piece.
+    pub(crate) fn pages(&self) -> prometheus::Result<Pages> {
+        let mut text = Vec::with_capacity(2 * PAGE);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        Ok(Pages { text, scrape: self.traffic.scrape() })
     }
 
     /// The text format's content type.
     pub(crate) const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
+}
+
+/// About so many bytes are written at once.
+const PAGE: usize = 64 * 1024;
+
+/// One scrape: what comes next, and what is left.
+pub(crate) struct Pages {
+    text: Vec<u8>,
+    scrape: Scrape,
+}
+
+impl Pages {
+    /// The next piece; `None` at the end.
+    pub(crate) fn next(&mut self) -> Option<&[u8]> {
+        if self.text.is_empty() {
+            while self.text.len() < PAGE && self.scrape.next(&mut self.text) {}
+        }
+        (!self.text.is_empty()).then_some(&self.text)
+    }
+
+    /// Forgets the piece that was taken.
+    pub(crate) fn taken(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(4 * PAGE);
+    }
 }
 
 /// A sample's labels: pairs of name and value.

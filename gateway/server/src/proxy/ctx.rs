@@ -1,10 +1,12 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
@@ -15,11 +17,12 @@ use super::deadline::{Deadline, Pause};
 use super::explained::Explained;
 use super::hash::Hashed;
 use super::identity::Identity;
+use super::messages::Messages;
 use super::mirror::Tee;
-use super::stop;
 use super::upgrade::Hold;
 use super::view;
-use crate::metrics::{Ended, Flag, Flags};
+use super::{grpc, size, stop};
+use crate::metrics::{Ended, Flag, Flags, Grpc};
 
 /// So many interim answers may come before the answer.
 const INTERIM: u8 = 16;
@@ -68,8 +71,12 @@ pub(crate) struct Ctx {
     pub(super) copies: Option<Option<Tee>>,
     /// The status that the client got; 0 until it got one.
     pub(crate) status: u16,
-    /// Bytes of its body that were read, and of its answer's that were sent.
-    passed: (u64, u64),
+    /// Bytes of its head, and those of its body that were read.
+    received: u64,
+    /// Bytes of its answer, head and body, that were sent.
+    sent: u64,
+    /// What is kept of it if it speaks gRPC.
+    pub(super) messages: Option<Box<Messages>>,
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
     /// It was delayed on purpose.
@@ -123,7 +130,9 @@ impl Ctx {
             next: None,
             copies: None,
             status: 0,
-            passed: (0, 0),
+            received: 0,
+            sent: 0,
+            messages: None,
             flag: Flag::None,
             delayed: false,
             exhausted: false,
@@ -212,10 +221,31 @@ impl Ctx {
         (self.endpoint, self.working) = (None, None);
     }
 
+    /// Its head came, as its client has written it.
+    pub(super) fn take_head(&mut self, request: &RequestHeader) {
+        let told = self.connection.as_ref().map_or(0, |connection| connection.head.load(Ordering::Relaxed));
+        self.received = if told > 0 { told as u64 } else { size::of_request(request) };
+        self.messages = grpc::speaks(&request.headers).then(Box::default);
+    }
+
+    /// Messages of gRPC passed, from the client and to it.
+    pub(super) fn count_messages(&self, asked: u64, answered: u64) {
+        if asked + answered > 0 {
+            self.active.requests.of(self.cluster, self.endpoint).messages(asked, answered);
+        }
+    }
+
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
         self.status = session.response_written().map_or(0, |response| response.status.as_u16());
-        self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        self.received += session.body_bytes_read() as u64;
+        self.sent = session.body_bytes_sent() as u64;
+        if let Some(response) = session.response_written() {
+            self.sent += size::of_response(response);
+            if let Some(messages) = &mut self.messages {
+                messages.hear_head(&response.headers);
+            }
+        }
         self.finished = true;
     }
 
@@ -237,13 +267,13 @@ impl Drop for Ctx {
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
         }
-        let (received, sent) = self.passed;
         let ended = Ended {
             status: self.status,
             flags: self.flags(),
+            grpc: self.messages.as_ref().map_or(Grpc::No, |messages| messages.outcome(self.status)),
             duration: self.begun.elapsed(),
-            received,
-            sent,
+            received: self.received,
+            sent: self.sent,
         };
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
     }

@@ -21,12 +21,14 @@ mod headers;
 mod identity;
 mod limits;
 mod measures;
+mod messages;
 pub(crate) mod mirror;
 mod outcome;
 pub(crate) mod outlier;
 mod peer;
 mod reply;
 mod retry;
+mod size;
 pub(crate) mod stop;
 mod strict;
 mod target;
@@ -119,6 +121,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        ctx.take_head(session.req_header());
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
@@ -245,6 +248,9 @@ impl ProxyHttp for Gateway {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
         }
+        if let Some(messages) = &mut ctx.messages {
+            messages.rewind();
+        }
         Ok(())
     }
 
@@ -262,6 +268,10 @@ impl ProxyHttp for Gateway {
         }
         if let Some(Some(copies)) = &mut ctx.copies {
             copies.pass(body.as_ref(), last);
+        }
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, body) {
+            let more = messages.request(piece);
+            ctx.count_messages(more, 0);
         }
         Ok(())
     }
@@ -290,9 +300,12 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         trailers: &mut http::HeaderMap,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
         strict::trailers(trailers);
+        if let Some(messages) = &mut ctx.messages {
+            messages.hear(trailers);
+        }
         Ok(())
     }
 
@@ -363,6 +376,10 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, &*body) {
+            let more = messages.response(piece);
+            ctx.count_messages(0, more);
+        }
         if let (Some(body), Some(connection)) = (body, &ctx.connection)
             && let Some(flow) = &connection.flow
         {

@@ -5,6 +5,7 @@
 mod directions;
 mod limits;
 mod ranges;
+mod reporters;
 mod trust;
 mod units;
 
@@ -24,6 +25,7 @@ use trysail_routing::snapshot::Locality;
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use limits::Limits;
+pub(crate) use reporters::Reporters;
 pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
 pub(crate) use units::{Bytes, Cidr, PortPair, Span};
 
@@ -58,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
     pub(crate) metrics: SocketAddr,
+    /// Whose view of each request is exported in Istio's metrics.
+    pub(crate) metrics_reporters: Reporters,
     /// Where readiness is served: `/healthz/ready`.
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
@@ -116,6 +120,7 @@ impl Default for Settings {
             certificates: PathBuf::from("/etc/trysail/certificates"),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
+            metrics_reporters: Reporters::BOTH,
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
             admin_token: None,
@@ -368,6 +373,8 @@ mod tests {
             ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
+            ("metricsReporters: []\n", 1, "it takes source, destination or both", None),
+            ("metricsReporters: [mesh]\n", 1, "unknown variant `mesh`", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
             ("pathNormalization: base\n", 1, "unknown variant `base`", None),
