@@ -271,6 +271,8 @@ fn ports(
             edge: metrics.edge.clone(),
         },
         complaints: Complaints::default(),
+        reached: metrics.reached.clone(),
+        faults: metrics.faults.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -287,11 +289,12 @@ fn ports(
     let downstream = &settings.downstream;
     let plane = DataPlane {
         http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0)),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, metrics.reached.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
+        sockets: metrics.sockets.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
     };

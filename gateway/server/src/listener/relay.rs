@@ -13,7 +13,7 @@ use trysail_routing::snapshot::Split;
 use trysail_upstream::outlier::Report;
 
 use super::conn::Conn;
-use crate::metrics::{Flag, OpenStream};
+use crate::metrics::{Flag, OpenStream, Reached};
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, hash, outlier, stop};
 
@@ -23,11 +23,12 @@ pub(crate) struct Relay {
     /// A connection on which nothing moves for this long is closed (Istio: 1h).
     idle: Duration,
     complaints: Complaints,
+    reached: Reached,
 }
 
 impl Relay {
-    pub(crate) fn new(idle: Duration) -> Self {
-        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default() }
+    pub(crate) fn new(idle: Duration, reached: Reached) -> Self {
+        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default(), reached }
     }
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
@@ -55,8 +56,12 @@ impl Relay {
         let report = if connected.is_ok() { Report::Status(200) } else { Report::Failed };
         outlier::tell(active, target.cluster, endpoint, report);
         let mut upstream = match connected {
-            Ok(upstream) => upstream,
+            Ok(upstream) => {
+                self.reached.connected(false, upstream.id());
+                upstream
+            }
             Err(error) => {
+                self.reached.failed();
                 let key = &active.snapshot.cluster(target.cluster).key;
                 self.complaints.hear(&peer, &error, key);
                 count(Some(endpoint), Flag::UpstreamConnectionFailure);

@@ -28,7 +28,7 @@ use super::proxy_protocol;
 use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
-use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
+use crate::metrics::{Cut, Edge, Handshake, Port, Refused, RefusedRequests, Sockets};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
 use crate::proxy::{Active, ActiveCell, Arrival, Connection};
@@ -47,6 +47,7 @@ pub(crate) struct DataPlane {
     pub(crate) connections: Arc<Connections>,
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) refused: RefusedRequests,
+    pub(crate) sockets: Arc<Sockets>,
     pub(crate) proxy_protocol: Arc<ProxyProtocol>,
     pub(crate) trust: Arc<Trust>,
 }
@@ -56,11 +57,13 @@ pub(crate) struct Room {
     key: ListenerKey,
     plane: DataPlane,
     door: Door,
+    port: Arc<Port>,
 }
 
 impl Room {
     pub(super) fn new(key: ListenerKey, plane: DataPlane) -> Self {
-        Room { key, plane, door: Door::default() }
+        let port = plane.sockets.port(key.port);
+        Room { key, plane, door: Door::default(), port }
     }
 
     /// Waits until there may be another connection.
@@ -75,11 +78,12 @@ impl Room {
     /// Takes a connection to a task of its own.
     pub(super) fn take(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) {
         let open = self.plane.connections.enter();
+        let counted = self.port.enter();
         let inside = self.door.enter(client.ip(), &self.plane.bounds);
         let conn = Box::new(Conn::new(Socket::new(stream, client)));
         let (room, shutdown) = (self.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let _open = open;
+            let (_open, _counted) = (open, counted);
             match inside {
                 Ok(inside) => {
                     room.serve(conn, shutdown).await;
@@ -203,7 +207,7 @@ impl Room {
         }
         let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
         let Ok(Ok((accepted, hello))) = tokio::time::timeout_at(limit, hello::read(&mut conn)).await else {
-            return;
+            return self.port.handshake(Handshake::Failed);
         };
         let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
         let Some(ListenerProtocol::Tls(names)) =
@@ -212,7 +216,7 @@ impl Room {
             return;
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
-            None => return,
+            None => return self.port.handshake(Handshake::Unknown),
             Some(TlsServer::Passthrough(split)) => {
                 return self.plane.relay.pass(conn, split, active, &name).await;
             }
@@ -221,7 +225,10 @@ impl Room {
         };
         conn.skip(hello);
         let handshake = tls::accept(accepted, conn, active.tls.of(id));
-        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else { return };
+        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else {
+            return self.port.handshake(Handshake::Failed);
+        };
+        self.port.handshake(Handshake::Done);
         match inside {
             None => {
                 let h2 = told.h2;

@@ -6,30 +6,42 @@
 
 mod checks;
 mod configuration;
+mod credentials;
 mod edge;
 mod ended;
 mod endpoints;
+mod faults;
 mod flag;
 mod lookups;
 mod mirrored;
 mod overload;
+mod process;
+mod reached;
 mod refused;
+mod sockets;
 mod traffic;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use prometheus::core::Desc;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use checks::Checks;
 pub(crate) use configuration::{Configuration, Reload};
+pub(crate) use credentials::{Credentials, Expiries};
 pub(crate) use edge::{Cut, Edge, Refused};
 pub(crate) use ended::{Ended, Grpc};
 pub(crate) use endpoints::Endpoints;
+pub(crate) use faults::Faults;
 pub(crate) use flag::{Flag, Flags};
 pub(crate) use lookups::{Looked, Lookups};
 pub(crate) use mirrored::Mirrored;
 pub(crate) use overload::{Again, Loads, Overloads};
+pub(crate) use reached::Reached;
 pub(crate) use refused::RefusedRequests;
+pub(crate) use sockets::{Handshake, Port, Sockets};
 use traffic::Scrape;
 pub(crate) use traffic::{Handles, OpenStream, Reporter, Source, Traffic};
 
@@ -54,6 +66,14 @@ pub(crate) struct Metrics {
     pub(crate) endpoints: Arc<Endpoints>,
     /// Clients that were turned away or cut.
     pub(crate) edge: Arc<Edge>,
+    /// Ports, and clients' connections.
+    pub(crate) sockets: Arc<Sockets>,
+    /// Connections to upstreams.
+    pub(crate) reached: Reached,
+    /// Faults made on purpose.
+    pub(crate) faults: Faults,
+    /// Certificates in force.
+    pub(crate) credentials: Credentials,
 }
 
 impl Metrics {
@@ -83,6 +103,14 @@ impl Metrics {
         registry.register(Box::new(endpoints::Collected(endpoints.clone())))?;
         let lookups = Lookups::new(&registry)?;
         let edge = Arc::new(Edge::new(&registry)?);
+        let sockets = Arc::new(Sockets::new()?);
+        registry.register(Box::new(sockets::Collected(sockets.clone())))?;
+        let reached = Reached::new()?;
+        registry.register(Box::new(reached.clone()))?;
+        let faults = Faults::new(&registry)?;
+        let credentials = Credentials::new()?;
+        registry.register(Box::new(credentials.clone()))?;
+        registry.register(Box::new(process::Process::new()?))?;
         Ok(Metrics {
             registry,
             traffic,
@@ -94,6 +122,10 @@ impl Metrics {
             configuration,
             endpoints,
             edge,
+            sockets,
+            reached,
+            faults,
+            credentials,
         })
     }
 
@@ -133,10 +165,41 @@ impl Pages {
     }
 }
 
+/// A family's name and what is said of it.
+type Told = (&'static str, &'static str);
+
+fn desc((name, help): Told) -> prometheus::Result<Desc> {
+    Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
+}
+
+/// A family of gauges or counters, from labels and values.
+fn family((name, help): Told, kind: MetricType, samples: Vec<(Vec<LabelPair>, f64)>) -> MetricFamily {
+    let metric = |(labels, value)| {
+        let mut metric = Metric::default();
+        metric.set_label(labels);
+        if kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(samples.into_iter().map(metric).collect());
+    family
+}
+
 /// A sample's labels: pairs of name and value.
-fn labels(pairs: &[(&str, &str)]) -> Vec<prometheus::proto::LabelPair> {
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
     let pair = |(name, value): &(&str, &str)| {
-        let mut pair = prometheus::proto::LabelPair::default();
+        let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value((*value).to_owned());
         pair

@@ -67,7 +67,7 @@ pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 use transport::Complaints;
 
-use crate::metrics::{Flag, RefusedRequests};
+use crate::metrics::{Faults, Flag, Reached, RefusedRequests};
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -92,6 +92,10 @@ pub(crate) struct Gateway {
     pub(crate) measures: Measures,
     /// Of TLS towards upstreams that fails.
     pub(crate) complaints: Complaints,
+    /// Connections to upstreams, by how they were had.
+    pub(crate) reached: Reached,
+    /// Faults made on purpose.
+    pub(crate) faults: Faults,
 }
 
 impl Gateway {
@@ -136,6 +140,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
         };
+        if ctx.delayed {
+            self.faults.delays.inc();
+        }
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
@@ -159,6 +166,9 @@ impl ProxyHttp for Gateway {
         };
         answer.response.extend(explained::fields(ctx));
         ctx.flag = answer.flag;
+        if answer.flag == Flag::FaultInjected {
+            self.faults.aborts.inc();
+        }
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -208,6 +218,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        self.reached.failed();
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
         outlier::failed(ctx, failure, false);
@@ -218,12 +229,13 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _: bool,
+        reused: bool,
         _: &HttpPeer,
         fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.reached.connected(reused, fd);
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
