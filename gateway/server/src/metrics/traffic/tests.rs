@@ -113,3 +113,58 @@ fn labels_are_escaped_and_both_reporters_tell() {
     }
     assert!(!text.contains("istio_response_messages_total"), "of what never was, nothing is said");
 }
+
+#[test]
+#[ignore = "writes 2 GB of text; its times mean something in a release build only"]
+fn ten_thousand_workloads_are_told_in_little_memory() {
+    use std::io::Write as _;
+
+    let traffic = traffic();
+    let memory = |name: &str| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    for (route, version) in (0..5000).flat_map(|route| [(route, "v1"), (route, "v2")]) {
+        let app: Arc<str> = format!("service-{route:04}").into();
+        let workload = Workload {
+            name: format!("{app}-{version}").into(),
+            namespace: "default".into(),
+            app: app.clone(),
+            version: version.into(),
+            canonical_service: app.clone(),
+            canonical_revision: version.into(),
+        };
+        let host = format!("{app}.default.svc.cluster.local").into();
+        let service = Arc::new(Service { host, namespace: "default".into() });
+        let key = traffic.key(Some(&service), Some(&Arc::new(workload)));
+        let account = Arc::new(Account::new(key.clone()));
+        account.count(&Ended::at_once(200, Flag::None));
+        traffic.series.lock().insert(key, Series { account, gone: None });
+    }
+    let before = memory("VmRSS:");
+    for packs in [false, true] {
+        let began = Instant::now();
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let (mut scrape, mut page, mut lines, mut sent) = (traffic.scrape(), Vec::new(), 0, 0);
+        loop {
+            while page.len() < 64 * 1024 && scrape.next(&mut page) {}
+            if page.is_empty() {
+                break;
+            }
+            lines += page.iter().filter(|byte| **byte == b'\n').count();
+            if packs {
+                packer.write_all(&page).unwrap();
+                sent += std::mem::take(packer.get_mut()).len();
+            } else {
+                sent += page.len();
+            }
+            page.clear();
+        }
+        // Two lines before each family; one of requests, three histograms of 22.
+        assert_eq!(lines, 4 * 2 + 10_000 * 2 * (1 + 3 * 22));
+        eprintln!("packed: {packs}, {sent} bytes, {} ms", began.elapsed().as_millis());
+    }
+    let grown = memory("VmHWM:").saturating_sub(before);
+    assert!(grown < 4096, "grew by {grown} KiB");
+}
