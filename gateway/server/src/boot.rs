@@ -114,7 +114,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
-        listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
+        listener::open(metrics_port, Own::new(MetricsPort::new(metrics.clone())), 1, runtime.handle()),
         listener::open(health_port, Own::new(health), 1, runtime.handle()),
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];

@@ -15,12 +15,25 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
+use tokio::sync::Semaphore;
 
 use super::{path, text};
 use crate::metrics::{Metrics, Pages};
 
+/// So many scrapes are answered at a time; each may be slow, and holds its first piece, which is the longest.
+const MOST: usize = 16;
+
 /// The metrics port.
-pub(crate) struct MetricsPort(pub(crate) Arc<Metrics>);
+pub(crate) struct MetricsPort {
+    metrics: Arc<Metrics>,
+    room: Semaphore,
+}
+
+impl MetricsPort {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        MetricsPort { metrics, room: Semaphore::new(MOST) }
+    }
+}
 
 #[async_trait]
 impl HttpServerApp for MetricsPort {
@@ -33,9 +46,13 @@ impl HttpServerApp for MetricsPort {
             return None;
         }
         session.set_keepalive(if *shutdown.borrow() { None } else { Some(60) });
+        let place = self.room.try_acquire();
         let pages = match path(&session) {
             Err(refused) => Err(*refused),
-            Ok("/metrics" | "/stats/prometheus") => self.0.pages().map_err(|error| {
+            Ok("/metrics" | "/stats/prometheus") if place.is_err() => {
+                Err(text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n"))
+            }
+            Ok("/metrics" | "/stats/prometheus") => self.metrics.pages().map_err(|error| {
                 text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n"))
             }),
             Ok(_) => Err(text(StatusCode::NOT_FOUND, "here are /metrics and /stats/prometheus\n")),
@@ -77,10 +94,9 @@ async fn send(session: &mut ServerSession, mut pages: Pages) -> Result<()> {
     }
     while let Some(page) = pages.next() {
         let piece = match &mut packer {
-            None => Bytes::copy_from_slice(page),
-            Some(packer) => pack(packer, page, false),
+            None => page.into(),
+            Some(packer) => pack(packer, &page, false),
         };
-        pages.taken();
         session.write_response_body(piece, false).await?;
         // Requests wait for this thread as well.
         tokio::task::yield_now().await;

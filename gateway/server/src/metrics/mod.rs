@@ -151,17 +151,13 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// The next piece; `None` at the end.
-    pub(crate) fn next(&mut self) -> Option<&[u8]> {
-        if self.text.is_empty() {
-            while self.text.len() < PAGE && self.scrape.next(&mut self.text) {}
+    pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
+        let mut text = std::mem::take(&mut self.text);
+        if text.is_empty() {
+            text.reserve(PAGE + PAGE / 2);
+            while text.len() < PAGE && self.scrape.next(&mut text) {}
         }
-        (!self.text.is_empty()).then_some(&self.text)
-    }
-
-    /// Forgets the piece that was taken.
-    pub(crate) fn taken(&mut self) {
-        self.text.clear();
-        self.text.shrink_to(4 * PAGE);
+        (!text.is_empty()).then_some(text)
     }
 }
 

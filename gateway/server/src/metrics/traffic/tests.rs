@@ -1,3 +1,5 @@
+//! Accounts and their text: what is counted is told once by each reporter, and in little memory.
+
 use std::collections::BTreeMap;
 
 use super::super::{Ended, Flag, Grpc};
