@@ -268,7 +268,10 @@ fn what_is_exported_is_what_the_readme_says_and_the_other_way_round() {
     site.gateway.after(|| site.folder.write("objects.yaml", &edit), "in force after");
 
     let text = scrape(site.gateway.logged("metrics on "), false);
-    let documented = documented();
+    let mut documented = documented();
+    if cfg!(not(feature = "otlp")) {
+        documented.remove("trysail_spans_total");
+    }
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeMap<&str, &str> = kinds.filter_map(|line| line.split_once(' ')).collect();
     let missing: Vec<_> = exported.keys().filter(|name| !documented.contains_key(**name)).collect();
