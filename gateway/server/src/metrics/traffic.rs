@@ -104,20 +104,6 @@ struct ClusterHandles {
 }
 
 impl Handles {
-    /// How many requests a cluster had, and how many of them failed: with a status of 500 and over, or none.
-    pub(crate) fn sum(&self, cluster: ClusterId) -> (u64, u64) {
-        let cluster = &self.clusters[cluster.index()];
-        let all = cluster.endpoints.iter().chain([&cluster.nobody]);
-        let mut distinct: Vec<&Arc<Requests>> = all.collect();
-        distinct.sort_by_key(|requests| Arc::as_ptr(requests));
-        distinct.dedup_by_key(|requests| Arc::as_ptr(requests));
-        let counts = distinct.into_iter().flat_map(|requests| requests.counts());
-        counts.fold((0, 0), |(all, failed), (status, _, count)| {
-            let bad = status == 0 || status >= 500;
-            (all + count, failed + if bad { count } else { 0 })
-        })
-    }
-
     /// The counters for a request that was to go to a cluster and, there, to an endpoint.
     pub(crate) fn of(&self, cluster: Option<ClusterId>, endpoint: Option<usize>) -> &Requests {
         let Some(cluster) = cluster else { return &self.nowhere };
