@@ -101,7 +101,12 @@ impl Expectation {
         match (fitting.as_slice(), named.as_slice()) {
             ([one], _) | ([], [one]) => Ok(one),
             (_, []) => {
-                let names = status.splits.iter().map(|split| split.route.as_str());
+                // By its own name, or that of its VirtualService.
+                let of = |split: &'s Split| {
+                    let own = split.route.split(' ').next().unwrap_or_default();
+                    [split.route.as_str(), own]
+                };
+                let names = status.splits.iter().flat_map(of);
                 let near = trysail_routing::nearest(&self.route, names);
                 let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
                 Err(format!("there is no route {:?} that forwards{near}", self.route))
