@@ -6,21 +6,22 @@
 //! A stream ends with the life of a connection to this port, and browsers then ask for another.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 use serde::Serialize;
+use trysail_routing::snapshot::RouteKey;
 use trysail_upstream::State;
 
 use crate::proxy::Active;
-use crate::status::told::{Moved, Split};
-use crate::status::{Desk, Filter};
+use crate::status::Desk;
+use crate::status::told::Moved;
 
 /// So many streams there are at a time.
-pub(super) const STREAMS: usize = 32;
+pub(super) const STREAMS: usize = 16;
 
 /// A stream ends by itself a moment before its connection is ended.
 const LIFE: Duration = Duration::from_secs(55);
@@ -30,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Whoever does not take what is sent within this is left.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many routes are told at a time; the page asks for the others when it needs them.
+/// So many routes are told at a time; the others the next time.
 const MOST: usize = 200;
 
 /// How it is, in a few words.
@@ -66,7 +67,7 @@ async fn tell(
     session.set_keepalive(None);
     session.write_response_header(Box::new(head)).await?;
     let (end, mut shutdown, mut changes) = (Instant::now() + LIFE, shutdown.clone(), desk.history.changes());
-    let (mut told, mut moved) = (None, HashMap::new());
+    let (mut told, mut moved) = (None, Seen::new());
     let mut text = "retry: 1000\n\n".to_owned();
     while Instant::now() < end && !*shutdown.borrow() {
         let active = desk.active.load_full();
@@ -115,15 +116,29 @@ impl Summary {
     }
 }
 
-/// The routes that moved since the last time: more was given, or something ended.
-fn news(desk: &Desk, active: &Active, moved: &mut HashMap<String, (u64, u64)>) -> Option<Moved> {
-    let splits = desk.splits(active, &Filter::default());
-    let is_news = |split: &Split| moved.get(&split.route) != Some(&(split.assigned, split.requests));
-    let news: Vec<Split> = splits.into_iter().filter(is_news).collect();
-    moved.extend(news.iter().take(MOST).map(|split| (split.route.clone(), (split.assigned, split.requests))));
-    // Routes that are gone are forgotten with the next connection.
-    let more = news.len().saturating_sub(MOST);
-    (!news.is_empty()).then(|| Moved { splits: news.into_iter().take(MOST).collect(), more })
+/// What was last told of each route: its period, and the counts of it.
+type Seen = HashMap<RouteKey, (SystemTime, u64, u64)>;
+
+/// The routes that moved since the last time: weights are others, more was given, or something ended.
+fn news(desk: &Desk, active: &Active, seen: &mut Seen) -> Option<Moved> {
+    let mut before = std::mem::take(seen);
+    let (mut moved, mut more) = (Vec::new(), 0);
+    for split in active.snapshot.splits.iter().filter(|split| split.targets.len() > 1) {
+        let Some(period) = active.board.period(split.id) else { continue };
+        let (given, ended) = period.counted();
+        let (was, now) = (before.remove(&split.key), (period.since, given, ended));
+        if was == Some(now) {
+            seen.insert(split.key, now);
+        } else if moved.len() < MOST {
+            seen.insert(split.key, now);
+            moved.push(split);
+        } else {
+            // It is told the next time.
+            seen.extend(was.map(|was| (split.key, was)));
+            more += 1;
+        }
+    }
+    (!moved.is_empty()).then(|| Moved { splits: desk.tell(active, &moved), more })
 }
 
 fn event(text: &mut String, name: &str, value: &impl Serialize) {

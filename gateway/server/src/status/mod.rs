@@ -114,9 +114,17 @@ impl Desk {
 
     /// The routes that a filter lets through, in the order of their names.
     pub(crate) fn splits(&self, active: &Active, filter: &Filter) -> Vec<told::Split> {
+        let wanted = active.snapshot.splits.iter().filter(|split| filter.takes(split));
+        self.tell(active, &wanted.collect::<Vec<_>>())
+    }
+
+    /// These routes, in the order of their names.
+    pub(crate) fn tell(&self, active: &Active, wanted: &[&Arc<Split>]) -> Vec<told::Split> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
         let serving = lists::serving(&active.snapshot);
-        let splits = active.snapshot.splits.iter().filter(|split| filter.takes(split));
-        let told = splits.filter_map(|split| {
+        let told = wanted.iter().filter_map(|split| {
             split::tell(active, &self.board, split, serving.get(&split.id).cloned().unwrap_or_default())
         });
         let mut told: Vec<told::Split> = told.collect();

@@ -415,6 +415,6 @@ pub(crate) struct ReloadOf {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Moved {
     pub(crate) splits: Vec<Split>,
-    /// So many more moved, and are not told.
+    /// So many more moved, and are told the next time.
     pub(crate) more: usize,
 }
