@@ -69,9 +69,9 @@ impl Admin {
             )),
             Ok((200, body)) => serde_json::from_slice(&body)
                 .map_err(|error| format!("{address} is another program or version: {error}")),
-            Ok((401, _)) => {
-                Err(format!("{address} wants a token: --token FILE, the one of its setting adminToken"))
-            }
+            Ok((401, _)) => Err(format!(
+                "{address} answers 401: it wants a token; --token FILE, the one of its setting adminToken"
+            )),
             Ok((status, body)) => {
                 Err(format!("{address} answers {status}: {}", String::from_utf8_lossy(&body).trim()))
             }
