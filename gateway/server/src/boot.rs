@@ -15,6 +15,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
@@ -146,12 +147,17 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
+    let waker = follower.waker();
     let admin = AdminPort {
         desk: desk.clone(),
         active: active.clone(),
         paths: settings.paths(),
         other_server: settings.other_server,
         token,
+        streams: Semaphore::new(AdminPort::STREAMS),
+        reload: Box::new(move |asker| {
+            let _ = waker.send(Wake::Asked(Some(asker)));
+        }),
     };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
@@ -205,6 +211,11 @@ impl Running {
     /// Where the runtime's tasks may be started.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Where the admin port is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.own_ports[2].address()
     }
 
     /// Where metrics are served.
@@ -472,7 +483,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked(None)); }
                 // As Envoy and nginx have it.
                 _ = self.user.recv() => if let Some(access) = access { access.reopen() },
             }

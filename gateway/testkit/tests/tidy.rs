@@ -123,6 +123,9 @@ fn each_rule_can_fail() {
         (on_its_floor, "gateway/routing/src/snapshot/a.rs", "#[derive(serde::Serialize)]", false),
         (on_its_floor, "gateway/routing/src/snapshot/a.rs", "let reserved = 1;", true),
         (on_its_floor, "gateway/routing/src/wire/a.rs", "use crate::snapshot::X;", false),
+        (on_its_floor, "gateway/server/src/board/a.rs", "use crate::proxy::Active;", false),
+        (on_its_floor, "gateway/server/src/status/a.rs", "use crate::{admin, proxy};", false),
+        (on_its_floor, "gateway/server/src/status/a.rs", "use crate::proxy::Active;", true),
         (on_its_floor, "gateway/routing/src/compile/a.rs", "use crate::{snapshot::X, wire::Y};", true),
         (well_named, "gateway/server/src/util.rs", "", false),
         (well_named, "gateway/server/tests/it/common/mod.rs", "", false),
@@ -179,8 +182,12 @@ fn pingora_in_its_rooms(source: &Source) -> Option<String> {
 }
 
 fn on_its_floor(source: &Source) -> Option<String> {
-    let Some(("routing", room, _)) = source.room() else { return None };
-    let (_, forbidden) = FLOORS.iter().find(|(name, _)| *name == room)?;
+    let (floors, room) = match source.room()? {
+        ("routing", room, _) => (FLOORS, room),
+        ("server", room, _) => (SERVER_FLOORS, room),
+        _ => return None,
+    };
+    let (_, forbidden) = floors.iter().find(|(name, _)| *name == room)?;
     let code = source.code();
     let named = forbidden.iter().find(|name| match **name {
         "serde" => has_word(&code, "serde"),
@@ -366,6 +373,10 @@ const MAX_LINES: usize = 500;
 const PINGORA_ROOMS: &[&str] =
     &["boot", "settings", "listener", "proxy", "tls", "health", "otlp", "admin", "demo"];
 const ATTICS: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "info"];
+const SERVER_FLOORS: &[(&str, &[&str])] = &[
+    ("board", &["proxy", "listener", "status", "control", "admin", "boot", "cli", "demo"]),
+    ("status", &["control", "admin", "boot", "cli", "demo"]),
+];
 const FLOORS: &[(&str, &[&str])] = &[
     ("decide", &["wire", "compile"]),
     ("snapshot", &["wire", "compile", "decide", "serde"]),

@@ -6,6 +6,7 @@
 //!
 //! Nothing here changes anything, and nothing shows a secret.
 
+mod events;
 mod guard;
 mod lists;
 mod metrics;

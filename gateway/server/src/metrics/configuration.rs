@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
 use trysail_routing::snapshot::{Snapshot, Split};
+use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 /// How a reload ended.
@@ -37,7 +38,7 @@ pub(crate) struct Configuration {
 /// What is in force.
 #[derive(Default)]
 struct Now {
-    revision: String,
+    revision: Revision,
     /// Summed where rules share a name, or targets all that they say: a series may be there but once.
     weights: BTreeMap<Target, u64>,
     /// The same for what holds now.
@@ -90,7 +91,7 @@ impl Configuration {
             objects: gauge("trysail_config_objects", "Objects in the revision in force.")?,
             revision: desc(
                 REVISION,
-                "The revision in force, by the first eight digits of its hash; always 1.",
+                "The revision in force, by its hash and the first eight digits of it; always 1.",
             )?,
             weight: desc(WEIGHT, "The weight of each target of a route, as configured.")?,
             effective: desc(
@@ -126,10 +127,10 @@ impl Configuration {
     }
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
-    pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
+    pub(crate) fn in_force(&self, revision: &Revision, snapshot: &Snapshot, timestamp: i64) {
         let mut now = self.now.lock();
         now.weights = weights(snapshot, |_, target| target.weight);
-        now.revision = revision.to_owned();
+        now.revision = revision.clone();
         drop(now);
         self.objects.set(snapshot.objects as i64);
         self.last_applied.set(timestamp);
@@ -192,7 +193,7 @@ impl Collector for Collected {
         families.push(family(
             REVISION,
             &all.revision,
-            [(super::labels(&[("revision", &now.revision)]), 1.0)],
+            [(super::labels(&[("hash", now.revision.hash()), ("revision", now.revision.short())]), 1.0)],
         ));
         let sample = |(target, weight): (&Target, &u64)| {
             let port = target.port.to_string();

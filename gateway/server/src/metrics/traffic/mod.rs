@@ -46,21 +46,6 @@ struct ClusterHandles {
 }
 
 impl Handles {
-    /// How many requests a cluster had, and how many of them failed: with a status of 500 and over, or none.
-    pub(crate) fn sum(&self, cluster: ClusterId) -> (u64, u64) {
-        let cluster = &self.clusters[cluster.index()];
-        let all = cluster.endpoints.iter().chain([&cluster.nobody]);
-        let mut distinct: Vec<&Arc<Account>> = all.collect();
-        distinct.sort_by_key(|account| Arc::as_ptr(account));
-        distinct.dedup_by_key(|account| Arc::as_ptr(account));
-        let counts = distinct.into_iter().flat_map(|account| account.requests());
-        counts.fold((0, 0), |(all, failed), (outcome, requests)| {
-            let count = requests.duration.count();
-            let bad = outcome.status == 0 || outcome.status >= 500;
-            (all + count, failed + if bad { count } else { 0 })
-        })
-    }
-
     /// The account of a request that was to go to a cluster and, there, to an endpoint.
     pub(crate) fn of(&self, cluster: Option<ClusterId>, endpoint: Option<usize>) -> &Account {
         let Some(cluster) = cluster else { return &self.nowhere };
