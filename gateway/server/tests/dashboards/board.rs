@@ -16,6 +16,8 @@ pub(crate) struct Board {
 pub(crate) struct Asked {
     /// The dashboard and the panel, variable or annotation.
     pub(crate) place: String,
+    /// Which of a panel's queries; empty for others.
+    pub(crate) letter: String,
     pub(crate) query: String,
     /// What the panel says where there is no data.
     pub(crate) no_value: Option<String>,
@@ -62,6 +64,7 @@ impl Board {
             let query = one["expr"].as_str()?.to_owned();
             Some(Asked {
                 place: format!("{}: annotation {}", self.name, one["name"]),
+                letter: String::new(),
                 query,
                 no_value: Some(String::new()),
             })
@@ -75,7 +78,8 @@ impl Board {
         for panel in self.panels() {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 all.push(Asked {
-                    place: format!("{}: panel {} {}", self.name, panel["title"], target["refId"]),
+                    place: format!("{}: panel {}", self.name, panel["title"]),
+                    letter: target["refId"].as_str().expect("a target has a letter").to_owned(),
                     query: target["expr"].as_str().expect("a target has a query").to_owned(),
                     no_value: panel["fieldConfig"]["defaults"]["noValue"].as_str().map(str::to_owned),
                 });

@@ -21,7 +21,7 @@ fn rules(name: &str) -> Vec<(Option<String>, Asked)> {
         let record = rule["record"].as_str().map(str::to_owned);
         let query = rule["expr"].as_str().expect("a query").to_owned();
         let place = format!("{name}: {}", record.as_deref().or(rule["alert"].as_str()).expect("a name"));
-        (record, Asked { place, query, no_value: None })
+        (record, Asked { place, letter: String::new(), query, no_value: None })
     };
     rules.map(asked).collect()
 }
@@ -48,7 +48,12 @@ fn queries_name_only_what_is_exported() {
         asked.extend(board.annotations());
         for (name, selector, label) in board.lists() {
             let query = format!("count by ({label}) ({selector})");
-            asked.push(Asked { place: format!("{}: ${name}", board.name), query, no_value: None });
+            asked.push(Asked {
+                place: format!("{}: ${name}", board.name),
+                letter: String::new(),
+                query,
+                no_value: None,
+            });
         }
     }
     for (record, rule) in ["prometheus/rules.yml", "prometheus/alerts.yml"].into_iter().flat_map(rules) {
@@ -102,7 +107,12 @@ fn what_is_not_exported_is_found() {
         ("sum by (c) (label_replace(x_total, \"c\", \"$1\", \"a\", \"(.*)\"))", 0),
     ];
     for (query, wanted) in rows {
-        let asked = Asked { place: "a test".to_owned(), query: query.to_owned(), no_value: None };
+        let asked = Asked {
+            place: "a test".to_owned(),
+            letter: String::new(),
+            query: query.to_owned(),
+            no_value: None,
+        };
         assert_eq!(faults(&asked, &exported).len(), wanted, "{query}");
     }
 }
