@@ -100,6 +100,7 @@ fn prometheus_finds_what_was_sent() {
     let busiest = now();
     settle(&busy, &prometheus);
 
+    others(&prometheus, busiest);
     // At rest, to the request.
     for ((query, before), after) in counts.iter().zip(before).zip(count()) {
         assert_eq!([after[0] - before[0], after[1] - before[1]], [800.0, 200.0], "{query}");
@@ -120,7 +121,6 @@ fn prometheus_finds_what_was_sent() {
         assert_eq!(empty, none, "{}: queries without data", board.name);
     }
     canary(&boards[0], &prometheus, busiest);
-    others(&prometheus, busiest);
     recorded(&prometheus);
 }
 
