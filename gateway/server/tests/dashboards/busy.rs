@@ -17,6 +17,9 @@ use crate::gateway::{Gateway, PATIENCE, Reviews};
 /// How long v2 takes.
 pub(crate) const DELAY: Duration = Duration::from_millis(20);
 
+/// The route whose endpoint is ejected.
+pub(crate) const BROKEN: &str = "default/shop http[4]";
+
 /// The route that most of the requests go by, and where it leads.
 pub(crate) const ROUTE: &str = "default/shop http[0]";
 pub(crate) const SERVICE: &str = "reviews.default.svc.cluster.local";
@@ -26,8 +29,9 @@ pub(crate) struct Busy {
     pub(crate) gateway: Gateway,
     pub(crate) reviews: Reviews,
     authority: Authority,
+    folder: Folder,
     /// Kept, since they end when dropped.
-    _kept: (Vec<Origin>, Vec<Folder>),
+    _kept: (Vec<Origin>, Folder),
 }
 
 const RULES: &str = "apiVersion: networking.istio.io/v1
@@ -120,7 +124,7 @@ impl Busy {
         let gateway = Gateway::spawn(folder.path(), &settings);
         let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
         assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
-        Busy { gateway, reviews, authority, _kept: (vec![broken, full], vec![folder, certificates]) }
+        Busy { gateway, reviews, authority, folder, _kept: (vec![broken, full], certificates) }
     }
 
     /// Where its metrics are.
@@ -164,6 +168,11 @@ impl Busy {
         eventually(PATIENCE, "the copy is answered", || {
             self.gateway.sum("trysail_mirrored_requests_total", &["sent"]) == 1.0
         });
+    }
+
+    /// Makes an edit that is refused.
+    pub(crate) fn edit_wrongly(&self) {
+        self.gateway.after(|| self.folder.write("wrong.yaml", "kind: ["), "refused");
     }
 
     /// v2 answers so from now on.

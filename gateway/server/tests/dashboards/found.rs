@@ -1,11 +1,11 @@
 //! Prometheus finds what was sent: the shares, the errors and the times, by our queries and by other people's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use trysail_testkit::wait::eventually;
 
 use crate::board::{Asked, Board, Values, filled};
-use crate::busy::{Busy, ROUTE, SERVICE};
+use crate::busy::{BROKEN, Busy, ROUTE, SERVICE};
 use crate::gateway::PATIENCE;
 use crate::prometheus::{Prometheus, Sample, now};
 
@@ -62,8 +62,7 @@ fn a_fresh_gateway_leaves_no_panel_without_a_word() {
         prometheus.sum("count_over_time(trysail_build_info[1m])") >= 2.0
     });
     for board in Board::all() {
-        let chosen: &[_] = if board.name == "canary" { &[("route", ROUTE)] } else { &[] };
-        let values = values(&board, &prometheus, chosen);
+        let values = values(&board, &prometheus, &[("route", ROUTE)]);
         let mut said = BTreeMap::new();
         for asked in board.asked() {
             let has_data = ask(&prometheus, now(), &asked, &values).iter().any(|(_, value)| !value.is_nan());
@@ -107,21 +106,27 @@ fn prometheus_finds_what_was_sent() {
     }
     let boards = Board::all();
     for board in &boards {
-        let chosen: &[_] = if board.name == "canary" { &[("route", ROUTE)] } else { &[] };
-        let values = values(board, &prometheus, chosen);
-        let mut empty = BTreeSet::new();
-        for asked in board.asked().iter().chain(&board.annotations()) {
-            let samples = ask(&prometheus, busiest, asked, &values);
-            if samples.iter().all(|(_, value)| value.is_nan()) {
-                empty.insert(format!("{} {}", asked.place, asked.letter));
-            }
+        let values = values(board, &prometheus, &[("route", ROUTE)]);
+        for asked in board.asked() {
+            let samples = ask(&prometheus, busiest, &asked, &values);
+            let has_data = samples.iter().any(|(_, value)| !value.is_nan());
+            assert!(has_data, "{} {}: no data", asked.place, asked.letter);
         }
-        // Everything that a panel shows has come about, but for a revision that is refused.
-        let none: BTreeSet<String> = [format!("{}: annotation \"Refused revisions\" ", board.name)].into();
-        assert_eq!(empty, none, "{}: queries without data", board.name);
     }
     canary(&boards[0], &prometheus, busiest);
+    others(&prometheus, busiest);
     recorded(&prometheus);
+
+    busy.edit_wrongly();
+    let refused = "count(trysail_config_last_reload_successful == 0)";
+    eventually(PATIENCE, "Prometheus has seen the refusal", || prometheus.sum(refused) == 1.0);
+    for board in &boards {
+        let of_routes = [ROUTE, BROKEN].map(|route| values(board, &prometheus, &[("route", route)]));
+        for asked in board.annotations() {
+            let has_data = of_routes.iter().any(|values| !ask(&prometheus, now(), &asked, values).is_empty());
+            assert!(has_data, "{}: no data", asked.place);
+        }
+    }
 }
 
 /// The canary's board shows what was sent.
