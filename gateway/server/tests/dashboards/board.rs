@@ -102,9 +102,9 @@ impl Board {
     }
 }
 
-/// Puts values in place of `$NAME`; Grafana's own variables stand for a minute.
+/// Puts values in place of `$NAME`; Grafana's own variables stand for five minutes.
 pub(crate) fn filled(query: &str, values: &Values) -> String {
-    let own = ["__rate_interval", "__interval", "__range"].map(|name| (name.to_owned(), "1m".to_owned()));
+    let own = ["__rate_interval", "__interval", "__range"].map(|name| (name.to_owned(), "5m".to_owned()));
     let mut all: Vec<(String, String)> = own.into_iter().chain(values.clone()).collect();
     all.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     let put = |text: String, (name, value): &(String, String)| text.replace(&format!("${name}"), value);

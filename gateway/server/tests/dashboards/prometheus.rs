@@ -31,10 +31,10 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let there = asked.is_ok_and(|status| status.success());
     if !there {
-        let words = format!("skipped: {program} is not installed: apt-get install prometheus\n");
+        let words = format!("{program} is not installed: apt-get install prometheus");
         assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{words}");
         // Around the harness, which keeps back what a test prints that passes.
-        let _ = stderr().write_all(words.as_bytes());
+        let _ = writeln!(stderr(), "skipped: {words}");
     }
     there
 }
@@ -115,6 +115,17 @@ impl Prometheus {
         };
         let samples = data["result"].as_array().expect("a list").iter();
         Ok(samples.map(|sample| (labels(&sample["metric"]), value(&sample["value"]))).collect())
+    }
+
+    /// When a query gave most, within a time up to now that is given in seconds.
+    pub(crate) fn highest(&self, query: &str, seconds: f64) -> f64 {
+        let (start, end) = (format!("{:.3}", now() - seconds), format!("{:.3}", now()));
+        let parameters = [("query", query), ("start", &*start), ("end", &*end), ("step", "0.1")];
+        let data = self.get("query_range", &parameters).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let points = data["result"][0]["values"].as_array().expect("one series").iter();
+        let point = |point: &Value| Some((point[0].as_f64()?, point[1].as_str()?.parse::<f64>().ok()?));
+        let highest = points.filter_map(point).max_by(|one, other| one.1.total_cmp(&other.1));
+        highest.expect("a value").0
     }
 
     /// The sum of what a query gives now.
