@@ -170,6 +170,12 @@ impl Busy {
         });
     }
 
+    /// Makes an edit that changes nothing for a request.
+    pub(crate) fn edit(&self) {
+        let another = entry("another", "HTTP", ([127, 0, 0, 1], 1).into());
+        self.gateway.after(|| self.folder.write("another.yaml", &another), "in force after");
+    }
+
     /// Makes an edit that is refused.
     pub(crate) fn edit_wrongly(&self) {
         self.gateway.after(|| self.folder.write("wrong.yaml", "kind: ["), "refused");

@@ -82,6 +82,7 @@ fn prometheus_finds_what_was_sent() {
     let busy = Busy::start();
     let Some(prometheus) = Prometheus::start(busy.metrics()) else { return };
     busy.warm();
+    busy.edit();
     settle(&busy, &prometheus);
     let counts = [
         "trysail_route_assigned_total{route=\"default/shop http[0]\", subset=\"VERSION\"}",
