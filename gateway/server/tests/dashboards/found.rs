@@ -12,12 +12,21 @@ use crate::prometheus::{Prometheus, Sample, now};
 /// Other people's queries: a name, what it gives, and the query, a line each.
 const OTHERS: &str = include_str!("queries.txt");
 
-/// Waits until Prometheus has asked for what the gateway counts now.
-fn settle(busy: &Busy, prometheus: &Prometheus) {
-    let counted = busy.gateway.sum("istio_requests_total", &["reporter=\"source\""]);
-    eventually(PATIENCE, "Prometheus has asked once more", || {
-        prometheus.sum("sum(istio_requests_total{reporter=\"source\"})") == counted
+/// Waits until a query gives this sum, and tells when it did. What is asked as of then is not without data because the
+/// machine was too busy for the next scrape.
+fn seen(prometheus: &Prometheus, query: &str, wanted: f64) -> f64 {
+    let mut time = 0.0;
+    eventually(PATIENCE, query, || {
+        time = now();
+        prometheus.sum_at(time, query) == wanted
     });
+    time
+}
+
+/// Waits until Prometheus has asked for what the gateway counts now, and tells when it had.
+fn settled(busy: &Busy, prometheus: &Prometheus) -> f64 {
+    let counted = busy.gateway.sum("istio_requests_total", &["reporter=\"source\""]);
+    seen(prometheus, "sum(istio_requests_total{reporter=\"source\"})", counted)
 }
 
 /// The values that Grafana would give a board's variables, by their own queries; `chosen` where there is a choice.
@@ -58,14 +67,13 @@ fn ask(prometheus: &Prometheus, time: f64, asked: &Asked, values: &Values) -> Ve
 fn a_fresh_gateway_leaves_no_panel_without_a_word() {
     let busy = Busy::start();
     let Some(prometheus) = Prometheus::start(busy.metrics()) else { return };
-    eventually(PATIENCE, "Prometheus has asked twice", || {
-        prometheus.sum("count_over_time(trysail_build_info[1m])") >= 2.0
-    });
+    let twice = "sum(trysail_build_info) and on () sum(count_over_time(trysail_build_info[1m])) > 1";
+    let time = seen(&prometheus, twice, 1.0);
     for board in Board::all() {
         let values = values(&board, &prometheus, &[("route", ROUTE)]);
         let mut said = BTreeMap::new();
         for asked in board.asked() {
-            let has_data = ask(&prometheus, now(), &asked, &values).iter().any(|(_, value)| !value.is_nan());
+            let has_data = ask(&prometheus, time, &asked, &values).iter().any(|(_, value)| !value.is_nan());
             said.entry(asked.place).or_insert((asked.no_value, false)).1 |= has_data;
         }
         for (place, (word, has_data)) in said {
@@ -83,28 +91,27 @@ fn prometheus_finds_what_was_sent() {
     let Some(prometheus) = Prometheus::start(busy.metrics()) else { return };
     busy.warm();
     busy.edit();
-    settle(&busy, &prometheus);
+    let before = settled(&busy, &prometheus);
     let counts = [
         "trysail_route_assigned_total{route=\"default/shop http[0]\", subset=\"VERSION\"}",
         "istio_requests_total{reporter=\"source\", destination_version=\"VERSION\", destination_service=\"reviews.default.svc.cluster.local\"}",
         "istio_requests_total{reporter=\"destination\", destination_version=\"VERSION\", destination_service=\"reviews.default.svc.cluster.local\"}",
         "istio_request_duration_milliseconds_count{reporter=\"source\", destination_version=\"VERSION\", destination_service=\"reviews.default.svc.cluster.local\"}",
     ];
-    let count = || -> Vec<[f64; 2]> {
-        let of = |query: &str, version| prometheus.sum(&query.replace("VERSION", version));
+    let count = |time| -> Vec<[f64; 2]> {
+        let of = |query: &str, version| prometheus.sum_at(time, &query.replace("VERSION", version));
         counts.iter().map(|query| [of(query, "v1"), of(query, "v2")]).collect()
     };
-    let before = count();
     busy.answer_from_v2(500);
     busy.load(1000);
-    settle(&busy, &prometheus);
-    let rest = now();
+    let rest = settled(&busy, &prometheus);
 
     // Some of the others look at the last two samples only, so they are asked as of when most was under way.
-    let busiest = prometheus.highest("sum(irate(istio_requests_total{reporter=\"source\"}[5m]))", 60.0);
+    let most = "sum(irate(istio_requests_total{reporter=\"source\"}[5m])) and on () up == 1";
+    let busiest = prometheus.highest(most, 60.0);
     others(&prometheus, busiest);
     // At rest, to the request.
-    for ((query, before), after) in counts.iter().zip(before).zip(count()) {
+    for ((query, before), after) in counts.iter().zip(count(before)).zip(count(rest)) {
         assert_eq!([after[0] - before[0], after[1] - before[1]], [800.0, 200.0], "{query}");
     }
     let boards = Board::all();
@@ -118,17 +125,18 @@ fn prometheus_finds_what_was_sent() {
     }
     canary(&boards[0], &prometheus, rest);
     // Some of the others look at the last two samples only, so they are asked as of when most was under way.
-    let busiest = prometheus.highest("sum(irate(istio_requests_total{reporter=\"source\"}[5m]))", 60.0);
+    let most = "sum(irate(istio_requests_total{reporter=\"source\"}[5m])) and on () up == 1";
+    let busiest = prometheus.highest(most, 60.0);
     others(&prometheus, busiest);
     recorded(&prometheus);
 
     busy.edit_wrongly();
-    let refused = "count(trysail_config_last_reload_successful == 0)";
-    eventually(PATIENCE, "Prometheus has seen the refusal", || prometheus.sum(refused) == 1.0);
+    let refused = seen(&prometheus, "count(trysail_config_last_reload_successful == 0)", 1.0);
     for board in &boards {
         let of_routes = [ROUTE, BROKEN].map(|route| values(board, &prometheus, &[("route", route)]));
         for asked in board.annotations() {
-            let has_data = of_routes.iter().any(|values| !ask(&prometheus, now(), &asked, values).is_empty());
+            let has_data =
+                of_routes.iter().any(|values| !ask(&prometheus, refused, &asked, values).is_empty());
             assert!(has_data, "{}: no data", asked.place);
         }
     }
@@ -240,7 +248,7 @@ fn recorded(prometheus: &Prometheus) {
         );
     }
     let share = "target:trysail_route_assigned:share5m{route=\"default/shop http[0]\", subset=\"v2\"}";
-    eventually(PATIENCE, "the share is recorded", || (prometheus.sum(share) - 0.2).abs() < 0.02);
+    eventually(PATIENCE, "the share is recorded", || (prometheus.sum_at(now(), share) - 0.2).abs() < 0.02);
     let pending = "ALERTS{alertname=\"TrysailSubsetHeld\", subset=\"late\"}";
-    eventually(PATIENCE, "an alert waits for its time", || prometheus.sum(pending) == 1.0);
+    eventually(PATIENCE, "an alert waits for its time", || prometheus.sum_at(now(), pending) == 1.0);
 }

@@ -52,7 +52,7 @@ pub(crate) fn promtool(arguments: &[&str]) -> Result<String, String> {
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// One that asks `target` five times a second, and knows our rules. `None`, said aloud, where it is not installed.
+    /// One that asks `target` twice a second, and knows our rules. `None`, said aloud, where it is not installed.
     pub(crate) fn start(target: SocketAddr) -> Option<Prometheus> {
         if !is_installed("prometheus") {
             return None;
@@ -63,7 +63,7 @@ impl Prometheus {
         folder.write(
             "prometheus.yml",
             &format!(
-                "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\n\
+                "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
                  rule_files: [{0}/rules.yml, {0}/alerts.yml]\n\
                  scrape_configs: [{{job_name: trysail, static_configs: [{{targets: ['{target}']}}]}}]\n",
                 rules.display()
@@ -128,9 +128,9 @@ impl Prometheus {
         highest.expect("a value").0
     }
 
-    /// The sum of what a query gives now.
-    pub(crate) fn sum(&self, query: &str) -> f64 {
-        let samples = self.at(now(), query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    /// The sum of what a query gives at a time.
+    pub(crate) fn sum_at(&self, time: f64, query: &str) -> f64 {
+        let samples = self.at(time, query).unwrap_or_else(|error| panic!("{query}: {error}"));
         samples.iter().map(|(_, value)| value).sum()
     }
 }

@@ -89,6 +89,8 @@ fn variables_are_there_before_they_are_used() {
             names.map(word).collect()
         };
         for variable in board.variables() {
+            let shown = &variable["definition"];
+            assert!(shown.is_null() || *shown == variable["query"]["query"], "{}: {shown}", board.name);
             for name in used(variable["query"]["query"].as_str().unwrap_or_default()) {
                 assert!(known.contains(&name), "{}: ${name} comes later", board.name);
             }
