@@ -146,7 +146,13 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { desk: desk.clone(), active: active.clone(), paths: settings.paths(), token };
+    let admin = AdminPort {
+        desk: desk.clone(),
+        active: active.clone(),
+        paths: settings.paths(),
+        other_server: settings.other_server,
+        token,
+    };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
         listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
@@ -356,7 +362,11 @@ fn ports(
     proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
     let plane = DataPlane {
-        http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
+        http: Arc::new(Timed {
+            proxy: Arc::new(proxy),
+            edge: metrics.edge.clone(),
+            refused: metrics.refused.clone(),
+        }),
         relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
         active: active.clone(),
         connections: connections.clone(),

@@ -12,7 +12,6 @@
 //! proxy
 //! access  trace  board
 //! metrics  render  settings  logging
-//! sanitise
 //! ```
 
 mod access;
@@ -32,7 +31,6 @@ mod otlp;
 mod proxy;
 mod render;
 mod resolver;
-mod sanitise;
 mod settings;
 mod status;
 mod tls;

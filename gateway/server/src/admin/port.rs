@@ -22,7 +22,7 @@ use trysail_routing::path::PathRules;
 use super::{answer, guard, lists, text};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
-use crate::settings::Token;
+use crate::settings::{OtherServer, Token};
 use crate::status::Desk;
 
 /// The admin port.
@@ -30,6 +30,8 @@ pub(crate) struct AdminPort {
     pub(crate) desk: Arc<Desk>,
     pub(crate) active: ActiveCell,
     pub(crate) paths: PathRules,
+    /// What a client of HTTPS is told that asks for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// What callers have to show; `None` for nothing.
     pub(crate) token: Option<Token>,
 }
@@ -118,6 +120,7 @@ impl AdminPort {
             revision: active.revision.short(),
             source: "live",
             paths: self.paths,
+            other_server: self.other_server,
             opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
             upstreams: Some(&active.upstreams),
         };

@@ -100,6 +100,7 @@ impl Explain {
             revision: set.revision.short(),
             source: &self.words.join(", "),
             paths: settings.paths(),
+            other_server: settings.other_server,
             opened: settings.ports.iter().map(|(from, to)| (*to, *from)).collect(),
             upstreams: None,
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
-use crate::sanitise::chunks::Chunks;
-use crate::sanitise::{self, Reason};
+use trysail_edge::chunks::Chunks;
+use trysail_edge::{self as edge, Reason};
 
 /// What a head may take.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), F
         let line_ended = !line && scan.lines > 0;
         if !looked || line_ended || whole {
             (looked, line) = (true, line || line_ended);
-            if let Some(head) = sanitise::head::read(conn.pending()).map_err(Fault::Refused)? {
+            if let Some(head) = edge::head::read(conn.pending()).map_err(Fault::Refused)? {
                 return begin(conn, head).map_err(Fault::Refused);
             }
         }
@@ -66,7 +66,7 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), F
 }
 
 /// Puts the head in order, and follows the chunks behind it.
-fn begin(conn: &mut Conn, head: sanitise::head::Head) -> Result<(), Reason> {
+fn begin(conn: &mut Conn, head: edge::head::Head) -> Result<(), Reason> {
     if head.chunked {
         let mut chunks = Chunks::default();
         if !chunks.take(conn.pending().get(head.length..).unwrap_or_default())? {

@@ -19,7 +19,7 @@ use crate::access::{AccessLog, Asked, Details, Entry};
 use crate::metrics::{Ended, Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::{ActiveCell, Connection};
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {

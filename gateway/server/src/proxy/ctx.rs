@@ -260,7 +260,13 @@ impl Drop for Ctx {
             (self.flag, self.details) = (Flag::StreamIdleTimeout, Details::Is("stream_idle_timeout"));
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
-            self.details = Details::Is("downstream_remote_disconnect");
+            // Clients that leave are errors, which end requests in their time; what drops one is the process's own end.
+            let local = !self.finished;
+            self.details = Details::Is(if local {
+                "downstream_local_disconnect"
+            } else {
+                "downstream_remote_disconnect"
+            });
         }
         let (received, sent) = self.passed;
         let ended = Ended {

@@ -58,7 +58,6 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
 use crate::access::AccessLog;
-use crate::sanitise::Reason;
 use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
@@ -75,6 +74,7 @@ use reply::Answer;
 use traced::Traced;
 pub(crate) use traced::Traces;
 use transport::Complaints;
+use trysail_edge::Reason;
 
 use crate::metrics::{Flag, RefusedRequests};
 
@@ -127,6 +127,7 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
+        deadline::met();
         Ctx::new(self.active.load_full())
     }
 

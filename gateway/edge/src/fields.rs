@@ -9,18 +9,18 @@ use super::{Reason, authority};
 
 /// What there is to be done with fields that may pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// Several `cookie` fields, which are one (RFC 9113 8.2.3).
-    pub(crate) crumbs: bool,
+    pub crumbs: bool,
     /// A field that no one behind us is to see: [`UNWANTED`].
-    pub(crate) unwanted: bool,
+    pub unwanted: bool,
 }
 
 /// CGI's "httpoxy", and what only an upgrade from HTTP/1 would carry.
-pub(crate) const UNWANTED: [&str; 2] = ["proxy", "http2-settings"];
+pub const UNWANTED: [&str; 2] = ["proxy", "http2-settings"];
 
 /// Judges a request's target and fields.
-pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
+pub fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
     if target.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Reason::Target);
     }
@@ -55,10 +55,10 @@ pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Found, Reason> {
     if lengths > 1 { Err(Reason::ContentLength) } else { Ok(found) }
 }
 
-/// Several values as the one that they are pieces of.
-pub(crate) fn joined(fields: &HeaderMap) -> Vec<u8> {
+/// Several values as the one that they are pieces of. A piece that is empty says nothing; at the end it would leave a space.
+pub fn joined(fields: &HeaderMap) -> Vec<u8> {
     let crumbs = fields.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes);
-    crumbs.collect::<Vec<_>>().join(&b"; "[..])
+    crumbs.filter(|crumb| !crumb.is_empty()).collect::<Vec<_>>().join(&b"; "[..])
 }
 
 #[cfg(test)]
@@ -73,6 +73,9 @@ mod tests {
             ("http://shop.test/", "", "Ok"),
             ("https://shop.test:81/a", "cookie: a=1|x: y", "Ok"),
             ("http://shop.test/", "cookie: a=1|cookie: b=2", "crumbs a=1; b=2"),
+            // Found by fuzzing: it was "a=1; ", which is no value.
+            ("http://shop.test/", "cookie: a=1|cookie: ", "crumbs a=1"),
+            ("http://shop.test/", "cookie: |cookie: ", "crumbs "),
             ("http://shop.test/", "proxy: x", "unwanted"),
             ("http://shop.test/", "http2-settings: x", "unwanted"),
             ("/", "host: shop.test", "Ok"),

@@ -17,7 +17,7 @@ const DIGITS: u32 = 15;
 
 /// What has been seen of a body.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     state: State,
     /// The chunk's size while it is read, then what is left of it.
     left: u64,
@@ -47,7 +47,7 @@ enum State {
 
 impl Chunks {
     /// Takes what came next; whether the body has ended. Bytes behind its end are not looked at.
-    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> Result<bool, Reason> {
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<bool, Reason> {
         while let [byte, rest @ ..] = bytes {
             if self.state == State::Done {
                 break;

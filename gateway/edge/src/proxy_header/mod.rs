@@ -1,24 +1,25 @@
 //! The PROXY protocol: a header before a connection's first byte, by which a load balancer says whose connection it is.
 //!
-//! `read_header` is pure. Who is believed is a setting, asked in `room`; what the addresses of a header are good for is
-//! told there too. By hand, since all of it that is wanted is an address: what follows addresses (TLV) is passed over,
-//! as are sockets of other families and connections of the balancer's own (`LOCAL`, `UNKNOWN`), which keep the
-//! address that the kernel knows.
+//! Who is believed is a setting, and the server's to ask. By hand, since all of it that is wanted is an address: what
+//! follows addresses (TLV) is passed over, as are sockets of other families and connections of the balancer's own
+//! (`LOCAL`, `UNKNOWN`), which keep the address that the kernel knows.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use super::conn::Conn;
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Header {
+pub enum Header {
     /// Not enough to tell.
     Partial,
     /// Something else.
     Absent,
-    /// A header of `length` bytes. `client` is `None` where the connection is the sender's own.
-    Whole { length: usize, client: Option<SocketAddr> },
+    /// It is there.
+    Whole {
+        /// Its bytes.
+        length: usize,
+        /// Whose connection it is; `None` where it is the sender's own.
+        client: Option<SocketAddr>,
+    },
     /// It begins as one, and is none.
     Broken,
 }
@@ -32,25 +33,8 @@ const LONGEST_LINE: usize = 107;
 /// A header of the second version is taken up to this length; addresses are 36 bytes of it, the rest is passed over.
 const LONGEST: usize = 8 * 1024;
 
-/// Takes the header off a connection's first bytes and gives the client that it tells. `optional`: where something else
-/// comes, it is left where it is.
-pub(super) async fn take(conn: &mut Conn, optional: bool) -> io::Result<Option<SocketAddr>> {
-    loop {
-        match read_header(conn.pending()) {
-            Header::Whole { length, client } => {
-                conn.skip(length);
-                return Ok(client);
-            }
-            Header::Absent if optional => return Ok(None),
-            Header::Absent | Header::Broken => return Err(io::ErrorKind::InvalidData.into()),
-            Header::Partial if conn.fill().await? == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Header::Partial => {}
-        }
-    }
-}
-
 /// Reads a header from what has come of a connection so far.
-pub(super) fn read_header(bytes: &[u8]) -> Header {
+pub fn read(bytes: &[u8]) -> Header {
     const WORD: &[u8] = b"PROXY ";
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(byte, wanted)| byte == wanted);
     if begins(SIGNATURE) {

@@ -1,4 +1,4 @@
-//! What is let through at the edge: requests before anyone routes them, answers before a client reads them.
+//! What may pass? Bytes and fields of strangers: requests before anyone routes them, answers before a client reads them.
 //!
 //! ```text
 //! HTTP/1 bytes ─▶ head ─┬─ as it is ──────────────┐
@@ -6,8 +6,9 @@
 //! HTTP/2 fields ─▶ fields ─ joined, dropped ──────┘                          │
 //!                       └─ refused ─▶ 400 405 501             client ◀─ response
 //! ```
-//! All of it is pure: bytes or fields in, a verdict out, so that tables and fuzzers can ask it. Who acts on a verdict is
-//! `listener/http` for HTTP/1, where a message is still bytes, and `proxy/strict` for the rest.
+//! All of it is pure: bytes or fields in, a verdict out, so that tables and fuzzers can ask it (`gateway/fuzz`). Who acts on
+//! a verdict is the server: `listener/head` for HTTP/1, where a message is still bytes, and `proxy/strict` for the rest. What
+//! may stand before the first message, a PROXY header, is read here too (`proxy_header`).
 //!
 //! Pingora reads HTTP/1 with a parser that forgives: bare line feeds, several lengths, codings in front of `chunked`. What it
 //! forgives can not be seen in what it makes of it. So the head is judged as bytes, once, before Pingora gets it, and what
@@ -17,16 +18,17 @@
 //!
 //! Limits of size and time are not here, nor is who a client says it is.
 
-pub(crate) mod authority;
-pub(crate) mod chunks;
-pub(crate) mod fields;
+pub mod authority;
+pub mod chunks;
+pub mod fields;
 mod framing;
-pub(crate) mod head;
-pub(crate) mod response;
+pub mod head;
+pub mod proxy_header;
+pub mod response;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub enum Reason {
     /// The first line is not a method, a target and a version, with one space between.
     RequestLine,
     /// It is neither HTTP/1.1 nor HTTP/1.0.
@@ -59,11 +61,13 @@ pub(crate) enum Reason {
     Chunk,
     /// The path is written in a form that a setting refuses.
     Path,
+    /// Whoever reads it after us does not take it: CONNECT in HTTP/2, or what is passed over here.
+    Unreadable,
 }
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::RequestLine,
         Reason::Version,
         Reason::Connect,
@@ -80,10 +84,11 @@ impl Reason {
         Reason::Connection,
         Reason::Chunk,
         Reason::Path,
+        Reason::Unreadable,
     ];
 
     /// As metrics have it, and the answer's body.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Reason::RequestLine => "request_line",
             Reason::Version => "version",
@@ -101,11 +106,12 @@ impl Reason {
             Reason::Connection => "connection",
             Reason::Chunk => "chunk",
             Reason::Path => "path",
+            Reason::Unreadable => "unreadable",
         }
     }
 
     /// What it is answered with.
-    pub(crate) const fn status(self) -> u16 {
+    pub const fn status(self) -> u16 {
         match self {
             Reason::Connect => 405,
             Reason::TransferCoding => 501,
@@ -114,7 +120,7 @@ impl Reason {
     }
 
     /// The whole answer on HTTP/1, where Pingora has no session yet.
-    pub(crate) fn answer(self) -> String {
+    pub fn answer(self) -> String {
         let (status, body) = (self.status(), self.as_str());
         let phrase = match status {
             405 => "Method Not Allowed",
@@ -139,7 +145,7 @@ impl std::fmt::Display for Reason {
 impl std::error::Error for Reason {}
 
 /// RFC 9110 5.6.2 "token".
-pub(crate) fn is_token(name: &[u8]) -> bool {
+pub fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 

@@ -10,13 +10,13 @@ use super::{Reason, TOKEN, authority, is_token, items, trim};
 
 /// A head that may be handed on.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub struct Head {
     /// How long it is as it came.
-    pub(crate) length: usize,
+    pub length: usize,
     /// What takes its place, if anything does.
-    pub(crate) rewritten: Option<Vec<u8>>,
+    pub rewritten: Option<Vec<u8>>,
     /// Whether its body comes in chunks.
-    pub(crate) chunked: bool,
+    pub chunked: bool,
 }
 
 /// How many things `Connection` may name.
@@ -64,7 +64,7 @@ struct Absolute<'h> {
 }
 
 /// Judges what begins with a request's head; `None` where it has not ended, and nothing is wrong so far.
-pub(crate) fn read(bytes: &[u8]) -> Result<Option<Head>, Reason> {
+pub fn read(bytes: &[u8]) -> Result<Option<Head>, Reason> {
     // RFC 9112 2.2: an empty line before a request is ignored, "at least one". Two, as some send one behind a body.
     let lead = bytes.chunks_exact(2).take(2).take_while(|line| line == b"\r\n").count() * 2;
     let head = bytes.get(lead..).unwrap_or_default();
@@ -246,7 +246,8 @@ impl<'h> Found<'h> {
             if is(b"cookie") {
                 if !joined {
                     let cookies = fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
-                    let cookies: Vec<&[u8]> = cookies.map(|(_, value)| value).collect();
+                    let cookies: Vec<&[u8]> =
+                        cookies.map(|(_, value)| value).filter(|value| !value.is_empty()).collect();
                     put(&mut out, name, &cookies.join(&b"; "[..]));
                 }
                 joined = true;

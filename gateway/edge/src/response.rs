@@ -6,21 +6,21 @@ use super::items;
 
 /// What there is to be taken off an answer that may pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// `Connection` is there, and may name fields: see [`nominated`].
-    pub(crate) connection: bool,
+    pub connection: bool,
     /// Other fields of the connection are: [`OF_A_CONNECTION`].
-    pub(crate) others: bool,
+    pub others: bool,
     /// A length or a coding, where there can be no body.
-    pub(crate) framing: bool,
+    pub framing: bool,
 }
 
 /// Fields that say something of one connection, besides `Connection` and `Transfer-Encoding`. Trailers of HTTP/1 are not
 /// passed on, so they are not announced.
-pub(crate) const OF_A_CONNECTION: [&str; 5] = ["keep-alive", "proxy-connection", "te", "trailer", "upgrade"];
+pub const OF_A_CONNECTION: [&str; 5] = ["keep-alive", "proxy-connection", "te", "trailer", "upgrade"];
 
 /// Fields that no trailer may bring: what frames, routes, or says who someone is (RFC 9110 6.5.1).
-pub(crate) const NO_TRAILER: [&str; 20] = [
+pub const NO_TRAILER: [&str; 20] = [
     "authorization",
     "cache-control",
     "connection",
@@ -44,7 +44,7 @@ pub(crate) const NO_TRAILER: [&str; 20] = [
 ];
 
 /// Judges an answer's head; `upgrade` where the request asked for another protocol. An error is what is wrong with it.
-pub(crate) fn read(
+pub fn read(
     status: StatusCode,
     version: Version,
     fields: &HeaderMap,
@@ -92,7 +92,7 @@ pub(crate) fn read(
 }
 
 /// The fields that `Connection` names, but for what frames the answer.
-pub(crate) fn nominated(fields: &HeaderMap) -> Vec<String> {
+pub fn nominated(fields: &HeaderMap) -> Vec<String> {
     let values = fields.get_all(header::CONNECTION).iter();
     let named =
         values.flat_map(|value| items(value.as_bytes()).filter_map(|item| std::str::from_utf8(item).ok()));

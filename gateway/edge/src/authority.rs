@@ -4,7 +4,7 @@
 ///
 /// RFC 3986 lets a name hold more (`!$&'()*+,;=~` and escapes); no host on a network does, and lists, users and
 /// escapes are what proxies disagree about.
-pub(crate) fn is_valid(authority: &[u8]) -> bool {
+pub fn is_valid(authority: &[u8]) -> bool {
     let (host, port) = match authority {
         [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
             Some(end) => {

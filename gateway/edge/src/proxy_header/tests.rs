@@ -56,11 +56,11 @@ fn lines() {
         ("P", Header::Partial),
         ("", Header::Partial),
     ] {
-        assert_eq!(read_header(text.as_bytes()), header, "{text:?}");
+        assert_eq!(read(text.as_bytes()), header, "{text:?}");
     }
     let endless = [b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat();
-    assert_eq!(read_header(&endless[..LONGEST_LINE - 1]), Header::Partial);
-    assert_eq!(read_header(&endless), Header::Broken);
+    assert_eq!(read(&endless[..LONGEST_LINE - 1]), Header::Partial);
+    assert_eq!(read(&endless), Header::Broken);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn binary_headers() {
         ([&SIGNATURE[..], &[0x31]].concat(), Header::Broken),
         (b"\r\n\r\nGET /".to_vec(), Header::Absent),
     ] {
-        assert_eq!(read_header(&bytes), header, "{bytes:?}");
+        assert_eq!(read(&bytes), header, "{bytes:?}");
     }
 }
 
@@ -120,9 +120,9 @@ proptest! {
     #[test]
     fn a_header_is_whole_or_waited_for((bytes, client) in headers(), after in proptest::collection::vec(any::<u8>(), 0..32)) {
         let length = bytes.len();
-        prop_assert_eq!(read_header(&[&bytes[..], &after].concat()), Header::Whole { length, client });
+        prop_assert_eq!(read(&[&bytes[..], &after].concat()), Header::Whole { length, client });
         for cut in 0..length {
-            prop_assert_eq!(read_header(&bytes[..cut]), Header::Partial, "cut at {}", cut);
+            prop_assert_eq!(read(&bytes[..cut]), Header::Partial, "cut at {}", cut);
         }
     }
 
@@ -131,12 +131,12 @@ proptest! {
     fn anything_is_read_as_something(signed in any::<bool>(), line in any::<bool>(), rest in proptest::collection::vec(any::<u8>(), 0..300)) {
         let begin: &[u8] = if signed { SIGNATURE } else if line { b"PROXY " } else { b"" };
         let bytes = [begin, &rest].concat();
-        let all = read_header(&bytes);
+        let all = read(&bytes);
         if let Header::Whole { length, .. } = all {
             prop_assert!(length <= bytes.len());
         }
         for cut in 0..bytes.len() {
-            let before = read_header(&bytes[..cut]);
+            let before = read(&bytes[..cut]);
             prop_assert!(before == Header::Partial || before == all, "{:?} at {}, then {:?}", before, cut, all);
         }
     }

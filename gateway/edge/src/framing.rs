@@ -4,17 +4,17 @@ use super::{Reason, items, trim};
 
 /// How a message's fields say that its body ends.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     length: bool,
     /// Whether the body comes in chunks.
-    pub(super) chunked: bool,
+    pub(crate) chunked: bool,
     /// Whether there is a body, of whatever length.
-    pub(super) body: bool,
+    pub(crate) body: bool,
 }
 
 impl Framing {
     /// Takes a `Content-Length`; equal ones are refused too, as there is no reason to send them.
-    pub(super) fn length(&mut self, value: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn length(&mut self, value: &[u8]) -> Result<(), Reason> {
         // 19 digits: what is above 2^63 - 1 is refused by nginx, and by Pingora's counters.
         let plain = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
         let number = std::str::from_utf8(value).ok().and_then(|digits| digits.parse::<i64>().ok());
@@ -27,7 +27,7 @@ impl Framing {
     }
 
     /// Takes a `Transfer-Encoding`.
-    pub(super) fn coding(&mut self, value: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn coding(&mut self, value: &[u8]) -> Result<(), Reason> {
         if self.chunked {
             return Err(Reason::TransferEncoding);
         }
