@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_yaml::Value;
+use trysail_testkit::folder::Folder;
 
 use crate::board::text;
 use crate::prometheus::{is_installed, promtool};
@@ -33,6 +34,20 @@ fn promtool_takes_the_rules_and_its_tests_pass() {
     for arguments in [&["check", "rules", "rules.yml", "alerts.yml"][..], &["test", "rules", "tests.yml"]] {
         promtool(arguments).unwrap_or_else(|said| panic!("promtool {arguments:?}:\n{said}"));
     }
+}
+
+#[test]
+fn promtool_takes_what_the_readme_says_to_write() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let readme = text("../README.md");
+    let begin = readme.find("# prometheus.yml\n").expect("the README has an example");
+    let config = readme[begin..].split("```").next().expect("it ends");
+    let folder = Folder::new();
+    folder.write("prometheus.yml", config);
+    let file = folder.path().join("prometheus.yml").display().to_string();
+    promtool(&["check", "config", "--syntax-only", &file]).unwrap_or_else(|said| panic!("{said}"));
 }
 
 #[test]
