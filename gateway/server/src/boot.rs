@@ -28,7 +28,7 @@ use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
 };
-use crate::metrics::{Edge, Loads, Metrics, Source};
+use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
@@ -80,7 +80,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
     let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
-    let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
+    let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
@@ -155,7 +155,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
-        listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
+        listener::open(metrics_port, Own::new(MetricsPort::new(metrics.clone())), 1, runtime.handle()),
         listener::open(health_port, Own::new(health), 1, runtime.handle()),
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
@@ -250,6 +250,14 @@ impl Running {
             access.close(LAST_LINES);
         }
     }
+}
+
+/// Who this gateway is in Istio's metrics.
+fn source(settings: &Settings) -> Source {
+    let reporters = settings.metrics_reporters;
+    let both = [(reporters.source, Reporter::Source), (reporters.destination, Reporter::Destination)];
+    let reporters: Vec<Reporter> = both.into_iter().filter(|(tells, _)| *tells).map(|(_, it)| it).collect();
+    Source::new(&settings.labels, &settings.namespace, &reporters)
 }
 
 /// How long the file of the access log may take for the last lines, and a collector for the last spans.
@@ -347,6 +355,8 @@ fn ports(
         complaints: Complaints::default(),
         access: access.clone(),
         traces,
+        reached: metrics.reached.clone(),
+        faults: metrics.faults.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -367,11 +377,12 @@ fn ports(
             edge: metrics.edge.clone(),
             refused: metrics.refused.clone(),
         }),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone(), metrics.reached.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
+        sockets: metrics.sockets.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
         access,

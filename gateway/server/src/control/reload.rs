@@ -222,6 +222,7 @@ impl Reloader {
         if addresses != known {
             snapshot = self.compile(&set, addresses).snapshot;
         }
+        let is_first = before.revision.hash().is_empty();
         let changes = match before.revision.hash() {
             "" => {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
@@ -231,6 +232,9 @@ impl Reloader {
             _ => changes::describe(&before.snapshot, &snapshot),
         };
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
+        if !is_first {
+            self.metrics.configuration.took(began.elapsed());
+        }
         self.say(&findings);
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
@@ -357,6 +361,7 @@ impl Reloader {
     /// The one swap; then those are probed that it wants probed.
     fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
+        self.metrics.credentials.in_force(&active.tls.expiries);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         let before = self.active.swap(Arc::new(active));
         self.desk.formers.replaced(&before, Instant::now());

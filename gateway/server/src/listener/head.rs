@@ -37,8 +37,9 @@ pub(super) enum Fault {
     Refused(Reason),
 }
 
-/// Reads ahead until there is a whole head, and judges it. One that is there already costs no timer.
-pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), Fault> {
+/// Reads ahead until there is a whole head, judges it, and gives its length as it came. One that is there already costs
+/// no timer.
+pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<usize, Fault> {
     if conn.is_within_body() {
         return Err(Fault::Gone);
     }
@@ -53,7 +54,8 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), F
         if !looked || line_ended || whole {
             (looked, line) = (true, line || line_ended);
             if let Some(head) = edge::head::read(conn.pending()).map_err(Fault::Refused)? {
-                return begin(conn, head).map_err(Fault::Refused);
+                let length = head.length;
+                return begin(conn, head).map(|()| length).map_err(Fault::Refused);
             }
         }
         let end = *end.get_or_insert_with(|| Instant::now() + limits.time);

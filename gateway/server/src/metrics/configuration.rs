@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
-use prometheus::{IntCounter, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
 use trysail_routing::snapshot::{Snapshot, Split};
 use trysail_upstream::Upstreams;
 
@@ -23,6 +24,7 @@ pub(crate) enum Reload {
 pub(crate) struct Configuration {
     applied: IntCounter,
     refused: IntCounter,
+    duration: Histogram,
     last_good: IntGauge,
     last_applied: IntGauge,
     objects: IntGauge,
@@ -70,6 +72,13 @@ impl Configuration {
         Ok(Configuration {
             applied: reloads("applied")?,
             refused: reloads("refused")?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "trysail_config_reload_duration_seconds",
+                    "Time from when a change was heard of until it was in force.",
+                )
+                .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            )?,
             last_good: gauge(
                 "trysail_config_last_reload_successful",
                 "1 when the newest revision is in force, 0 when it was refused.",
@@ -99,6 +108,11 @@ impl Configuration {
             Reload::Refused => self.refused.inc(),
         }
         self.last_good.set(i64::from(result == Reload::Applied));
+    }
+
+    /// Notes how long a change took that is in force now.
+    pub(crate) fn took(&self, time: Duration) {
+        self.duration.observe(time.as_secs_f64());
     }
 
     /// Notes that the newest revision read is the one in force, without its having been applied again.
@@ -155,8 +169,9 @@ pub(super) struct Collected(pub(super) Arc<Configuration>);
 
 impl Collector for Collected {
     fn desc(&self) -> Vec<&Desc> {
-        let simple: [&dyn Collector; 4] =
-            [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
+        let all = &self.0;
+        let simple: [&dyn Collector; 5] =
+            [&all.applied, &all.duration, &all.last_good, &all.last_applied, &all.objects];
         let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
         descs.extend(self.0.refused.desc());
         descs.extend([&self.0.revision, &self.0.weight, &self.0.effective]);
@@ -172,6 +187,7 @@ impl Collector for Collected {
         families.extend(
             [&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect),
         );
+        families.extend(all.duration.collect());
         let now = all.now.lock();
         families.push(family(
             REVISION,
