@@ -15,6 +15,8 @@ mod histogram;
 pub(crate) mod interval;
 pub(crate) mod quantile;
 mod series;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
