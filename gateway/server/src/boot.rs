@@ -15,6 +15,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
@@ -28,7 +29,7 @@ use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
 };
-use crate::metrics::{Edge, Loads, Metrics, Source};
+use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
@@ -80,7 +81,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
     let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
-    let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
+    let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
@@ -146,10 +147,21 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { desk: desk.clone(), active: active.clone(), paths: settings.paths(), token };
+    let waker = follower.waker();
+    let admin = AdminPort {
+        desk: desk.clone(),
+        active: active.clone(),
+        paths: settings.paths(),
+        other_server: settings.other_server,
+        token,
+        streams: Semaphore::new(AdminPort::STREAMS),
+        reload: Box::new(move |asker| {
+            let _ = waker.send(Wake::Asked(Some(asker)));
+        }),
+    };
     let health = HealthPort { draining: connections.draining(), prober };
     let own_ports = vec![
-        listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
+        listener::open(metrics_port, Own::new(MetricsPort::new(metrics.clone())), 1, runtime.handle()),
         listener::open(health_port, Own::new(health), 1, runtime.handle()),
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
@@ -201,6 +213,11 @@ impl Running {
         &self.runtime
     }
 
+    /// Where the admin port is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.own_ports[2].address()
+    }
+
     /// Where metrics are served.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
         self.own_ports[0].address()
@@ -244,6 +261,14 @@ impl Running {
             access.close(LAST_LINES);
         }
     }
+}
+
+/// Who this gateway is in Istio's metrics.
+fn source(settings: &Settings) -> Source {
+    let reporters = settings.metrics_reporters;
+    let both = [(reporters.source, Reporter::Source), (reporters.destination, Reporter::Destination)];
+    let reporters: Vec<Reporter> = both.into_iter().filter(|(tells, _)| *tells).map(|(_, it)| it).collect();
+    Source::new(&settings.labels, &settings.namespace, &reporters)
 }
 
 /// How long the file of the access log may take for the last lines, and a collector for the last spans.
@@ -341,6 +366,8 @@ fn ports(
         complaints: Complaints::default(),
         access: access.clone(),
         traces,
+        reached: metrics.reached.clone(),
+        faults: metrics.faults.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -356,12 +383,17 @@ fn ports(
     proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
     let plane = DataPlane {
-        http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
+        http: Arc::new(Timed {
+            proxy: Arc::new(proxy),
+            edge: metrics.edge.clone(),
+            refused: metrics.refused.clone(),
+        }),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone(), metrics.reached.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
+        sockets: metrics.sockets.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
         access,
@@ -451,7 +483,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked(None)); }
                 // As Envoy and nginx have it.
                 _ = self.user.recv() => if let Some(access) = access { access.reopen() },
             }

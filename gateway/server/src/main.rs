@@ -13,7 +13,6 @@
 //! proxy
 //! access  trace  board
 //! metrics  render  settings  logging
-//! sanitise
 //! ```
 
 mod access;
@@ -34,7 +33,6 @@ mod page;
 mod proxy;
 mod render;
 mod resolver;
-mod sanitise;
 mod settings;
 mod status;
 mod tls;

@@ -4,35 +4,46 @@
 //! - `GET /`: the page, and for those who take no HTML what there is (`web`)
 //! - `GET /explain?method=GET&url=http://shop.test/&header=name:%20value`, or the same as a form by POST
 //! - `GET /status` and the lists: see `lists`
+//! - `GET /events`: see `events`; `POST /reload`
 //! - `GET /config`: revision, objects, listeners
 //! - `GET /version`
 //!
-//! What only asks is read by GET; what will change something will take POST only. Nothing here shows a secret: no
+//! What only asks is read by GET; what has something done takes POST only. Nothing here shows a secret: no
 //! object is shown as written, and headers that are asked about are not kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::ACCEPT;
 use http::{Method, Response, StatusCode};
-use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
 use serde_json::json;
+use tokio::sync::{Semaphore, oneshot};
 use trysail_routing::path::PathRules;
 
-use super::{answer, guard, lists, text, web};
+use super::{answer, events, guard, lists, text, web};
 use crate::explain::{Answer, Asked, Facts};
 use crate::proxy::{Active, ActiveCell};
-use crate::settings::Token;
+use crate::settings::{OtherServer, Token};
 use crate::status::Desk;
+use crate::status::told::ReloadOf;
 
 /// The admin port.
 pub(crate) struct AdminPort {
     pub(crate) desk: Arc<Desk>,
     pub(crate) active: ActiveCell,
     pub(crate) paths: PathRules,
+    /// What a client of HTTPS is told that asks for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// What callers have to show; `None` for nothing.
     pub(crate) token: Option<Token>,
+    /// Room for streams of events.
+    pub(crate) streams: Semaphore,
+    /// Has the files read, and tells what became of it.
+    pub(crate) reload: Box<dyn Fn(oneshot::Sender<ReloadOf>) + Send + Sync>,
 }
 
 /// What there is, as `GET /` says it.
@@ -53,22 +64,66 @@ GET /revisions
              what was read, applied and refused
 GET /wait?revision=HASH
              whether a revision serves, and what former ones still do
+GET /events  what changes, as server-sent events
+POST /reload have the files read, and hear what became of it
 GET /config  revision, objects, listeners
 GET /version
 
 In a browser this is a page with all of it.
 ";
 
+/// How long a reading is waited for: a connection to this port lives a minute.
+const RELOAD: Duration = Duration::from_secs(50);
+
 /// A form is at most so long; a request's head may not be longer either.
 const LONGEST_FORM: usize = 256 << 10;
 
 #[async_trait]
-impl ServeHttp for AdminPort {
+impl HttpServerApp for AdminPort {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.read_request().await.ok()? {
+            return None;
+        }
+        let last = *shutdown.borrow();
+        session.set_keepalive((!last).then_some(60));
+        let head = session.req_header();
+        let refused = guard::admits(&head.headers, self.token.as_ref()).err();
+        let response = match refused {
+            Some(refused) => *refused,
+            None if head.uri.path() == "/events" && head.method == Method::GET => {
+                match self.streams.try_acquire() {
+                    Ok(_room) => {
+                        events::stream(&self.desk, &mut session, shutdown).await;
+                        return None;
+                    }
+                    Err(_) => {
+                        text(StatusCode::SERVICE_UNAVAILABLE, "there are as many streams as there may be\n")
+                    }
+                }
+            }
+            None => self.response(&mut session).await,
+        };
+        let (parts, body) = response.into_parts();
+        session.write_response_header(Box::new(parts.into())).await.ok()?;
+        if !body.is_empty() {
+            session.write_response_body(body.into(), true).await.ok()?;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}
+
+impl AdminPort {
+    /// So many streams of events there are at a time.
+    pub(crate) const STREAMS: usize = events::STREAMS;
+
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
-        if let Err(refused) = guard::admits(&head.headers, self.token.as_ref()) {
-            return *refused;
-        }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let query = head.uri.query().unwrap_or_default().to_owned();
         let accept = head.headers.get(ACCEPT).cloned();
@@ -88,13 +143,15 @@ impl ServeHttp for AdminPort {
             ("/version", Method::GET | Method::HEAD) => {
                 text(StatusCode::OK, concat!("trysail ", env!("CARGO_PKG_VERSION"), "\n"))
             }
+            ("/reload", Method::POST) => self.reload().await,
+            ("/reload", _) => text(StatusCode::METHOD_NOT_ALLOWED, "this has the files read: POST\n"),
             (path, Method::GET | Method::HEAD) if lists::PATHS.contains(&path) => {
                 lists::answer(&self.desk, path, &query)
             }
             (path, _)
                 if lists::PATHS.contains(&path)
                     || web::PATHS.contains(&path)
-                    || ["/config", "/version", "/explain"].contains(&path) =>
+                    || ["/config", "/version", "/explain", "/events"].contains(&path) =>
             {
                 text(StatusCode::METHOD_NOT_ALLOWED, "nothing here is changed by asking: GET\n")
             }
@@ -104,6 +161,21 @@ impl ServeHttp for AdminPort {
 }
 
 impl AdminPort {
+    /// Has the files read, and waits for what becomes of it.
+    async fn reload(&self) -> Response<Vec<u8>> {
+        let (asker, told) = oneshot::channel();
+        (self.reload)(asker);
+        match tokio::time::timeout(RELOAD, told).await {
+            Ok(Ok(told)) => json(&told),
+            Ok(Err(_)) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "a fault of trysail's own ended the reading\n")
+            }
+            Err(_) => {
+                text(StatusCode::GATEWAY_TIMEOUT, "the files are still being read; /revisions will tell\n")
+            }
+        }
+    }
+
     fn explain(&self, form: &str) -> Response<Vec<u8>> {
         let (mut method, mut url, mut headers) = ("GET".to_owned(), String::new(), Vec::new());
         for pair in form.split('&').filter(|pair| !pair.is_empty()) {
@@ -133,6 +205,7 @@ impl AdminPort {
             revision: active.revision.short(),
             source: "live",
             paths: self.paths,
+            other_server: self.other_server,
             opened: opened(&active).map(|(port, _, to)| (to.port(), port)).collect(),
             upstreams: Some(&active.upstreams),
         };

@@ -36,6 +36,12 @@ impl Cell {
         }
     }
 
+    /// How many requests ended.
+    pub(super) fn requests(&self) -> u64 {
+        let answered = self.answered.get().map_or(0, |answered| answered.total());
+        self.untimed.load(Ordering::Relaxed) + answered
+    }
+
     /// What was counted so far.
     pub(crate) fn tally(&self) -> Tally {
         // Before the requests, so that there are never more errors than those.

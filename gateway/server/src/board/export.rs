@@ -24,6 +24,9 @@ impl Exported {
     }
 }
 
+/// Route, host, port and subset.
+type Labels = (Arc<str>, Arc<str>, u16, Arc<str>);
+
 impl Collector for Exported {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
@@ -31,15 +34,14 @@ impl Collector for Exported {
 
     fn collect(&self) -> Vec<MetricFamily> {
         // Rules may share a name, and a rule may have one destination twice: a series may be there but once.
-        let mut sums: BTreeMap<(Arc<str>, Arc<str>, u16, Arc<str>), u64> = BTreeMap::new();
+        let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
         for route in self.board.0.lock().values() {
-            for (destination, totals) in route.totals() {
+            for (destination, assigned) in route.assigned() {
                 let key = destination.cluster;
-                *sums.entry((route.name.clone(), key.host, key.port, key.subset)).or_default() +=
-                    totals.assigned;
+                *sums.entry((route.name.clone(), key.host, key.port, key.subset)).or_default() += assigned;
             }
         }
-        let metric = |((route, host, port, subset), count): ((Arc<str>, Arc<str>, u16, Arc<str>), u64)| {
+        let metric = |((route, host, port, subset), count): (Labels, u64)| {
             let mut counter = Counter::default();
             counter.set_value(count as f64);
             let mut metric = Metric::default();

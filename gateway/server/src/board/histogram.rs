@@ -27,6 +27,10 @@ impl Histogram {
         }
     }
 
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     pub(super) fn add_to(&self, counts: &mut Counts) {
         counts.0.resize(BUCKETS, 0);
         for (sum, bucket) in counts.0.iter_mut().zip(&self.0) {

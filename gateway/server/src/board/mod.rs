@@ -15,6 +15,8 @@ mod histogram;
 pub(crate) mod interval;
 pub(crate) mod quantile;
 mod series;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
@@ -72,6 +74,11 @@ impl Period {
     pub(crate) fn assigned(&self) -> Vec<u64> {
         let (now, before) = (self.ticket.given(self.ticket.taken()), self.ticket.given(self.first));
         now.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect()
+    }
+
+    /// How many requests were given to its targets, and how many ended: a look that costs little.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        (self.ticket.taken(), self.cells.iter().map(Cell::requests).sum())
     }
 
     /// What became of each target's requests, in their order.
@@ -205,6 +212,18 @@ impl Route {
                 add(&mut self.over, &past);
             }
         }
+    }
+
+    /// How many requests each destination was given.
+    fn assigned(&self) -> BTreeMap<Destination, u64> {
+        let mut sums: BTreeMap<Destination, u64> =
+            self.over.iter().map(|(destination, totals)| (destination.clone(), totals.assigned)).collect();
+        for period in self.past.iter().chain([&self.now]) {
+            for (destination, assigned) in period.destinations.iter().zip(period.assigned()) {
+                *sums.entry(destination.clone()).or_default() += assigned;
+            }
+        }
+        sums
     }
 
     fn totals(&self) -> BTreeMap<Destination, Totals> {

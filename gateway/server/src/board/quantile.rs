@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn at_least_ninety_five_of_a_hundred_differences_are_held() {
         let mut chance = fastrand::Rng::with_seed(34);
-        for (q, n) in [(0.5, 200), (0.99, 1_500)] {
+        for (q, n) in [(0.5_f64, 200), (0.99, 1_500)] {
             // The quantile of the distribution above is its scale by (1 − q)^−½ milliseconds.
-            let truth = |scale: f64| scale * (1.0 - q as f64).powf(-0.5);
+            let truth = |scale: f64| scale * (1.0 - q).powf(-0.5);
             let held = (0..1000).filter(|_| {
                 let (one, other) = (times(&mut chance, n, 3.0), times(&mut chance, n, 2.0));
                 let (_, is) = difference(&one, &other, q).unwrap();

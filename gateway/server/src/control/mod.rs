@@ -13,26 +13,28 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::wire::{ConfigSet, Reader};
 
 pub(crate) use reload::{Outcome, Reloader};
 
 use crate::settings::{FILE_NAME, Settings};
-use crate::status::told::Source;
+use crate::status::told::{ReloadOf, Source};
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
 
 /// Why the source is asked again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Wake {
     /// Something changed.
     Changed,
     /// Names have other addresses.
     Addresses,
-    /// Somebody asked for it (SIGHUP).
-    Asked,
+    /// Somebody asked for it: by SIGHUP, or to be told what became of it.
+    Asked(Option<oneshot::Sender<ReloadOf>>),
     /// A probe's answer wants the state reconciled.
     Ready,
     /// The process ends.
@@ -41,9 +43,9 @@ pub(crate) enum Wake {
 
 impl Wake {
     /// As the history has it.
-    fn source(self) -> Source {
+    fn source(&self) -> Source {
         match self {
-            Wake::Asked => Source::Signal,
+            Wake::Asked(_) => Source::Signal,
             Wake::Addresses => Source::Names,
             Wake::Ready => Source::Endpoints,
             Wake::Changed | Wake::Stop => Source::Files,
@@ -126,12 +128,13 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
+                let ends = matches!(wake, Wake::Stop);
                 // A fault of ours costs one reading, and is said; it does not end the following.
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
-                    Wake::Changed | Wake::Asked => {
+                    Wake::Changed | Wake::Asked(_) => {
                         mark.note();
                         reloader.follow(&mut directories, wake);
                     }
@@ -139,7 +142,7 @@ impl Follower {
                 if catch_unwind(act).is_err() {
                     log::error!("a fault of trysail's own ended a reading; what is in force stays");
                 }
-                if matches!(wake, Wake::Stop) {
+                if ends {
                     break;
                 }
             }

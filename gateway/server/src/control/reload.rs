@@ -22,7 +22,7 @@ use crate::render;
 use crate::resolver::Resolver;
 use crate::settings::Settings;
 use crate::status::Desk;
-use crate::status::told::Source;
+use crate::status::told::{ReloadOf, Source};
 use crate::tls::{Configs, Store, Trusts};
 
 /// How a revision fared.
@@ -131,9 +131,9 @@ impl Reloader {
                 history.refused(&revision, why.source(), findings.iter(), began.elapsed());
             }
         }
-        match outcome {
+        match &outcome {
             Outcome::Applied => {}
-            Outcome::Unchanged if self.refused || matches!(why, Wake::Asked) => {
+            Outcome::Unchanged if self.refused || matches!(why, Wake::Asked(_)) => {
                 info!(
                     "revision {} is what {} says, and in force",
                     self.active.load().revision.short(),
@@ -141,9 +141,36 @@ impl Reloader {
                 );
             }
             Outcome::Unchanged => {}
-            Outcome::Refused(findings) => self.log_refusal(&findings, &directories.name()),
+            Outcome::Refused(findings) => self.log_refusal(findings, &directories.name()),
+        }
+        if let Wake::Asked(Some(asker)) = why {
+            // Who has gone need not be told.
+            let _ = asker.send(self.told(&outcome, &directories.name()));
         }
         self.refused = !self.metrics.configuration.is_good();
+    }
+
+    /// What became of a reading, for whoever asked for it.
+    fn told(&self, outcome: &Outcome, roots: &str) -> ReloadOf {
+        let active = self.active.load();
+        let (revision, hash) = (active.revision.short().to_owned(), active.revision.hash().to_owned());
+        let newest = self.desk.history.newest();
+        let (text, findings) = match (outcome, newest) {
+            (Outcome::Applied, Some(entry)) => {
+                let changes =
+                    if entry.changes.is_empty() { String::new() } else { format!(": {}", entry.changes) };
+                (
+                    format!("revision {revision} in force after {} ms{changes}", entry.took_ms as u64),
+                    Vec::new(),
+                )
+            }
+            (Outcome::Refused(_), Some(entry)) => {
+                let count = render::counts(entry.findings.len() + entry.more_findings, 0);
+                (format!("refused, {revision} stays in force: {count}"), entry.findings)
+            }
+            _ => (format!("revision {revision} is what {roots} says, and in force"), Vec::new()),
+        };
+        ReloadOf { revision, hash, text, findings }
     }
 
     /// Puts the revision in force in force again with the addresses that its names have now. Nothing else is looked
@@ -222,6 +249,7 @@ impl Reloader {
         if addresses != known {
             snapshot = self.compile(&set, addresses).snapshot;
         }
+        let is_first = before.revision.hash().is_empty();
         let changes = match before.revision.hash() {
             "" => {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
@@ -231,6 +259,9 @@ impl Reloader {
             _ => changes::describe(&before.snapshot, &snapshot),
         };
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
+        if !is_first {
+            self.metrics.configuration.took(began.elapsed());
+        }
         self.say(&findings);
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
@@ -316,7 +347,7 @@ impl Reloader {
         }
         let timestamp =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
+        self.metrics.configuration.in_force(&set.revision, &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
         self.store(before, snapshot, set, credentials, bound);
         self.ports.commit(prepared, &keep);
@@ -357,6 +388,7 @@ impl Reloader {
     /// The one swap; then those are probed that it wants probed.
     fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
+        self.metrics.credentials.in_force(&active.tls.expiries);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         let before = self.active.swap(Arc::new(active));
         self.desk.formers.replaced(&before, Instant::now());

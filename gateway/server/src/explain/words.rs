@@ -57,6 +57,13 @@ pub(super) fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
     format!("no host matches {authority:?}{hint}: 404, flag NR")
 }
 
+pub(super) fn misdirected(authority: &str, server_name: &str) -> String {
+    format!(
+        "the server of {server_name:?} has no host for {authority:?}, which another server of the port has: 421, flag NR \
+         (setting otherServer)"
+    )
+}
+
 /// The request as the target gets it: path, authority, and the fields that the route changes.
 pub(super) fn sends(transform: Option<&Transform>, request: &Request<'_>, block: Option<&Match>) -> String {
     let rewrite = transform.and_then(|transform| transform.path.as_ref());

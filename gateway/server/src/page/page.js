@@ -81,11 +81,13 @@ async function refresh() {
 
 // The stream says when to look. Where it breaks, the browser opens it again, and the clock stands in for it.
 const stream = new EventSource("/events");
-stream.onmessage = refresh;
-for (const kind of ["status", "numbers"]) stream.addEventListener(kind, refresh);
+for (const kind of ["status", "splits"]) stream.addEventListener(kind, refresh);
 stream.onerror = refresh;
+let ticks = 0;
 setInterval(() => {
-  if (stream.readyState !== EventSource.OPEN) refresh();
+  ticks += 1;
+  // Ages go on where nothing happens.
+  if (stream.readyState !== EventSource.OPEN || ticks % 5 === 0) refresh();
 }, 2000);
 document.addEventListener("visibilitychange", refresh);
 

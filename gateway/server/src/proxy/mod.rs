@@ -21,6 +21,7 @@ mod headers;
 mod identity;
 mod limits;
 mod measures;
+mod messages;
 pub(crate) mod mirror;
 mod noted;
 mod outcome;
@@ -28,6 +29,7 @@ pub(crate) mod outlier;
 mod peer;
 mod reply;
 mod retry;
+mod size;
 pub(crate) mod stop;
 mod strict;
 mod target;
@@ -58,7 +60,6 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use trysail_routing::path::{PathRules, Refusal};
 
 use crate::access::AccessLog;
-use crate::sanitise::Reason;
 use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
@@ -75,8 +76,9 @@ use reply::Answer;
 use traced::Traced;
 pub(crate) use traced::Traces;
 use transport::Complaints;
+use trysail_edge::Reason;
 
-use crate::metrics::{Flag, RefusedRequests};
+use crate::metrics::{Faults, Flag, Reached, RefusedRequests};
 
 /// The data plane: what is in force, and how answers are signed.
 pub(crate) struct Gateway {
@@ -105,6 +107,10 @@ pub(crate) struct Gateway {
     pub(crate) access: Option<Arc<AccessLog>>,
     /// Where spans go, if they go anywhere.
     pub(crate) traces: Option<Traces>,
+    /// Connections to upstreams, by how they were had.
+    pub(crate) reached: Reached,
+    /// Faults made on purpose.
+    pub(crate) faults: Faults,
 }
 
 impl Gateway {
@@ -127,6 +133,7 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
+        deadline::met();
         Ctx::new(self.active.load_full())
     }
 
@@ -134,6 +141,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        ctx.take_head(session.req_header());
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
@@ -154,6 +162,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
         };
+        if ctx.delayed {
+            self.faults.delays.inc();
+        }
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
@@ -177,6 +188,9 @@ impl ProxyHttp for Gateway {
         };
         answer.response.extend(explained::fields(ctx));
         (ctx.flag, ctx.details) = (answer.flag, answer.details());
+        if answer.flag == Flag::FaultInjected {
+            self.faults.aborts.inc();
+        }
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -230,6 +244,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        self.reached.failed();
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
         if let Some(noted) = &mut ctx.noted {
@@ -244,12 +259,13 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _: bool,
+        reused: bool,
         _: &HttpPeer,
         fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.reached.connected(reused, fd);
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
@@ -277,6 +293,9 @@ impl ProxyHttp for Gateway {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
         }
+        if let Some(messages) = &mut ctx.messages {
+            messages.rewind();
+        }
         Ok(())
     }
 
@@ -296,6 +315,10 @@ impl ProxyHttp for Gateway {
         }
         if let Some(Some(copies)) = &mut ctx.copies {
             copies.pass(body.as_ref(), last);
+        }
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, body) {
+            let more = messages.request(piece);
+            ctx.count_messages(more, 0);
         }
         Ok(())
     }
@@ -325,9 +348,12 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         trailers: &mut http::HeaderMap,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
         strict::trailers(trailers);
+        if let Some(messages) = &mut ctx.messages {
+            messages.hear(trailers);
+        }
         Ok(())
     }
 
@@ -402,6 +428,10 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, &*body) {
+            let more = messages.response(piece);
+            ctx.count_messages(0, more);
+        }
         let length = body.as_ref().map_or(0, Bytes::len);
         ctx.passed.1 += length as u64;
         let flow = || ctx.connection.as_ref().and_then(|connection| connection.flow.as_ref());

@@ -17,16 +17,10 @@ use super::active::Active;
 const REMEMBERED: usize = 100;
 
 /// Part of what is in force; dropped with its last holder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Term {
     ended: Arc<Mutex<Option<Instant>>>,
     long: Arc<AtomicUsize>,
-}
-
-impl Default for Term {
-    fn default() -> Self {
-        Term { ended: Arc::default(), long: Arc::default() }
-    }
 }
 
 impl Term {

@@ -6,6 +6,7 @@ mod access_log;
 mod directions;
 mod limits;
 mod ranges;
+mod reporters;
 mod template;
 mod tracing;
 mod trust;
@@ -28,6 +29,7 @@ pub(crate) use access_log::{AccessLog, Format, Only};
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use limits::Limits;
+pub(crate) use reporters::Reporters;
 pub(crate) use template::{Operator, Part, Template};
 #[cfg(feature = "otlp")]
 pub(crate) use tracing::Endpoint;
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
     pub(crate) metrics: SocketAddr,
+    /// Whose view of each request is exported in Istio's metrics.
+    pub(crate) metrics_reporters: Reporters,
     /// Where readiness is served: `/healthz/ready`.
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
@@ -128,6 +132,7 @@ impl Default for Settings {
             certificates: PathBuf::from("/etc/trysail/certificates"),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
+            metrics_reporters: Reporters::BOTH,
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
             admin_token: None,
@@ -383,6 +388,8 @@ mod tests {
             ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
+            ("metricsReporters: []\n", 1, "it takes source, destination or both", None),
+            ("metricsReporters: [mesh]\n", 1, "unknown variant `mesh`", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("accessLog: {pat: x}\n", 1, "unknown field `pat`", Some("did you mean \"path\"?")),
             ("accessLog: {format: xml}\n", 1, "unknown variant `xml`", None),

@@ -121,6 +121,16 @@ impl History {
         entries.back().filter(|entry| entry.outcome == Outcome::Refused).map(Entry::told)
     }
 
+    /// The newest one.
+    pub(crate) fn newest(&self) -> Option<RevisionEntry> {
+        self.entries.lock().back().map(Entry::told)
+    }
+
+    /// When the newest one was noted.
+    pub(crate) fn latest(&self) -> Option<String> {
+        self.entries.lock().back().map(|entry| time(entry.at))
+    }
+
     /// The last one that fulfils something.
     pub(crate) fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
         self.entries.lock().iter().rev().find(|entry| wanted(entry)).cloned()

@@ -207,6 +207,9 @@ fn why(state: &EndpointState) -> Option<String> {
         State::Healthy => None,
         State::Pending => Some("its probe has not succeeded often enough yet".to_owned()),
         State::Unhealthy => Some("its probe fails".to_owned()),
-        State::Ejected => Some("outlier detection leaves it out".to_owned()),
+        State::Ejected => Some(match state.ejected_for() {
+            Some((count, what)) => format!("{count} consecutive {what}"),
+            None => "outlier detection leaves it out".to_owned(),
+        }),
     }
 }

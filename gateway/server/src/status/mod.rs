@@ -4,8 +4,10 @@
 //! for `admin`; how it looks in a terminal, for `page`.
 
 mod cards;
+mod expect;
 mod history;
 mod lists;
+mod page;
 mod split;
 pub(crate) mod told;
 mod words;
@@ -17,8 +19,10 @@ use std::time::{Instant, SystemTime};
 
 use trysail_routing::snapshot::Split;
 
+pub(crate) use expect::{Expectation, Met};
 pub(crate) use history::History;
 pub(crate) use lists::Search;
+pub(crate) use page::{lines, page};
 use told::{
     Former, Held, InForce, Listener, Outcome, RouteSeries, SeriesOf, Status, StepOf, TargetSeries, WaitOf,
     WeightOf,
@@ -69,17 +73,12 @@ impl Desk {
     pub(crate) fn status(&self, filter: &Filter) -> Status {
         let active = self.active.load_full();
         let refused = self.history.refusal();
-        let state = match (self.draining.load(Ordering::Relaxed), &refused) {
-            (true, _) => "draining",
-            (false, Some(_)) => "refused a change",
-            (false, None) => "serving",
-        };
         let last_refused = self.history.find(|entry| entry.outcome == Outcome::Refused);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
             up_seconds: self.began.elapsed().as_secs_f64(),
-            state: state.to_owned(),
+            state: self.state().to_owned(),
             revision: self.in_force(&active),
             objects: active.snapshot.objects,
             routes: active.snapshot.routes,
@@ -89,6 +88,15 @@ impl Desk {
             last_refused: last_refused.map(|entry| time(entry.at)),
             former: self.former(&active, false),
             splits: self.splits(&active, filter),
+        }
+    }
+
+    /// In a word: `serving`, `refused a change` or `draining`.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.draining.load(Ordering::Relaxed), self.history.refusal()) {
+            (true, _) => "draining",
+            (false, Some(_)) => "refused a change",
+            (false, None) => "serving",
         }
     }
 
@@ -107,9 +115,17 @@ impl Desk {
 
     /// The routes that a filter lets through, in the order of their names.
     pub(crate) fn splits(&self, active: &Active, filter: &Filter) -> Vec<told::Split> {
+        let wanted = active.snapshot.splits.iter().filter(|split| filter.takes(split));
+        self.tell(active, &wanted.collect::<Vec<_>>())
+    }
+
+    /// These routes, in the order of their names.
+    pub(crate) fn tell(&self, active: &Active, wanted: &[&Arc<Split>]) -> Vec<told::Split> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
         let serving = lists::serving(&active.snapshot);
-        let splits = active.snapshot.splits.iter().filter(|split| filter.takes(split));
-        let told = splits.filter_map(|split| {
+        let told = wanted.iter().filter_map(|split| {
             split::tell(active, &self.board, split, serving.get(&split.id).cloned().unwrap_or_default())
         });
         let mut told: Vec<told::Split> = told.collect();
@@ -192,7 +208,9 @@ impl Desk {
         let active = self.active.load_full();
         let hash = active.revision.hash();
         let serves = hash.starts_with(wanted);
-        let refused = self.history.refusal().filter(|entry| !serves && entry.hash.starts_with(wanted));
+        let newest = self.history.find(|entry| entry.revision.hash().starts_with(wanted));
+        let refused =
+            newest.filter(|entry| !serves && entry.outcome == Outcome::Refused).map(|entry| entry.told());
         let former = self.former(&active, true);
         WaitOf {
             revision: active.revision.short().to_owned(),

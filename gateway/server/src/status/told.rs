@@ -399,11 +399,24 @@ pub(crate) struct WaitOf {
     pub(crate) former: Vec<Former>,
 }
 
+/// `POST /reload`: what became of it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ReloadOf {
+    /// What is in force now.
+    pub(crate) revision: String,
+    pub(crate) hash: String,
+    /// What happened, in a sentence.
+    pub(crate) text: String,
+    /// Why it was refused: errors, at most twenty. Empty where what the files say is in force.
+    pub(crate) findings: Vec<Finding>,
+}
+
 /// An event of `GET /events`: numbers of a split that moved.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Moved {
     pub(crate) splits: Vec<Split>,
-    /// So many more moved, and are not told.
+    /// So many more moved, and are told the next time.
     pub(crate) more: usize,
 }

@@ -21,6 +21,7 @@ mod http2_upstream;
 mod identity;
 mod kubernetes_files;
 mod limits;
+mod metrics;
 mod mirror;
 mod outlier;
 mod page;
