@@ -15,6 +15,7 @@ pub(crate) mod deadline;
 mod explained;
 mod fault;
 pub(crate) mod flow;
+mod gateway;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
@@ -45,8 +46,7 @@ mod turn;
 mod upgrade;
 mod view;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -57,76 +57,23 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use trysail_routing::path::{PathRules, Refusal};
 
-use crate::access::AccessLog;
-use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
 use deadline::Deadline;
+pub(crate) use gateway::Gateway;
 pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
-use mirror::Mirrors;
 use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
 use traced::Traced;
 pub(crate) use traced::Traces;
-use transport::Complaints;
-use trysail_edge::Reason;
 
-use crate::metrics::{Faults, Flag, Reached, RefusedRequests};
-
-/// The data plane: what is in force, and how answers are signed.
-pub(crate) struct Gateway {
-    pub(crate) active: ActiveCell,
-    pub(crate) server: Server,
-    pub(crate) mirrors: Arc<Mirrors>,
-    /// Set once the process ends.
-    pub(crate) draining: Arc<AtomicBool>,
-    /// How paths are made canonical, and which are refused.
-    pub(crate) paths: PathRules,
-    /// Requests that were refused for how they are written.
-    pub(crate) refused: RefusedRequests,
-    /// Whose requests are told in the answer where they went.
-    pub(crate) explain_from: Vec<Cidr>,
-    /// What clients of HTTPS are told that ask for a host of another server.
-    pub(crate) other_server: OtherServer,
-    /// How often connections to upstreams were used, where that is limited.
-    pub(crate) uses: Uses,
-    /// How long a connection that two sides made their own may be silent.
-    pub(crate) silence: Duration,
-    /// What requests may have in size, and take in time.
-    pub(crate) measures: Measures,
-    /// Of TLS towards upstreams that fails.
-    pub(crate) complaints: Complaints,
-    /// Where each request has a line, if there is such a place.
-    pub(crate) access: Option<Arc<AccessLog>>,
-    /// Where spans go, if they go anywhere.
-    pub(crate) traces: Option<Traces>,
-    /// Connections to upstreams, by how they were had.
-    pub(crate) reached: Reached,
-    /// Faults made on purpose.
-    pub(crate) faults: Faults,
-}
-
-impl Gateway {
-    /// Makes a request one that means the same to everyone, or says how it is answered.
-    fn make_canonical(&self, head: &mut RequestHeader) -> std::result::Result<(), Answer> {
-        let refused = |reason| {
-            self.refused.count(reason);
-            Answer::refused(reason)
-        };
-        strict::request(head).map_err(refused)?;
-        target::make_canonical(head, self.paths).map_err(|refusal| match refusal {
-            Refusal::NotAbsolute => Answer::NO_ROUTE,
-            Refusal::ZeroByte | Refusal::Form(_) => refused(Reason::Path),
-        })
-    }
-}
+use crate::metrics::Flag;
 
 #[async_trait]
 impl ProxyHttp for Gateway {
@@ -481,14 +428,6 @@ impl ProxyHttp for Gateway {
 
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
-    }
-}
-
-impl Gateway {
-    /// Why TLS failed, if that is what failed.
-    fn transport_failure(&self, peer: &HttpPeer, error: &Error, ctx: &Ctx) -> Option<String> {
-        let cluster = ctx.active.snapshot.cluster(ctx.cluster?);
-        self.complaints.hear(peer, error, &cluster.key)
     }
 }
 

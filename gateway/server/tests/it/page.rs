@@ -148,7 +148,7 @@ fn the_page_is_for_those_who_hear_it_too_and_has_no_guests() {
         ("section", &["region"]),
         ("svg", &["img", "image", "graphics-document"]),
         ("th[scope=col]", &["columnheader"]),
-        ("tbody th", &["rowheader"]),
+        ("main tbody th", &["rowheader"]),
     ] {
         let spoken = browser.spoken(selector).expect("names");
         assert!(!spoken.is_empty(), "{selector}");
