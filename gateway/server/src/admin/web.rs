@@ -89,8 +89,8 @@ fn nothing() -> Filter {
 
 /// The value of a name in a query; empty where it is not there.
 fn value(query: &str, name: &str) -> String {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| unescaped(value)).unwrap_or_default()
+    let mut pairs = query.rsplit('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| unescaped(value)).unwrap_or_default()
 }
 
 fn html(markup: maud::Markup) -> Response<Vec<u8>> {

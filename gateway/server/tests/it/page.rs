@@ -3,6 +3,7 @@
 //! Pictures of it, light and dark, are left in the build's temporary directory for whoever wants to look.
 
 use std::fs;
+use std::io::{Write, stderr};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ const DOWN: &str = "\u{E015}";
 fn browser() -> Option<Browser> {
     if !browser::is_there() {
         assert!(std::env::var_os("CI").is_none(), "CI has a browser");
-        eprintln!("skipped: no browser; apt-get install chromium chromium-driver");
+        let _ = writeln!(stderr(), "skipped: no browser; apt-get install chromium chromium-driver");
         return None;
     }
     Some(Browser::start(1400, 1000).expect("a browser"))
