@@ -65,7 +65,7 @@ mod tests {
         for (time, said) in [
             (None, "–"),
             (Some(0.412), "0.41 ms"),
-            (Some(3.14), "3.1 ms"),
+            (Some(3.12), "3.1 ms"),
             (Some(40.2), "40 ms"),
             (Some(1250.0), "1.25 s"),
             (Some(61_500.0), "61.5 s"),
