@@ -77,7 +77,12 @@ impl Canary {
     }
 
     /// With its weight. ingress-nginx takes a total under 100 for 100.
-    pub(super) fn weighted(self, weight: Option<At<u32>>, total: Option<At<u32>>, sink: &mut Sink<'_>) -> Canary {
+    pub(super) fn weighted(
+        self,
+        weight: Option<At<u32>>,
+        total: Option<At<u32>>,
+        sink: &mut Sink<'_>,
+    ) -> Canary {
         let sum = total.map_or(100, |total| total.value.max(100));
         let mut differs = |at: At<u32>, message: String| {
             sink.add(Severity::Warning, Code::CARRIED_OVER_DIFFERENTLY, at.pos, message);
@@ -89,11 +94,6 @@ impl Canary {
             differs(weight, format!("a weight of {} of {sum} is all, as in ingress-nginx", weight.value));
         }
         Canary { weight: weight.map_or(0, |weight| weight.value.min(sum)), total: sum, ..self }
-    }
-
-    /// What a comment says of it.
-    pub(super) fn remarks(&self) -> Vec<String> {
-        Vec::new()
     }
 
     /// The weights of the others and of the canary.
@@ -125,7 +125,8 @@ impl Canary {
             }
         }
         if let Some(name) = &self.cookie {
-            let words: &[(&str, bool)] = if weighs { &[("always", true), ("never", false)] } else { &[("always", true)] };
+            let words: &[(&str, bool)] =
+                if weighs { &[("always", true), ("never", false)] } else { &[("always", true)] };
             for (word, to_canary) in words {
                 // A cookie may stand among others, and HTTP/2 sends each in a field of its own.
                 let pattern = format!("(.*[;,] *)?{}={word}([;,].*)?", regex::escape(name));
@@ -144,7 +145,8 @@ fn whole(pattern: &At<String>, sink: &mut Sink<'_>) -> Option<String> {
     // Alone first: a broken one could be mended by what stands around it.
     let built = Pattern::new(pattern).and_then(|_| Pattern::new(&whole));
     if let Err(message) = &built {
-        let message = format!("{:?} is not a pattern here, so no header leads to the canary: {message}", pattern.value);
+        let message =
+            format!("{:?} is not a pattern here, so no header leads to the canary: {message}", pattern.value);
         sink.add(Severity::Error, Code::NOT_CARRIED_OVER, pattern.pos, message)
             .hints
             .push("patterns are RE2's: no look-around, no back-references".into());

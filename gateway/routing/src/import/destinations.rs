@@ -48,7 +48,8 @@ pub(super) fn write(
         if first.policy != policy {
             let other = sources[first.source].told(sources[first.source].pos);
             let port = to.port.map(|port| format!(" port {port}")).unwrap_or_default();
-            let message = format!("Service {}{port} is talked to as Ingress {other} says, not as this one", to.service);
+            let message =
+                format!("Service {}{port} is talked to as Ingress {other} says, not as this one", to.service);
             let mut sink = sources[source].sink(out);
             sink.add(Severity::Error, Code::NOT_CARRIED_OVER, sources[source].pos, message)
                 .hints
@@ -56,7 +57,8 @@ pub(super) fn write(
                        backend-protocol, load-balance and proxy-connect-timeout".into());
         }
     }
-    let rules = services.into_iter().filter(|(_, ports)| ports.values().any(|asked| !asked.policy.is_default()));
+    let rules =
+        services.into_iter().filter(|(_, ports)| ports.values().any(|asked| !asked.policy.is_default()));
     rules.map(|(service, ports)| rule(service, &ports, sources)).collect()
 }
 
@@ -74,7 +76,8 @@ fn rule(service: &ObjectName, ports: &BTreeMap<Option<u16>, Asked<'_>>, sources:
         Some(policy) => Value::Map(policy.fields()),
         None => {
             let entry = |(port, asked): (&Option<u16>, &Asked<'_>)| {
-                let mut fields = vec![("port".to_owned(), map([("number", number(port.as_ref().copied()?))]))];
+                let mut fields =
+                    vec![("port".to_owned(), map([("number", number(port.as_ref().copied()?))]))];
                 fields.extend(asked.policy.fields());
                 Some(Value::Map(fields)).filter(|_| !asked.policy.is_default())
             };

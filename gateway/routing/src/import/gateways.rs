@@ -25,12 +25,12 @@ struct Servers {
     https: BTreeMap<String, Vec<String>>,
 }
 
-/// The Gateway of a host, in the host's namespace.
+/// The Gateway of a host, in the host's namespace. It may not have dots.
 pub(super) fn name(host: &str) -> String {
     match host {
         "*" => "ingress-any-host".to_owned(),
         host => match host.strip_prefix("*.") {
-            Some(rest) => format!("ingress-wildcard.{}", object_name(rest)),
+            Some(rest) => format!("ingress-wildcard-{}", object_name(rest).replace('.', "-")),
             None => "ingress".to_owned(),
         },
     }
@@ -103,7 +103,10 @@ impl Servers {
             servers.push(map([("port", port(80, "http", "HTTP")), ("hosts", texts(self.plain))]));
         }
         if !self.to_https.is_empty() {
-            comment.push("To https: 301 in place of ingress-nginx's 308, so a POST may come again as a GET.".to_owned());
+            comment.push(
+                "To https: 301 in place of ingress-nginx's 308, so a POST may come again as a GET."
+                    .to_owned(),
+            );
             let tls = map([("httpsRedirect", truth(true))]);
             let port = port(80, "http-to-https", "HTTP");
             servers.push(map([("port", port), ("hosts", texts(self.to_https)), ("tls", tls)]));
@@ -142,18 +145,20 @@ fn credentials(hosts: &Hosts, sources: &[Source], out: &mut Diagnostics) -> BTre
         while !taken.insert(credential.clone()) {
             credential.push_str("-2");
         }
-        let source = &sources[host.first];
-        let message = format!("the certificate of Secret {namespace}/{name} is looked for as credential {credential:?}");
-        source.sink(out).add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, source.pos, message).hints.push(format!(
+        let (source, pos) = (&sources[host.certificate_at.0], host.certificate_at.1);
+        let message = format!(
+            "the certificate of Secret {namespace}/{name} is looked for as credential {credential:?}"
+        );
+        source.sink(out).add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, pos, message).hints.push(format!(
             "put it into {credential}/tls.crt and {credential}/tls.key under the setting certificates: kubectl -n {namespace} \
              get secret {name} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d"
         ));
         credentials.insert((*certificate).clone(), credential);
     }
     if let Some(host) = first.values().next() {
-        let source = &sources[host.first];
+        let (source, pos) = (&sources[host.certificate_at.0], host.certificate_at.1);
         let message = "ingress-nginx adds strict-transport-security to answers over TLS by itself".to_owned();
-        source.sink(out).add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, source.pos, message).hints.push(
+        source.sink(out).add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, pos, message).hints.push(
             "headers: {response: {set: {strict-transport-security: 'max-age=31536000; includeSubDomains'}}} of a rule does".into(),
         );
     }
@@ -168,7 +173,7 @@ mod tests {
     fn names_are_names() {
         for (host, gateway, service) in [
             ("shop.test", "ingress", "shop.test"),
-            ("*.shop.test", "ingress-wildcard.shop.test", "wildcard.shop.test"),
+            ("*.shop.test", "ingress-wildcard-shop-test", "wildcard.shop.test"),
             ("*", "ingress-any-host", "any-host"),
             ("a_b.test", "ingress", "a-b.test"),
         ] {

@@ -18,6 +18,8 @@ pub(super) struct Host {
     pub(super) locations: Vec<Location>,
     pub(super) aliases: Vec<String>,
     pub(super) certificate: Option<Certificate>,
+    /// Where that is asked for: an Ingress by its index, and a place in it.
+    pub(super) certificate_at: (usize, Pos),
     /// The Ingress that named it first: its namespace is the host's.
     pub(super) first: usize,
     /// Who answers what no path takes.
@@ -75,7 +77,8 @@ pub(super) fn gather(read: &Read, treatments: &[Treatment], out: &mut Diagnostic
         add_canary(index, source, read, &mut hosts, out);
     }
     for host in hosts.values_mut() {
-        if let Some(default) = host.default.take().filter(|_| !host.locations.iter().any(Location::takes_all)) {
+        if let Some(default) = host.default.take().filter(|_| !host.locations.iter().any(Location::takes_all))
+        {
             host.locations.push(default);
         }
     }
@@ -113,7 +116,8 @@ fn add(
     if spec.rules.is_empty() {
         match default {
             Some(default) => {
-                let host = hosts.entry("*".to_owned()).or_insert_with(|| Host { first: index, ..Host::default() });
+                let host =
+                    hosts.entry("*".to_owned()).or_insert_with(|| Host { first: index, ..Host::default() });
                 if host.default.is_none() {
                     host.default = Some(default);
                 }
@@ -126,45 +130,61 @@ fn add(
         return;
     }
     for rule in &spec.rules {
-        let Some((name, pos)) = host_of(rule.host.as_ref(), rule.pos, sink) else { continue };
+        let Some(name) = host_of(rule.host.as_ref(), sink) else { continue };
         let new = !hosts.contains_key(&name);
         let host = hosts.entry(name.clone()).or_insert_with(|| Host { first: index, ..Host::default() });
         if new || host.default.is_none() && host.locations.is_empty() {
             host.default = host.default.take().or_else(|| default.clone());
         }
         if host.certificate.is_none() {
-            host.certificate = certificate(&name, source, sink);
+            if let Some((certificate, pos)) = certificate(&name, source, sink) {
+                (host.certificate, host.certificate_at) = (Some(certificate), (index, pos));
+            }
         }
         for path in rule.http.iter().flat_map(|http| &http.paths) {
             let Some((text, kind)) = path_of(path, sink) else { continue };
             let place = path.path.as_ref().map_or(path.pos, |path| path.pos);
-            if kind == PathKind::Specific && !treatment.use_regex && treatment.rewrite.is_none() && !super::paths::is_plain(&text.replace('.', "")) {
-                let message = format!("{text:?} looks like a pattern, and is compared letter by letter, as by ingress-nginx");
+            if kind == PathKind::Specific
+                && !treatment.use_regex
+                && treatment.rewrite.is_none()
+                && !super::paths::is_plain(&text.replace('.', ""))
+            {
+                let message = format!(
+                    "{text:?} looks like a pattern, and is compared letter by letter, as by ingress-nginx"
+                );
                 sink.add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, place, message)
                     .hints
                     .push("\"use-regex: true\" makes patterns of the paths of its host".into());
             }
             let same = |other: &&Location| other.path == text && other.kind == kind;
             if let Some(other) = host.locations.iter().find(same) {
-                let first = read.ingresses.get(other.source).map(|first| first.told(other.pos)).unwrap_or_default();
-                let message = format!("{text} of {name} is {first}'s already, which is older or first by name");
+                let first =
+                    read.ingresses.get(other.source).map(|first| first.told(other.pos)).unwrap_or_default();
+                let message =
+                    format!("{text} of {name} is {first}'s already, which is older or first by name");
                 sink.add(Severity::Warning, Code::CARRIED_OVER_DIFFERENTLY, place, message)
                     .hints
                     .push("ingress-nginx does not look at this one either".into());
                 continue;
             }
             if let Some(backend) = resolve(&path.backend, place, source, read, sink) {
-                host.locations.push(Location { source: index, path: text, kind, pos: place, backend, canary: None });
+                host.locations.push(Location {
+                    source: index,
+                    path: text,
+                    kind,
+                    pos: place,
+                    backend,
+                    canary: None,
+                });
             }
         }
-        let _ = pos;
     }
 }
 
 fn add_canary(index: usize, source: &Source, read: &Read, hosts: &mut Hosts, out: &mut Diagnostics) {
     let sink = &mut source.sink(out);
     for rule in &source.spec.rules {
-        let Some((name, _)) = host_of(rule.host.as_ref(), rule.pos, sink) else { continue };
+        let Some(name) = host_of(rule.host.as_ref(), sink) else { continue };
         for path in rule.http.iter().flat_map(|http| &http.paths) {
             let Some((text, kind)) = path_of(path, sink) else { continue };
             let place = path.path.as_ref().map_or(path.pos, |path| path.pos);
@@ -196,13 +216,9 @@ fn add_canary(index: usize, source: &Source, read: &Read, hosts: &mut Hosts, out
     }
 }
 
-/// A host's name and place; without one it is for every host that no other is for.
-fn host_of(
-    written: Option<&crate::origin::At<String>>,
-    rule: Pos,
-    sink: &mut Sink<'_>,
-) -> Option<(String, Pos)> {
-    let Some(host) = written.filter(|host| !host.is_empty()) else { return Some(("*".to_owned(), rule)) };
+/// A host's name; without one it is for every host that no other is for.
+fn host_of(written: Option<&crate::origin::At<String>>, sink: &mut Sink<'_>) -> Option<String> {
+    let Some(host) = written.filter(|host| !host.is_empty()) else { return Some("*".to_owned()) };
     match HostPattern::parse(host) {
         Ok(HostPattern::Any) | Err(_) => {
             sink.schema(host.pos, format!("{:?} is not a host of an Ingress", host.value));
@@ -210,10 +226,12 @@ fn host_of(
         }
         Ok(pattern) => {
             if let HostPattern::Suffix(_) = pattern {
-                let message = format!("{pattern} is for names of any number of labels here, in ingress-nginx of one more");
+                let message = format!(
+                    "{pattern} is for names of any number of labels here, in ingress-nginx of one more"
+                );
                 sink.add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, host.pos, message);
             }
-            Some((pattern.to_string(), host.pos))
+            Some(pattern.to_string())
         }
     }
 }
@@ -233,7 +251,9 @@ fn path_of(path: &crate::wire::ingress::IngressPath, sink: &mut Sink<'_>) -> Opt
     };
     match path.path.as_ref().filter(|path| !path.is_empty()) {
         None => Some(("/".to_owned(), kind)),
-        Some(text) if text.starts_with('/') && !text.chars().any(char::is_control) => Some((text.value.clone(), kind)),
+        Some(text) if text.starts_with('/') && !text.chars().any(char::is_control) => {
+            Some((text.value.clone(), kind))
+        }
         Some(text) => {
             sink.schema(text.pos, format!("{:?} is not a path: it begins with \"/\"", text.value));
             None
@@ -242,7 +262,13 @@ fn path_of(path: &crate::wire::ingress::IngressPath, sink: &mut Sink<'_>) -> Opt
 }
 
 /// The Service and port that a backend means; `None` where there is none, with the reason in the sink.
-fn resolve(backend: &Backend, pos: Pos, source: &Source, read: &Read, sink: &mut Sink<'_>) -> Option<Destination> {
+fn resolve(
+    backend: &Backend,
+    pos: Pos,
+    source: &Source,
+    read: &Read,
+    sink: &mut Sink<'_>,
+) -> Option<Destination> {
     let Backend { service, resource } = backend;
     if let Some(resource) = resource {
         let message = "a backend that is no Service is not carried over".to_owned();
@@ -264,7 +290,8 @@ fn resolve(backend: &Backend, pos: Pos, source: &Source, read: &Read, sink: &mut
         Some(BackendPort { number: Some(number), name: _ }) => {
             if let Some(ports) = known.filter(|ports| ports.iter().all(|(_, port)| *port != number.value)) {
                 let ports: Vec<String> = ports.iter().map(|(_, port)| port.to_string()).collect();
-                let message = format!("Service {service} has no port {}, it has {}", number.value, ports.join(", "));
+                let message =
+                    format!("Service {service} has no port {}, it has {}", number.value, ports.join(", "));
                 sink.add(Severity::Error, Code::REFERENCED_RESOURCE_NOT_FOUND, number.pos, message);
             }
             Some(number.value)
@@ -275,7 +302,10 @@ fn resolve(backend: &Backend, pos: Pos, source: &Source, read: &Read, sink: &mut
             });
             if number.is_none() {
                 let message = match known {
-                    None => format!("port {:?} is a name, and Service {service} is not here to give its number", name.value),
+                    None => format!(
+                        "port {:?} is a name, and Service {service} is not here to give its number",
+                        name.value
+                    ),
                     Some(_) => format!("Service {service} has no port of the name {:?}", name.value),
                 };
                 sink.add(Severity::Error, Code::REFERENCED_RESOURCE_NOT_FOUND, name.pos, message).hints.push(
@@ -293,10 +323,11 @@ fn resolve(backend: &Backend, pos: Pos, source: &Source, read: &Read, sink: &mut
 }
 
 /// The Secret with the certificate for a host: of the entry that names it, else one that covers it.
-fn certificate(host: &str, source: &Source, sink: &mut Sink<'_>) -> Option<Certificate> {
+fn certificate(host: &str, source: &Source, sink: &mut Sink<'_>) -> Option<(Certificate, Pos)> {
     let host = HostPattern::parse(host).ok()?;
     let covers = |name: &str, exactly: bool| {
-        HostPattern::parse(name).is_ok_and(|pattern| if exactly { pattern == host } else { pattern.covers(&host) })
+        HostPattern::parse(name)
+            .is_ok_and(|pattern| if exactly { pattern == host } else { pattern.covers(&host) })
     };
     let tls = &source.spec.tls;
     let named = |exactly: bool| tls.iter().find(|entry| entry.hosts.iter().any(|name| covers(name, exactly)));
@@ -320,9 +351,9 @@ fn certificate(host: &str, source: &Source, sink: &mut Sink<'_>) -> Option<Certi
         ));
     }
     let namespace = source.name.namespace.clone();
-    Some(Certificate {
-        secret: secret.map(|name| ObjectName { namespace, name: name.as_str().into() }),
-    })
+    let pos = secret.map_or(entry.pos, |name| name.pos);
+    let secret = secret.map(|name| ObjectName { namespace, name: name.as_str().into() });
+    Some((Certificate { secret }, pos))
 }
 
 /// Adds `server-alias`; a host that has Ingresses of its own keeps them.
@@ -334,7 +365,10 @@ fn alias(read: &Read, treatments: &[Treatment], hosts: &mut Hosts, out: &mut Dia
         sources.sort_unstable();
         sources.dedup();
         for source in sources {
-            let (Some(treatment), Some(ingress)) = (treatments.get(source), read.ingresses.get(source)) else { continue };
+            let (Some(treatment), Some(ingress)) = (treatments.get(source), read.ingresses.get(source))
+            else {
+                continue;
+            };
             for alias in &treatment.aliases {
                 let free = taken.binary_search(&alias.value);
                 match (free, name.contains('*')) {
@@ -348,7 +382,10 @@ fn alias(read: &Read, treatments: &[Treatment], hosts: &mut Hosts, out: &mut Dia
                         let mut sink = ingress.sink(out);
                         sink.add(Severity::Warning, Code::CARRIED_OVER_DIFFERENTLY, alias.pos, message)
                             .hints
-                            .push("a host with Ingresses of its own, or another alias, keeps its own rules".into());
+                            .push(
+                                "a host with Ingresses of its own, or another alias, keeps its own rules"
+                                    .into(),
+                            );
                     }
                 }
             }

@@ -7,6 +7,7 @@ use super::paths::{self, PathTest};
 use super::read::Source;
 use super::treatment::Treatment;
 use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::path::{Normalization, canonical};
 
 /// A location that is ready to be a rule.
 pub(super) struct Ordered<'h> {
@@ -23,7 +24,8 @@ pub(super) struct Ordered<'h> {
 fn are_patterns(host: &Host, treatments: &[Treatment]) -> bool {
     host.locations.iter().any(|location| {
         treatments.get(location.source).is_some_and(|treatment| {
-            treatment.use_regex || treatment.rewrite.as_ref().is_some_and(|target| target.value != location.path)
+            treatment.use_regex
+                || treatment.rewrite.as_ref().is_some_and(|target| target.value != location.path)
         })
     })
 }
@@ -40,17 +42,22 @@ pub(super) fn order<'h>(
     for location in &host.locations {
         let Some(source) = sources.get(location.source) else { continue };
         let path = location.path.as_str();
+        // nginx compares what escapes mean, and here they are compared as they are written: in one way.
+        let written =
+            canonical(path.as_bytes(), Normalization::Base).ok().filter(|_| !path.contains(['?', '#']));
+        let plain = written.as_ref().map_or(path, |target| &*target.path);
         let (tests, length) = match (patterns, location.kind) {
             (true, kind) => {
                 let test = match paths::of_pattern(path) {
                     Ok(test) => test,
                     Err(message) => {
-                        let message = format!("{path:?} is not a pattern here, so its rule is left out: {message}");
+                        let message =
+                            format!("{path:?} is not a pattern here, so its rule is left out: {message}");
                         source
                             .sink(out)
                             .add(Severity::Error, Code::NOT_CARRIED_OVER, location.pos, message)
                             .hints
-                            .push("patterns are RE2's: no look-around, no back-references".into());
+                            .push("patterns are RE2's: no look-around, no back-references; its requests go to the next rule that takes them".into());
                         continue;
                     }
                 };
@@ -67,14 +74,19 @@ pub(super) fn order<'h>(
                 }
                 (vec![test], path.len())
             }
-            (false, PathKind::Exact) => (vec![PathTest::Exact(path.to_owned())], path.len()),
-            (false, PathKind::Prefix) if path != "/" => {
-                let bare = path.strip_suffix('/').unwrap_or(path);
-                let exact = bare == path && !declared(host, bare, PathKind::Exact);
+            (false, PathKind::Exact) => (vec![PathTest::Exact(plain.to_owned())], path.len()),
+            (false, PathKind::Prefix) if plain != "/" => {
+                let bare = plain.strip_suffix('/').unwrap_or(plain);
+                let exact = bare == plain && !declared(host, path, PathKind::Exact);
                 let slashed = PathTest::Prefix(format!("{bare}/"));
-                (exact.then(|| PathTest::Exact(bare.to_owned())).into_iter().chain([slashed]).collect(), bare.len() + 1)
+                (
+                    exact.then(|| PathTest::Exact(bare.to_owned())).into_iter().chain([slashed]).collect(),
+                    path.strip_suffix('/').unwrap_or(path).len() + 1,
+                )
             }
-            (false, PathKind::Prefix | PathKind::Specific) => (vec![PathTest::Prefix(path.to_owned())], path.len()),
+            (false, PathKind::Prefix | PathKind::Specific) => {
+                (vec![PathTest::Prefix(plain.to_owned())], path.len())
+            }
         };
         // Two ways to write one location: the first counts.
         if ordered.iter().any(|(_, other): &(_, Ordered<'_>)| other.tests.last() == tests.last()) {
@@ -85,7 +97,8 @@ pub(super) fn order<'h>(
         let bare = path.strip_suffix('/').filter(|bare| !patterns && !bare.is_empty());
         let slash = bare.filter(|bare| !host.locations.iter().any(|other| other.path == *bare));
         let exact = matches!(tests.as_slice(), [PathTest::Exact(_)]);
-        let key = (Reverse(length), !exact, if patterns { Order::Last(Reverse(path)) } else { Order::First(path) });
+        let key =
+            (Reverse(length), !exact, if patterns { Order::Last(Reverse(path)) } else { Order::First(path) });
         ordered.push((key, Ordered { location, tests, slash: slash.map(str::to_owned), patterns }));
     }
     ordered.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -111,5 +124,7 @@ fn declared(host: &Host, path: &str, kind: PathKind) -> bool {
 }
 
 fn uses_patterns(location: &Location, treatments: &[Treatment]) -> bool {
-    treatments.get(location.source).is_some_and(|treatment| treatment.use_regex || treatment.rewrite.is_some())
+    treatments
+        .get(location.source)
+        .is_some_and(|treatment| treatment.use_regex || treatment.rewrite.is_some())
 }

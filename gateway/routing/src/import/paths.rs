@@ -65,7 +65,8 @@ fn substitution(path: &str, target: &str) -> Result<String, String> {
     if target.contains('?') {
         return Err("it changes the query".to_owned());
     }
-    let groups = regex::Regex::new(path).map_err(|_| "the path is not a pattern here".to_owned())?.captures_len() - 1;
+    let groups =
+        regex::Regex::new(path).map_err(|_| "the path is not a pattern here".to_owned())?.captures_len() - 1;
     let mut made = String::new();
     let mut letters = target.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -170,10 +171,8 @@ mod tests {
             ("/v([0-9])", "/$1", "(?i)^/v([0-9]).*$", r"/\1"),
             ("/a$", "/x$0", "(?i)^/a$", r"/x\0"),
         ] {
-            let wanted = map([(
-                "uriRegexRewrite",
-                map([("match", text(pattern)), ("rewrite", text(rewrite))]),
-            )]);
+            let wanted =
+                map([("uriRegexRewrite", map([("match", text(pattern)), ("rewrite", text(rewrite))]))]);
             assert_eq!(self::rewrite(path, target).as_ref(), Ok(&wanted), "{path} {target}");
         }
         for target in ["https://x.test/", "/x?y=1", "/$host", "/x$"] {

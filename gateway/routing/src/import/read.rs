@@ -103,9 +103,9 @@ impl Read {
         match (kind.as_str(), version.as_str()) {
             ("Ingress", "networking.k8s.io/v1") => self.take_ingress(tree, piece, options, out),
             ("Ingress", old) => {
-                sink.schema(version.pos, format!("an Ingress of {old:?} is not imported"))
-                    .hints
-                    .push("kubectl convert -f FILE --output-version networking.k8s.io/v1 writes it anew".into());
+                sink.schema(version.pos, format!("an Ingress of {old:?} is not imported")).hints.push(
+                    "kubectl convert -f FILE --output-version networking.k8s.io/v1 writes it anew".into(),
+                );
             }
             ("Service", "v1") => {
                 let meta = fields.required::<At<IngressMetadata>>("metadata", &mut sink);
@@ -117,7 +117,9 @@ impl Read {
                 self.services.insert(object_name(&meta, options), ports);
             }
             ("ConfigMap", "v1") => {
-                let Some(ConfigMap { metadata, data }) = ConfigMap::from_node(tree, &mut sink) else { return };
+                let Some(ConfigMap { metadata, data }) = ConfigMap::from_node(tree, &mut sink) else {
+                    return;
+                };
                 let data = data.into_iter().map(|(name, value)| (name.value, value.value)).collect();
                 self.config_maps.insert(object_name(&metadata, options).to_string(), data);
             }
@@ -162,7 +164,8 @@ impl Read {
             return;
         };
         let IngressMetadata { name: written, namespace: _, annotations, created } = metadata.value;
-        let by_annotation = annotations.iter().find(|(key, _)| key.value == PREFIX_CLASS).map(|(_, value)| value);
+        let by_annotation =
+            annotations.iter().find(|(key, _)| key.value == PREFIX_CLASS).map(|(_, value)| value);
         match by_annotation.or(spec.value.class.as_ref()) {
             Some(class) if class.value != options.class => {
                 let message = format!(

@@ -56,9 +56,12 @@ const fn row(name: &'static str, loss: Loss, did: &'static str, hint: &'static s
     Refused { name, loss, did, hint }
 }
 
-const NO_AUTH: &str = "Trysail asks nobody who they are; let the application ask, or a proxy of its own before it";
-const NO_LISTS: &str = "Trysail has no lists of addresses; use a firewall, a NetworkPolicy or the load balancer's own list";
-const NO_LIMITS: &str = "Trysail limits no client; a DestinationRule's connectionPool bounds what an upstream gets at once";
+const NO_AUTH: &str =
+    "Trysail asks nobody who they are; let the application ask, or a proxy of its own before it";
+const NO_LISTS: &str =
+    "Trysail has no lists of addresses; use a firewall, a NetworkPolicy or the load balancer's own list";
+const NO_LIMITS: &str =
+    "Trysail limits no client; a DestinationRule's connectionPool bounds what an upstream gets at once";
 const TUNING: &str = "it tuned nginx; leave it out";
 const SETTING: &str = "trysail.yaml has limits and times for the whole process";
 
@@ -83,7 +86,12 @@ const ALL: &[Refused] = &[
         "switched a web application firewall on",
         "Trysail looks for no attacks in requests; put a firewall before it",
     ),
-    row("enable-owasp-core-rules", Lost, "gave the web application firewall its rules", "put a firewall before it"),
+    row(
+        "enable-owasp-core-rules",
+        Lost,
+        "gave the web application firewall its rules",
+        "put a firewall before it",
+    ),
     row("modsecurity-*", Lost, "set the web application firewall", "put a firewall before it"),
     row("limit-whitelist", Lost, "said whom limits do not count for", NO_LIMITS),
     row("limit-allowlist", Lost, "said whom limits do not count for", NO_LIMITS),
@@ -151,30 +159,85 @@ const ALL: &[Refused] = &[
         "said what stands in the field connection",
         "Trysail writes that field itself",
     ),
-    row("fastcgi-*", Lost, "spoke FastCGI with the upstream", "Trysail speaks HTTP; put a web server before the upstream"),
-    row("proxy-body-size", Lost, "limited the size of a request's body", "Trysail has no limit for it; let the application refuse"),
+    row(
+        "fastcgi-*",
+        Lost,
+        "spoke FastCGI with the upstream",
+        "Trysail speaks HTTP; put a web server before the upstream",
+    ),
+    row(
+        "proxy-body-size",
+        Lost,
+        "limited the size of a request's body",
+        "Trysail has no limit for it; let the application refuse",
+    ),
     row("proxy-send-timeout", Harmless, "limited the pause between two writes to the upstream", SETTING),
-    row("proxy-request-buffering", Harmless, "said whether bodies are gathered first", "Trysail passes them on as they come"),
-    row("proxy-buffering", Harmless, "said whether answers are gathered first", "Trysail passes them on as they come"),
+    row(
+        "proxy-request-buffering",
+        Harmless,
+        "said whether bodies are gathered first",
+        "Trysail passes them on as they come",
+    ),
+    row(
+        "proxy-buffering",
+        Harmless,
+        "said whether answers are gathered first",
+        "Trysail passes them on as they come",
+    ),
     row("proxy-buffer*", Harmless, "sized nginx's buffers", TUNING),
     row("proxy-busy-buffers-size", Harmless, "sized nginx's buffers", TUNING),
     row("proxy-max-temp-file-size", Harmless, "sized nginx's files", TUNING),
     row("client-body-buffer-size", Harmless, "sized nginx's buffers", TUNING),
     row("proxy-http-version", Harmless, "said which HTTP/1 is spoken", "Trysail speaks HTTP/1.1"),
     row("http2-push-preload", Harmless, "pushed what answers preload", "no browser takes it any more"),
-    row("enable-access-log", Harmless, "switched the access log", "setting accessLog is for the whole process"),
-    row("enable-rewrite-log", Harmless, "switched the log of rewrites", "trysail explain tells of each rewrite"),
+    row(
+        "enable-access-log",
+        Harmless,
+        "switched the access log",
+        "setting accessLog is for the whole process",
+    ),
+    row(
+        "enable-rewrite-log",
+        Harmless,
+        "switched the log of rewrites",
+        "trysail explain tells of each rewrite",
+    ),
     row("enable-opentelemetry", Lost, "switched traces", "Trysail sends no traces"),
     row("opentelemetry-*", Harmless, "set traces", "Trysail sends no traces"),
     row("enable-opentracing", Lost, "switched traces", "Trysail sends no traces"),
     row("opentracing-*", Harmless, "set traces", "Trysail sends no traces"),
-    row("service-upstream", Harmless, "sent requests to the Service's own address", "Trysail knows the endpoints"),
-    row("preserve-trailing-slash", Harmless, "kept a slash in the redirect to https", "Trysail keeps the path as it is"),
-    row("use-port-in-redirects", Harmless, "put the port into redirects", "a redirect's port says it, where one is needed"),
+    row(
+        "service-upstream",
+        Harmless,
+        "sent requests to the Service's own address",
+        "Trysail knows the endpoints",
+    ),
+    row(
+        "preserve-trailing-slash",
+        Harmless,
+        "kept a slash in the redirect to https",
+        "Trysail keeps the path as it is",
+    ),
+    row(
+        "use-port-in-redirects",
+        Harmless,
+        "put the port into redirects",
+        "a redirect's port says it, where one is needed",
+    ),
     row("relative-redirects", Harmless, "left the host out of redirects", "Trysail's redirects name it"),
     row("upstream-hash-by-subset*", Lost, "hashed to a group of endpoints", "Trysail hashes to one endpoint"),
-    row("session-cookie-change-on-failure", Harmless, "gave a new cookie where the endpoint failed", "the hash finds another endpoint, and the cookie stays"),
-    row("session-cookie-conditional-samesite-none", Harmless, "left SameSite=None out for old browsers", "leave it out"),
+    row(
+        "session-cookie-change-on-failure",
+        Harmless,
+        "gave a new cookie where the endpoint failed",
+        "the hash finds another endpoint, and the cookie stays",
+    ),
+    row(
+        "session-cookie-conditional-samesite-none",
+        Harmless,
+        "left SameSite=None out for old browsers",
+        "leave it out",
+    ),
     row("influxdb-*", Harmless, "sent metrics to InfluxDB", "metrics are on port 15020"),
 ];
 

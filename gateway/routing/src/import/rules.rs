@@ -74,7 +74,11 @@ pub(super) fn rules(
                 Value::Map(fields)
             };
             let blocks = ordered.tests.iter().map(|test| port(test.fields())).collect();
-            rules.push(rule(vec![format!("{told}: to https.")], blocks, vec![("redirect".to_owned(), redirect)]));
+            rules.push(rule(
+                vec![format!("{told}: to https.")],
+                blocks,
+                vec![("redirect".to_owned(), redirect)],
+            ));
         }
         let mut comment = vec![format!("{told}: {} {}.", word(location.kind), location.path)];
         comment.extend(treatment.remarks.iter().cloned());
@@ -104,7 +108,8 @@ pub(super) fn rules(
         let mut last = vec![("route".to_owned(), weighted)];
         further(&mut last);
         if let (Some((protection, did)), false) = (treatment.protections.first(), options.open) {
-            let others: Vec<&str> = treatment.protections.iter().skip(1).map(|(name, _)| name.as_str()).collect();
+            let others: Vec<&str> =
+                treatment.protections.iter().skip(1).map(|(name, _)| name.as_str()).collect();
             let more = if others.is_empty() { String::new() } else { format!(", and {}", others.join(", ")) };
             comment.push(format!(
                 "CLOSED: ingress-nginx protected this: {protection} {did}{more}. Nothing here does, so it answers 403. \
@@ -112,9 +117,12 @@ pub(super) fn rules(
             ));
             comment.extend(yaml::lines(&Value::Map(last), 96).into_iter().map(|line| format!("  {line}")));
             if canary.is_some_and(|(canary, ..)| !canary.steps().is_empty()) {
-                comment.push("and rules above it for the canary's header or cookie (--open writes them).".to_owned());
+                comment.push(
+                    "and rules above it for the canary's header or cookie (--open writes them).".to_owned(),
+                );
             }
-            let body = map([("string", text("closed: its protection was not carried over from ingress-nginx\n"))]);
+            let body =
+                map([("string", text("closed: its protection was not carried over from ingress-nginx"))]);
             let closed = map([("status", number(403)), ("body", body)]);
             rules.push(rule(comment, plain(), vec![("directResponse".to_owned(), closed)]));
             continue;
@@ -134,8 +142,10 @@ pub(super) fn rules(
                 rules.push(rule(comment, blocks.iter().cloned().map(with).collect(), rest));
             }
             let [stable, weight] = canary.weights();
-            let sum = stable + weight;
-            comment.push(format!("With its canary {told}: {weight} of {sum} go there."));
+            if weight > 0 {
+                let percent = f64::from(weight) * 100.0 / f64::from(stable + weight);
+                comment.push(format!("With its canary {told}: {percent} % go there."));
+            }
         }
         rules.push(rule(comment, plain(), last));
     }
@@ -170,7 +180,10 @@ fn rewrite(
                     .sink(out)
                     .add(Severity::Error, Code::NOT_CARRIED_OVER, target.pos, message)
                     .hints
-                    .push("the upstream is told the path as it is; see rewrite, redirect and headers of a rule".into());
+                    .push(
+                        "the upstream is told the path as it is; see rewrite, redirect and headers of a rule"
+                            .into(),
+                    );
             }
         }
     }

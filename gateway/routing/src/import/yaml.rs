@@ -78,7 +78,9 @@ fn field(name: &str, value: &Value, width: usize) -> Vec<String> {
     }
     let indent = if matches!(value, Value::Map(_)) { "  " } else { "" };
     let below = lines(value, width.saturating_sub(indent.len()));
-    std::iter::once(format!("{name}:")).chain(below.into_iter().map(|line| format!("{indent}{line}"))).collect()
+    std::iter::once(format!("{name}:"))
+        .chain(below.into_iter().map(|line| format!("{indent}{line}")))
+        .collect()
 }
 
 fn entry(item: &Item, width: usize) -> Vec<String> {
@@ -99,7 +101,8 @@ fn entry(item: &Item, width: usize) -> Vec<String> {
 pub(super) fn comments(comment: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for text in comment {
-        let clean: String = text.chars().map(|c| if c.is_control() || is_break(c) { ' ' } else { c }).collect();
+        let clean: String =
+            text.chars().map(|c| if c.is_control() || is_break(c) { ' ' } else { c }).collect();
         // What is indented is YAML to be put in place.
         if clean.starts_with("  ") {
             lines.push(format!("# {clean}"));
@@ -127,9 +130,9 @@ fn is_break(letter: char) -> bool {
 fn on_one_line(value: &Value, width: usize) -> Option<String> {
     let simple = match value {
         Value::Plain(_) | Value::Text(_) => return Some(flow(value)),
-        Value::List(items) => items.iter().all(|item| {
-            item.comment.is_empty() && matches!(item.value, Value::Plain(_) | Value::Text(_))
-        }),
+        Value::List(items) => items
+            .iter()
+            .all(|item| item.comment.is_empty() && matches!(item.value, Value::Plain(_) | Value::Text(_))),
         Value::Map(fields) => fields.iter().all(|(_, value)| on_one_line(value, width).is_some()),
     };
     let short = simple.then(|| flow(value))?;
@@ -153,7 +156,8 @@ fn flow(value: &Value) -> String {
 fn scalar(text: &str) -> String {
     const WORDS: [&str; 11] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
-    let is_time = text.strip_suffix('s').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let is_time =
+        text.strip_suffix('s').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let word = WORDS.iter().any(|word| word.eq_ignore_ascii_case(text));
     if is_time || begins && !word && text.chars().all(bare) {
@@ -204,13 +208,18 @@ mod tests {
         ]);
         let items = Value::List(vec![Item { comment: vec!["why\n- it is".to_owned()], value: rule }]);
         let written = lines(&map([("http", items)]), WIDTH).join("\n");
-        assert_eq!(written, "http:\n# why - it is\n- match:\n  - {uri: {exact: /a}}\n  timeout: 5s\n  none: []");
+        assert_eq!(
+            written,
+            "http:\n# why - it is\n- match:\n  - {uri: {exact: /a}}\n  timeout: 5s\n  none: []"
+        );
     }
 
     #[test]
     fn comments_are_cut_between_words() {
         let lines = comments(&["word ".repeat(40), "x".repeat(300), "  a: 1".to_owned()]);
-        assert!(lines[0].starts_with("# word word") && lines[0].len() <= WIDTH && lines[1].starts_with("# word"));
+        assert!(
+            lines[0].starts_with("# word word") && lines[0].len() <= WIDTH && lines[1].starts_with("# word")
+        );
         assert_eq!((lines[lines.len() - 2].len(), lines[lines.len() - 1].as_str()), (302, "#   a: 1"));
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod import;
 mod run;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,10 @@ enum Command {
     ///
     /// For example: trysail explain conf/ GET http://shop.test/reviews/0 -H 'end-user: jason'
     Explain(explain::Explain),
+    /// Write another gateway's objects anew as Istio's, and say what could not be carried over.
+    ///
+    /// For example: kubectl get ingress,service -A -o yaml | trysail import nginx-ingress -
+    Import(import::Import),
     /// Try it: Bookinfo's reviews in three versions, split 50/50 by the objects of an Istio sample.
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
@@ -100,6 +105,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));

@@ -23,6 +23,27 @@ pub(super) struct Asked<'s, 'a> {
 /// An annotation that keeps people out: its name and what it did.
 pub(super) type Protection = (String, &'static str);
 
+/// What becomes of rules whose protection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unprotected {
+    /// They answer 403.
+    Closed,
+    /// They let everybody in.
+    Open,
+    /// They send clients elsewhere, which nginx did before it looked who asks.
+    Redirected,
+}
+
+impl Unprotected {
+    fn told(self) -> &'static str {
+        match self {
+            Unprotected::Closed => ": its rules answer 403 until you have seen to it",
+            Unprotected::Open => ": its rules let everybody in",
+            Unprotected::Redirected => "; it sends everybody elsewhere, as in ingress-nginx",
+        }
+    }
+}
+
 impl<'s, 'a> Asked<'s, 'a> {
     pub(super) fn new(source: &'s Source, sink: Sink<'a>) -> Self {
         Asked { source, taken: BTreeSet::new(), sink }
@@ -63,7 +84,8 @@ impl<'s, 'a> Asked<'s, 'a> {
 
     /// What ingress-nginx can't read it does not do, and says so in its log.
     fn unreadable(&mut self, value: &At<String>, name: &str, wanted: &str) {
-        let message = format!("{:?} is not {wanted}, so {name:?} does nothing, in ingress-nginx too", value.value);
+        let message =
+            format!("{:?} is not {wanted}, so {name:?} does nothing, in ingress-nginx too", value.value);
         self.sink.add(Severity::Warning, Code::CARRIED_OVER_DIFFERENTLY, value.pos, message);
     }
 
@@ -78,7 +100,7 @@ impl<'s, 'a> Asked<'s, 'a> {
     }
 
     /// Says what is not carried over of all that nobody asked for; gives what kept people out.
-    pub(super) fn rest(&mut self, open: bool) -> Vec<Protection> {
+    pub(super) fn rest(&mut self, then: Unprotected) -> Vec<Protection> {
         let mut protections = Vec::new();
         for (key, value) in &self.source.annotations {
             if key.starts_with("cert-manager.io/") || key.value == "kubernetes.io/tls-acme" {
@@ -88,13 +110,15 @@ impl<'s, 'a> Asked<'s, 'a> {
                     .hints
                     .push("keep the object that asks for it (a Certificate), and copy what it renews".into());
             }
-            let Some(name) = key.strip_prefix(PREFIX).filter(|name| !self.taken.contains(name)) else { continue };
+            let Some(name) = key.strip_prefix(PREFIX).filter(|name| !self.taken.contains(name)) else {
+                continue;
+            };
             if value.trim().is_empty() {
                 continue;
             }
             if name.ends_with("-snippet") && !name.starts_with("modsecurity") {
                 let protects = name == "auth-snippet" || refused::protects(value);
-                self.snippet(key, name, protects, open);
+                self.snippet(key, name, protects, then);
                 if protects {
                     protections.push((name.to_owned(), "has directives that keep somebody out"));
                 }
@@ -107,11 +131,7 @@ impl<'s, 'a> Asked<'s, 'a> {
             if is_off(name, value) {
                 continue;
             }
-            let then = match (known.loss, open) {
-                (Loss::Protection, false) => ": its rules answer 403 until you have seen to it",
-                (Loss::Protection, true) => ": its rules let everybody in",
-                _ => "",
-            };
+            let then = if known.loss == Loss::Protection { then.told() } else { "" };
             let message = format!("{name:?} {}, and is not carried over{then}", known.did);
             let (severity, code) = match known.loss {
                 Loss::Protection | Loss::ProtectionPart => {
@@ -128,23 +148,18 @@ impl<'s, 'a> Asked<'s, 'a> {
         protections
     }
 
-    fn snippet(&mut self, key: &At<String>, name: &str, protects: bool, open: bool) {
-        let (code, then) = match (protects, open) {
-            (true, false) => (
+    fn snippet(&mut self, key: &At<String>, name: &str, protects: bool, then: Unprotected) {
+        let (code, then) = match protects {
+            true => (
                 Code::PROTECTION_NOT_CARRIED_OVER,
-                "; it has directives that keep somebody out, so its rules answer 403 until you have seen to it",
+                format!("; it has directives that keep somebody out{}", then.told()),
             ),
-            (true, true) => (
-                Code::PROTECTION_NOT_CARRIED_OVER,
-                "; it has directives that keep somebody out, and its rules let everybody in",
-            ),
-            (false, _) => (Code::NOT_CARRIED_OVER, ""),
+            false => (Code::NOT_CARRIED_OVER, String::new()),
         };
         let message = format!("{name:?} is configuration of nginx's own, and is not carried over{then}");
-        self.sink
-            .add(Severity::Error, code, key.pos, message)
-            .hints
-            .push("write what it did as header operations, a redirect or a match of the VirtualService".into());
+        self.sink.add(Severity::Error, code, key.pos, message).hints.push(
+            "write what it did as header operations, a redirect or a match of the VirtualService".into(),
+        );
     }
 
     fn unknown(&mut self, key: &At<String>, name: &str) {

@@ -41,7 +41,8 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Opti
         }
         words.into_iter().filter(|word| sound(word)).map(str::to_owned).collect::<Vec<_>>()
     };
-    let is_field = |word: &str| HeaderName::from_bytes(word.as_bytes()).is_ok() && HeaderValue::from_str(word).is_ok();
+    let is_field =
+        |word: &str| HeaderName::from_bytes(word.as_bytes()).is_ok() && HeaderValue::from_str(word).is_ok();
     for (name, list) in [
         ("allowMethods", words(methods, METHODS, |word| KNOWN.contains(&word))),
         ("allowHeaders", words(headers, HEADERS, is_field)),

@@ -16,7 +16,7 @@ use super::read::Source;
 use super::yaml::{Value, map, number, text};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::origin::At;
-use asked::Asked;
+use asked::{Asked, Unprotected};
 pub(super) use policy::Policy;
 
 /// What is done with an Ingress's requests.
@@ -70,7 +70,8 @@ pub(super) fn read(
     let rewrite = asked.text("rewrite-target").cloned();
     let headers = headers(&mut asked, config_maps, rewrite.is_some());
     let mut fields = Vec::new();
-    let mut put = |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
+    let mut put =
+        |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
     put("headers", headers);
     put("timeout", timeout(&mut asked, &mut remarks));
     put("retries", retries::read(&mut asked, &mut remarks));
@@ -99,7 +100,11 @@ pub(super) fn read(
         canary: None,
         remarks,
     };
-    treatment.protections = asked.rest(options.open);
+    treatment.protections = asked.rest(match (&treatment.redirect, options.open) {
+        (Some(_), _) => Unprotected::Redirected,
+        (None, true) => Unprotected::Open,
+        (None, false) => Unprotected::Closed,
+    });
     treatment
 }
 
@@ -114,7 +119,6 @@ fn canary(source: &Source, mut asked: Asked<'_, '_>) -> Treatment {
     );
     let (weight, total) = (asked.number("canary-weight"), asked.number("canary-weight-total"));
     let canary = canary.weighted(weight, total, &mut asked.sink);
-    let remarks = canary.remarks();
     let own = |name: &str| name == "canary" || super::canary::NAMES.contains(&name);
     let short = |key: &At<String>| key.strip_prefix("nginx.ingress.kubernetes.io/").map(str::to_owned);
     let others: Vec<String> =
@@ -127,7 +131,7 @@ fn canary(source: &Source, mut asked: Asked<'_, '_>) -> Treatment {
             .hints
             .push("the main Ingress's annotations count for both, and here too".into());
     }
-    Treatment { canary: Some(canary), remarks, ..Treatment::default() }
+    Treatment { canary: Some(canary), ..Treatment::default() }
 }
 
 /// nginx counts between two reads, Istio the whole request.
@@ -154,7 +158,8 @@ fn headers(
     let mut operations = Vec::new();
     if let Some(prefix) = asked.text("x-forwarded-prefix") {
         if !rewrites {
-            let message = "\"x-forwarded-prefix\" does nothing without \"rewrite-target\", in ingress-nginx too";
+            let message =
+                "\"x-forwarded-prefix\" does nothing without \"rewrite-target\", in ingress-nginx too";
             asked.sink.add(Severity::Note, Code::CARRIED_OVER_DIFFERENTLY, prefix.pos, message.to_owned());
         } else if let Some(value) = header_value(prefix) {
             let set = Value::Map(vec![("x-forwarded-prefix".to_owned(), value)]);
@@ -166,7 +171,10 @@ fn headers(
     if let Some(named) = asked.text("custom-headers") {
         match config_maps.get(named.as_str()) {
             None => {
-                let message = format!("\"custom-headers\" sets what ConfigMap {:?} says, which is not here", named.value);
+                let message = format!(
+                    "\"custom-headers\" sets what ConfigMap {:?} says, which is not here",
+                    named.value
+                );
                 asked.lost(named.pos, message).hints.push(
                     "give it too: kubectl get ingress,service,configmap -A -o yaml | trysail import nginx-ingress -"
                         .into(),
@@ -183,7 +191,10 @@ fn headers(
                             set.push((field.to_string(), value));
                         }
                         _ => {
-                            asked.lost(named.pos, format!("{name}: {value:?} of ConfigMap {:?} can't be set", named.value));
+                            asked.lost(
+                                named.pos,
+                                format!("{name}: {value:?} of ConfigMap {:?} can't be set", named.value),
+                            );
                         }
                     }
                 }
@@ -208,7 +219,8 @@ fn mirror(asked: &mut Asked<'_, '_>) -> Option<Value> {
     let host = asked.text("mirror-host");
     let target = asked.text("mirror-target")?;
     let Some(destination) = mirrored(target) else {
-        let message = format!("copies for {:?} are not carried over: it is no Service of the cluster", target.value);
+        let message =
+            format!("copies for {:?} are not carried over: it is no Service of the cluster", target.value);
         asked
             .lost(target.pos, message)
             .hints
@@ -246,7 +258,10 @@ fn aliases(asked: &mut Asked<'_, '_>) -> Vec<At<String>> {
     for alias in written.split(',').map(|alias| alias.trim().to_ascii_lowercase()) {
         if alias.contains('*') || crate::HostPattern::parse(&alias).is_err() {
             let message = format!("the alias {alias:?} is not carried over: it is no plain host name");
-            asked.lost(written.pos, message).hints.push("add what it means to the VirtualService's hosts".into());
+            asked
+                .lost(written.pos, message)
+                .hints
+                .push("add what it means to the VirtualService's hosts".into());
         } else {
             aliases.push(At { value: alias, pos: written.pos });
         }

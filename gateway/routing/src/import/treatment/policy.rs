@@ -56,7 +56,8 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Poli
             "GRPC" => policy.http2 = true,
             "GRPCS" => (policy.tls, policy.http2) = (true, true),
             other => {
-                let message = format!("\"backend-protocol\" {other} is not spoken with upstreams: HTTP/1.1 is");
+                let message =
+                    format!("\"backend-protocol\" {other} is not spoken with upstreams: HTTP/1.1 is");
                 asked.lost(protocol.pos, message).hints.push("HTTP, HTTPS, GRPC and GRPCS are".into());
             }
         }
@@ -99,22 +100,30 @@ fn affinity(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Option<Valu
         return None;
     }
     if let Some(mode) = mode.filter(|mode| mode.value == "persistent") {
-        let message = "\"affinity-mode: persistent\": when endpoints come and go, about 1/n of the clients move".to_owned();
+        let message =
+            "\"affinity-mode: persistent\": when endpoints come and go, about 1/n of the clients move"
+                .to_owned();
         asked.differs(mode.pos, message);
     }
     if let Some(canary) = canary.filter(|canary| canary.value != "legacy") {
-        let message = "a client is not kept on the canary or off it: each of its requests takes its turn".to_owned();
+        let message =
+            "a client is not kept on the canary or off it: each of its requests takes its turn".to_owned();
         asked.differs(canary.pos, message);
     }
-    let message = "clients are placed by a hash of the cookie: those that have nginx's cookie are placed anew, once";
+    let message =
+        "clients are placed by a hash of the cookie: those that have nginx's cookie are placed anew, once";
     asked.differs(kind.pos, message.to_owned()).hints.push(
-        "the share of each endpoint is even for many clients only; sessions on endpoints are lost once".into(),
+        "the share of each endpoint is even for many clients only; sessions on endpoints are lost once"
+            .into(),
     );
     remarks.push("The cookie is hashed; clients that come with nginx's are placed anew, once.".into());
     let seconds = age.or(expires).and_then(|age| {
         let seconds = age.trim().parse::<u32>().ok().filter(|seconds| *seconds <= i32::MAX.unsigned_abs());
         if seconds.is_none() {
-            asked.differs(age.pos, format!("{:?} is not a number of seconds: the cookie ends with the session", age.value));
+            asked.differs(
+                age.pos,
+                format!("{:?} is not a number of seconds: the cookie ends with the session", age.value),
+            );
         }
         seconds
     });
@@ -186,7 +195,8 @@ fn balance(kind: &At<String>, asked: &mut Asked<'_, '_>) -> Option<Value> {
     let simple = match kind.as_str() {
         "round_robin" => "ROUND_ROBIN",
         "ewma" => {
-            let message = "\"ewma\" goes by how long answers take, LEAST_REQUEST by how many are under way".to_owned();
+            let message =
+                "\"ewma\" goes by how long answers take, LEAST_REQUEST by how many are under way".to_owned();
             asked.differs(kind.pos, message);
             "LEAST_REQUEST"
         }

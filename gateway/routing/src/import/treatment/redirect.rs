@@ -16,7 +16,10 @@ pub(super) fn read(asked: &mut Asked<'_, '_>) -> Option<Value> {
     };
     let code = match code {
         Some(code) if ![301, 302, 303, 307, 308].contains(&code.value) => {
-            asked.differs(code.pos, format!("{} is not a status to redirect with: {default} is written", code.value));
+            asked.differs(
+                code.pos,
+                format!("{} is not a status to redirect with: {default} is written", code.value),
+            );
             default
         }
         code => code.map_or(default, |code| code.value),
@@ -28,10 +31,10 @@ pub(super) fn read(asked: &mut Asked<'_, '_>) -> Option<Value> {
         }
         None => {
             let message = format!("a redirect to {:?} is not carried over", target.value);
-            asked
-                .lost(target.pos, message)
-                .hints
-                .push("a redirect names a URL, and of nginx's variables $scheme, $host and $request_uri at its end".into());
+            asked.lost(target.pos, message).hints.push(
+                "a redirect names a URL, and of nginx's variables $scheme, $host and $request_uri at its end"
+                    .into(),
+            );
             None
         }
     }
@@ -56,7 +59,8 @@ fn fields(target: &str) -> Option<Vec<(String, Value)>> {
             match own {
                 Some(rest) => rest,
                 None => {
-                    let (authority, rest) = rest.split_at(rest.find(['/', '?', '$', '#']).unwrap_or(rest.len()));
+                    let (authority, rest) =
+                        rest.split_at(rest.find(['/', '?', '$', '#']).unwrap_or(rest.len()));
                     let sound = !authority.is_empty() && HeaderValue::from_str(authority).is_ok();
                     put("authority", Some(authority).filter(|_| sound)?);
                     rest
@@ -77,7 +81,8 @@ fn fields(target: &str) -> Option<Vec<(String, Value)>> {
 /// Where requests for `/` are sent.
 pub(super) fn app_root(asked: &mut Asked<'_, '_>) -> Option<At<String>> {
     let root = asked.text("app-root")?;
-    let sound = root.starts_with('/') && !root.contains('$') && root.bytes().all(|byte| byte.is_ascii_graphic());
+    let sound =
+        root.starts_with('/') && !root.contains('$') && root.bytes().all(|byte| byte.is_ascii_graphic());
     if !sound {
         asked.lost(root.pos, format!("{:?} is no path to send clients to", root.value));
     }

@@ -8,12 +8,15 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Opti
     let written = asked.text("proxy-next-upstream");
     let tries = asked.number("proxy-next-upstream-tries");
     let within = asked.number("proxy-next-upstream-timeout");
-    let pos = written.map(|written| written.pos).or(tries.map(|tries| tries.pos)).or(within.map(|time| time.pos))?;
+    let pos =
+        written.map(|written| written.pos).or(tries.map(|tries| tries.pos)).or(within.map(|time| time.pos))?;
     if let Some(within) = within.filter(|within| within.value > 0) {
-        let message = "\"proxy-next-upstream-timeout\" is not carried over: tries have the rule's timeout".to_owned();
+        let message =
+            "\"proxy-next-upstream-timeout\" is not carried over: tries have the rule's timeout".to_owned();
         asked.differs(within.pos, message).hints.push("write a timeout of the rule".into());
     }
-    let words: Vec<&str> = written.map_or("error timeout", |written| written.as_str()).split_whitespace().collect();
+    let words: Vec<&str> =
+        written.map_or("error timeout", |written| written.as_str()).split_whitespace().collect();
     let attempts = match tries.map(|tries| tries.value) {
         Some(0) => {
             let message = "as many tries as there are endpoints: 9 after the first are written".to_owned();
@@ -34,7 +37,9 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Opti
             "error" | "timeout" | "invalid_header" => on.extend(["connect-failure", "refused-stream"]),
             "non_idempotent" => {}
             word => match word.strip_prefix("http_") {
-                Some(status @ ("500" | "502" | "503" | "504" | "403" | "404" | "429")) => statuses.push(status),
+                Some(status @ ("500" | "502" | "503" | "504" | "403" | "404" | "429")) => {
+                    statuses.push(status)
+                }
                 _ => {
                     asked.lost(pos, format!("{word:?} is no failure that nginx goes on after"));
                 }
@@ -53,7 +58,9 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Opti
         remarks.push("retries by status are for every method here, POST too.".into());
     }
     if !twice && !on.is_empty() {
-        remarks.push("An upstream that breaks off is not tried again here, one that takes no connection is.".into());
+        remarks.push(
+            "An upstream that breaks off is not tried again here, one that takes no connection is.".into(),
+        );
     }
     on.extend(statuses);
     let mut said: Vec<&str> = Vec::new();
