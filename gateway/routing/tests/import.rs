@@ -177,3 +177,231 @@ fn every_case_is_as_written() {
         case.check_answers(&answers);
     }
 }
+
+/// A valid Ingress at random: hosts that cover each other, paths of every kind, annotations with values near what they take.
+fn ingress() -> impl Strategy<Value = String> {
+    let host = prop::sample::select(vec!["", "a.test", "b.a.test", "'*.a.test'", "'*.test'", "c.test"]);
+    let path = prop::sample::select(vec![
+        "/",
+        "/a",
+        "/a/",
+        "/a/b",
+        "/A",
+        "/a(/|$)(.*)",
+        "/v[0-9]+",
+        "/a|/b",
+        "/x.y",
+        "/a b",
+        "/é",
+        "/%41",
+        "/a$",
+        "/((",
+        "/a//b",
+    ]);
+    let kind = prop::sample::select(vec!["Exact", "Prefix", "ImplementationSpecific"]);
+    let service = (prop::sample::select(vec!["s", "t", "u"]), 80..82_u16);
+    let rule = (host, path, kind, service);
+    let annotation = prop::sample::select(ANNOTATIONS.to_vec());
+    let meta = (0..6_u8, prop::sample::select(vec!["x", "y"]), prop::bool::ANY);
+    let tls = prop::sample::select(vec![
+        "[]",
+        "[{hosts: [a.test], secretName: k}]",
+        "[{secretName: k}]",
+        "[{hosts: ['*.test']}]",
+    ]);
+    (meta, prop::collection::vec(rule, 1..4), prop::collection::btree_set(annotation, 0..6), tls).prop_map(
+        |((number, namespace, default), rules, annotations, tls)| {
+            let mut text = format!("---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: i{number}\n  namespace: {namespace}\n  annotations:\n    note: none\n");
+            let mut said: Vec<&str> = Vec::new();
+            for annotation in annotations {
+                let (name, value) = annotation;
+                if !said.contains(&name) {
+                    text.push_str(&format!("    nginx.ingress.kubernetes.io/{name}: {value:?}\n"));
+                    said.push(name);
+                }
+            }
+            text.push_str(&format!("spec:\n  ingressClassName: nginx\n  tls: {tls}\n"));
+            if default {
+                text.push_str("  defaultBackend: {service: {name: rest, port: {number: 80}}}\n");
+            }
+            text.push_str("  rules:\n");
+            for (host, path, kind, (service, port)) in rules {
+                let host = if host.is_empty() { String::new() } else { format!("host: {host}, ") };
+                text.push_str(&format!("  - {{{host}http: {{paths: [{{path: '{path}', pathType: {kind}, backend: {{service: {{name: {service}, port: {{number: {port}}}}}}}}}]}}}}\n"));
+            }
+            text
+        },
+    )
+}
+
+const ANNOTATIONS: &[(&str, &str)] = &[
+    ("canary", "true"),
+    ("canary-by-header", "X-Canary"),
+    ("canary-by-header-value", "it's: \"so\""),
+    ("canary-by-header-pattern", "a|b"),
+    ("canary-by-cookie", "c.d"),
+    ("canary-weight", "30"),
+    ("canary-weight", "99999999999"),
+    ("canary-weight-total", "2147483647"),
+    ("rewrite-target", "/$1"),
+    ("rewrite-target", "/$2/x\\y"),
+    ("rewrite-target", "/"),
+    ("use-regex", "true"),
+    ("app-root", "/start"),
+    ("permanent-redirect", "https://new.test$request_uri"),
+    ("temporal-redirect", "/login?a=b"),
+    ("permanent-redirect-code", "418"),
+    ("ssl-redirect", "false"),
+    ("force-ssl-redirect", "true"),
+    ("proxy-connect-timeout", "0"),
+    ("proxy-connect-timeout", "2147483647"),
+    ("proxy-read-timeout", "60"),
+    ("proxy-next-upstream", "error http_429 nonsense"),
+    ("proxy-next-upstream-tries", "0"),
+    ("enable-cors", "true"),
+    ("cors-allow-origin", "https://*.a.test, *://b"),
+    ("cors-allow-origin", ","),
+    ("cors-max-age", "0"),
+    ("cors-allow-headers", "*, x y"),
+    ("upstream-vhost", "in.test"),
+    ("backend-protocol", "GRPCS"),
+    ("affinity", "cookie"),
+    ("session-cookie-name", "a b"),
+    ("session-cookie-path", "/x; y"),
+    ("session-cookie-max-age", "1d"),
+    ("upstream-hash-by", "$arg_a"),
+    ("upstream-hash-by", "$cookie_a"),
+    ("load-balance", "ewma"),
+    ("server-alias", "www.a.test, c.test, *.b"),
+    ("mirror-target", "http://m.x.svc.cluster.local:81$request_uri"),
+    ("x-forwarded-prefix", "/100%"),
+    ("auth-type", "basic"),
+    ("configuration-snippet", "deny all;\n---\nkind: Gateway\n"),
+    ("unheard-of", "x"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_is_read_without_an_error(ingresses in prop::collection::vec(ingress(), 1..5), open in any::<bool>()) {
+        let text = ingresses.concat();
+        let options = Options { open, ..Options::default() };
+        let imported = import(&text, &options);
+        prop_assert_eq!(&import(&text, &options).yaml, &imported.yaml);
+        let bad = errors(&imported.yaml);
+        prop_assert!(bad.is_empty(), "{}\n{}\n{}", text, imported.yaml, bad);
+        let protected = imported.findings.iter().any(|finding| finding.code.id == "TRY0031");
+        prop_assert!(protected == text.contains("auth-type") || text.contains("canary: \"true\"") || text.contains("-snippet"));
+    }
+
+    #[test]
+    fn reading_survives_any_text(text in "\\PC{0,200}", at in 0..20_usize) {
+        let whole = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a, annotations: {nginx.ingress.kubernetes.io/rewrite-target: /$1}}\nspec:\n  rules: [{http: {paths: [{path: /a, pathType: Prefix, backend: {service: {name: a, port: {number: 1}}}}]}}]\n";
+        let cut = whole.char_indices().nth(at * 10).map_or(whole.len(), |(at, _)| at);
+        import(&format!("{}{text}{}", &whole[..cut], &whole[cut..]), &Options::default());
+    }
+}
+
+/// A location as nginx knows it: its path, how it is compared, who answers.
+type Known<'p> = (&'p str, u8, &'p str);
+
+/// Who nginx would choose among plain locations, told as the manual tells it: an exact one, else the longest prefix.
+fn nginx<'p>(locations: &[Known<'p>], uri: &str) -> Option<String> {
+    let (exact, specific) = (0, 2);
+    let mut tree: Vec<(String, bool, &str)> = Vec::new();
+    for (path, kind, backend) in locations {
+        if *kind == exact || *path == "/" {
+            tree.push(((*path).to_owned(), *kind == exact, backend));
+        } else if *kind == specific {
+            tree.push(((*path).to_owned(), false, backend));
+        } else {
+            let bare = path.trim_end_matches('/');
+            tree.push((format!("{bare}/"), false, backend));
+            if !locations.iter().any(|(other, kind, _)| other == path && *kind == exact) {
+                tree.push(((*path).to_owned(), true, backend));
+            }
+        }
+    }
+    if let Some((_, _, backend)) = tree.iter().find(|(path, exact, _)| *exact && path == uri) {
+        return Some((*backend).to_owned());
+    }
+    let here = tree.iter().any(|(path, _, _)| path == uri);
+    if !here && tree.iter().any(|(path, _, _)| *path == format!("{uri}/")) {
+        return Some(format!("301 http://a.test{uri}/"));
+    }
+    let fits = tree.iter().filter(|(path, exact, _)| !*exact && uri.starts_with(path.as_str()));
+    fits.max_by_key(|(path, _, _)| path.len()).map(|(_, _, backend)| (*backend).to_owned())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plain_paths_go_where_nginx_sends_them(
+        chosen in prop::collection::btree_set((0..PATHS.len(), 0..3_u8), 1..6),
+        uri in prop::sample::select(vec!["/", "/a", "/a/", "/a/b", "/a/b/", "/a/bc", "/ab", "/a/b/c", "/c"]),
+    ) {
+        let names = ["s0", "s1", "s2", "s3", "s4", "s5"];
+        let locations: Vec<Known<'_>> = chosen.iter().zip(names).map(|((path, kind), name)| (PATHS[*path], *kind, name)).collect();
+        // nginx does not start with one location twice.
+        let once = |path: &str| locations.iter().filter(|(other, kind, _)| *kind != 0 && other.trim_end_matches('/') == path.trim_end_matches('/')).count() < 2;
+        prop_assume!(locations.iter().all(|(path, _, _)| once(path)));
+        let kinds = ["Exact", "Prefix", "ImplementationSpecific"];
+        let paths: String = locations.iter().map(|(path, kind, name)| format!(
+            "      - {{path: {path}, pathType: {}, backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}\n", kinds[usize::from(*kind)]
+        )).collect();
+        let text = format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: a}}\nspec:\n  ingressClassName: nginx\n  rules:\n  - host: a.test\n    http:\n      paths:\n{paths}");
+        let imported = import(&text, &Options::default());
+        let snapshot = compile(&imported.yaml).snapshot;
+        let headers = HeaderMap::new();
+        let request = Request { authority: "a.test", method: "GET", scheme: "http", path: uri, query: None, headers: &headers };
+        let row = Row { line: 0, method: "GET".into(), https: false, port: 80, host: request.authority.into(), path: uri.into(), headers: Vec::new(), expected: String::new(), comment: String::new() };
+        let wanted = nginx(&locations, uri).unwrap_or_else(|| "404 no route".to_owned());
+        prop_assert_eq!(answer(&snapshot, &row), wanted, "{} in\n{}", uri, imported.yaml);
+    }
+}
+
+const PATHS: [&str; 7] = ["/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a/b/c"];
+
+#[test]
+fn many_are_imported_at_once() {
+    let mut text = String::from("apiVersion: v1\nkind: List\nitems:\n");
+    for index in 0..2_000 {
+        text.push_str(&format!(
+            "- apiVersion: networking.k8s.io/v1\n  kind: Ingress\n  metadata:\n    name: i{index}\n    namespace: n{}\n    \
+             annotations: {{nginx.ingress.kubernetes.io/limit-rps: \"5\"}}\n  spec:\n    ingressClassName: nginx\n    rules:\n    - host: h{}.test\n      \
+             http: {{paths: [{{path: /p{index}, pathType: Prefix, backend: {{service: {{name: s{index}, port: {{number: 80}}}}}}}}]}}\n",
+            index % 10, index % 1_000
+        ));
+    }
+    let imported = import(&text, &Options::default());
+    assert_eq!((imported.ingresses, imported.objects), (2_000, [10, 1_000, 0]));
+    assert_eq!(imported.findings.count(Severity::Error), 2_000);
+    assert_eq!(imported.yaml.matches("  - match:").count(), 2_000);
+}
+
+#[test]
+fn what_is_no_ingress_is_said() {
+    for (text, said) in [
+        ("", ""),
+        ("# nothing\n", ""),
+        ("a: [", "error[TRY0001]"),
+        ("just text", "error[IST0106]"),
+        ("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n", ""),
+        ("apiVersion: apps/v1\nkind: Deployment\n", "note[TRY0004]"),
+        (
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: A b}\nspec: {}\n",
+            "error[IST0106]",
+        ),
+        (
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {}\n",
+            "error[IST0106]",
+        ),
+    ] {
+        let imported = import(text, &Options::default());
+        let found: String = imported.findings.iter().map(line).collect();
+        assert!(imported.yaml.is_empty() && found.contains(said), "{text}: {found}");
+        assert_eq!(found.is_empty(), said.is_empty(), "{text}: {found}");
+    }
+}

@@ -52,7 +52,10 @@ pub(super) fn read(asked: &mut Asked<'_, '_>, remarks: &mut Vec<String>) -> Opti
             put(name, texts(list));
         }
     }
-    put("maxAge", text(format!("{age}s")));
+    // Istio takes no 0s; without it a browser remembers for five seconds.
+    if age > 0 {
+        put("maxAge", text(format!("{age}s")));
+    }
     // A browser takes no cookies' answer for "*", which nginx says; here the origin is said back, and it would.
     if credentials && !every {
         put("allowCredentials", truth(true));
