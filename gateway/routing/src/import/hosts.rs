@@ -24,6 +24,8 @@ pub(super) struct Host {
     pub(super) first: usize,
     /// Who answers what no path takes.
     default: Option<Location>,
+    /// Its locations by what tells them apart.
+    by_path: BTreeMap<(String, PathKind), usize>,
 }
 
 /// A Secret with a certificate; no name is the controller's own.
@@ -46,7 +48,7 @@ pub(super) struct Location {
 }
 
 /// How a path is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathKind {
     Exact,
     /// Element by element.
@@ -79,12 +81,20 @@ pub(super) fn gather(read: &Read, treatments: &[Treatment], out: &mut Diagnostic
     for host in hosts.values_mut() {
         if let Some(default) = host.default.take().filter(|_| !host.locations.iter().any(Location::takes_all))
         {
+            host.by_path.insert((default.path.clone(), default.kind), host.locations.len());
             host.locations.push(default);
         }
     }
     hosts.retain(|_, host| !host.locations.is_empty());
     alias(read, treatments, &mut hosts, out);
     hosts
+}
+
+impl Host {
+    /// Whether it has a location of this path and kind.
+    pub(super) fn has(&self, path: &str, kind: PathKind) -> bool {
+        self.by_path.contains_key(&(path.to_owned(), kind))
+    }
 }
 
 impl Location {
@@ -156,8 +166,8 @@ fn add(
                     .hints
                     .push("\"use-regex: true\" makes patterns of the paths of its host".into());
             }
-            let same = |other: &&Location| other.path == text && other.kind == kind;
-            if let Some(other) = host.locations.iter().find(same) {
+            let known = host.by_path.get(&(text.clone(), kind)).and_then(|index| host.locations.get(*index));
+            if let Some(other) = known {
                 let first =
                     read.ingresses.get(other.source).map(|first| first.told(other.pos)).unwrap_or_default();
                 let message =
@@ -168,6 +178,7 @@ fn add(
                 continue;
             }
             if let Some(backend) = resolve(&path.backend, place, source, read, sink) {
+                host.by_path.insert((text.clone(), kind), host.locations.len());
                 host.locations.push(Location {
                     source: index,
                     path: text,
@@ -189,8 +200,10 @@ fn add_canary(index: usize, source: &Source, read: &Read, hosts: &mut Hosts, out
             let Some((text, kind)) = path_of(path, sink) else { continue };
             let place = path.path.as_ref().map_or(path.pos, |path| path.pos);
             let Some(backend) = resolve(&path.backend, place, source, read, sink) else { continue };
-            let mut locations = hosts.get_mut(&name).into_iter().flat_map(|host| &mut host.locations);
-            let found = locations.find(|location| location.path == text && location.kind == kind);
+            let found = hosts.get_mut(&name).and_then(|host| {
+                let index = host.by_path.get(&(text.clone(), kind))?;
+                host.locations.get_mut(*index)
+            });
             let (message, hint) = match found {
                 None => (
                     format!("no other Ingress has the path {text} of {name}, so this canary gets nothing"),

@@ -1,6 +1,7 @@
 //! A host's locations in the order in which nginx would find them, each with its conditions on the path.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::hosts::{Host, Location, PathKind};
 use super::paths::{self, PathTest};
@@ -39,6 +40,7 @@ pub(super) fn order<'h>(
 ) -> Vec<Ordered<'h>> {
     let patterns = are_patterns(host, treatments);
     let mut ordered = Vec::new();
+    let mut taken: BTreeSet<PathTest> = BTreeSet::new();
     for location in &host.locations {
         let Some(source) = sources.get(location.source) else { continue };
         let path = location.path.as_str();
@@ -77,7 +79,7 @@ pub(super) fn order<'h>(
             (false, PathKind::Exact) => (vec![PathTest::Exact(plain.to_owned())], path.len()),
             (false, PathKind::Prefix) if plain != "/" => {
                 let bare = plain.strip_suffix('/').unwrap_or(plain);
-                let exact = bare == plain && !declared(host, path, PathKind::Exact);
+                let exact = bare == plain && !host.has(path, PathKind::Exact);
                 let slashed = PathTest::Prefix(format!("{bare}/"));
                 (
                     exact.then(|| PathTest::Exact(bare.to_owned())).into_iter().chain([slashed]).collect(),
@@ -89,13 +91,14 @@ pub(super) fn order<'h>(
             }
         };
         // Two ways to write one location: the first counts.
-        if ordered.iter().any(|(_, other): &(_, Ordered<'_>)| other.tests.last() == tests.last()) {
+        if tests.last().is_some_and(|test| !taken.insert(test.clone())) {
             let message = format!("{path} is a location of its host already");
             source.sink(out).add(Severity::Warning, Code::CARRIED_OVER_DIFFERENTLY, location.pos, message);
             continue;
         }
         let bare = path.strip_suffix('/').filter(|bare| !patterns && !bare.is_empty());
-        let slash = bare.filter(|bare| !host.locations.iter().any(|other| other.path == *bare));
+        let kinds = [PathKind::Exact, PathKind::Prefix, PathKind::Specific];
+        let slash = bare.filter(|bare| kinds.into_iter().all(|kind| !host.has(bare, kind)));
         let exact = matches!(tests.as_slice(), [PathTest::Exact(_)]);
         let key =
             (Reverse(length), !exact, if patterns { Order::Last(Reverse(path)) } else { Order::First(path) });
@@ -103,7 +106,7 @@ pub(super) fn order<'h>(
     }
     ordered.sort_by(|(a, _), (b, _)| a.cmp(b));
     // Where an exact /foo/ and a prefix /foo/ would both send /foo there, once is enough.
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut all: Vec<Ordered<'h>> = ordered.into_iter().map(|(_, one)| one).collect();
     for one in &mut all {
         one.slash = one.slash.take().filter(|slash| !seen.contains(slash));
@@ -117,10 +120,6 @@ pub(super) fn order<'h>(
 enum Order<'p> {
     First(&'p str),
     Last(Reverse<&'p str>),
-}
-
-fn declared(host: &Host, path: &str, kind: PathKind) -> bool {
-    host.locations.iter().any(|other| other.path == path && other.kind == kind)
 }
 
 fn uses_patterns(location: &Location, treatments: &[Treatment]) -> bool {

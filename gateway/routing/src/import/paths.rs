@@ -4,7 +4,7 @@ use super::yaml::{Value, map, text, truth};
 use crate::snapshot::{Pattern, Substitution};
 
 /// A condition on the path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathTest {
     Exact(String),
     Prefix(String),

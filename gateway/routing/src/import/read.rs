@@ -120,6 +120,13 @@ impl Read {
                 let Some(ConfigMap { metadata, data }) = ConfigMap::from_node(tree, &mut sink) else {
                     return;
                 };
+                for (key, _) in data.iter().filter(|(key, value)| guards(key) && !value.is_empty()) {
+                    let message =
+                        format!("{:?} kept people out of every host, and is not carried over", key.value);
+                    sink.add(Severity::Error, Code::PROTECTION_NOT_CARRIED_OVER, key.pos, message)
+                        .hints
+                        .push("see to it before these hosts are served".into());
+                }
                 let data = data.into_iter().map(|(name, value)| (name.value, value.value)).collect();
                 self.config_maps.insert(object_name(&metadata, options).to_string(), data);
             }
@@ -195,6 +202,21 @@ impl Read {
             spec: spec.value,
         });
     }
+}
+
+/// Whether it is a setting of the controller's own ConfigMap that protects all hosts.
+fn guards(key: &str) -> bool {
+    const KEYS: [&str; 8] = [
+        "global-auth-url",
+        "whitelist-source-range",
+        "allowlist-source-range",
+        "denylist-source-range",
+        "block-cidrs",
+        "block-user-agents",
+        "block-referers",
+        "server-snippet",
+    ];
+    KEYS.contains(&key)
 }
 
 fn object_name(meta: &IngressMetadata, options: &Options) -> ObjectName {

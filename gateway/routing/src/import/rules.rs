@@ -6,7 +6,7 @@ use super::hosts::{Destination, Host};
 use super::locations::{self, Ordered};
 use super::paths;
 use super::read::Source;
-use super::treatment::Treatment;
+use super::treatment::{Protection, Treatment};
 use super::yaml::{self, Item, Value, list, map, number, text};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 
@@ -57,6 +57,7 @@ pub(super) fn rules(
         let fields = vec![("redirect".to_owned(), redirect)];
         rules.push(rule(vec![format!("Ingress {told}: app-root.")], blocks, fields));
     }
+    let host_wide = host_wide(host, treatments);
     for ordered in locations::order(host, sources, treatments, out) {
         let location = ordered.location;
         let (source, treatment) = (&sources[location.source], &treatments[location.source]);
@@ -107,9 +108,14 @@ pub(super) fn rules(
         };
         let mut last = vec![("route".to_owned(), weighted)];
         further(&mut last);
-        if let (Some((protection, did)), false) = (treatment.protections.first(), options.open) {
-            let others: Vec<&str> =
-                treatment.protections.iter().skip(1).map(|(name, _)| name.as_str()).collect();
+        let protections: Vec<&Protection> = treatment.protections.iter().chain(&host_wide).collect();
+        if let (Some((protection, did)), false) = (protections.first(), options.open) {
+            let mut others: Vec<&str> = Vec::new();
+            for (name, _) in protections.iter().skip(1) {
+                if name != protection && !others.contains(&name.as_str()) {
+                    others.push(name);
+                }
+            }
             let more = if others.is_empty() { String::new() } else { format!(", and {}", others.join(", ")) };
             comment.push(format!(
                 "CLOSED: ingress-nginx protected this: {protection} {did}{more}. Nothing here does, so it answers 403. \
@@ -150,6 +156,18 @@ pub(super) fn rules(
         rules.push(rule(comment, plain(), last));
     }
     rules
+}
+
+/// What protected a whole host, whichever of its Ingresses said so.
+fn host_wide(host: &Host, treatments: &[Treatment]) -> Vec<Protection> {
+    let mut all: Vec<Protection> = Vec::new();
+    for protection in host.locations.iter().flat_map(|location| &treatments[location.source].protections) {
+        if matches!(protection.0.as_str(), "auth-tls-secret" | "server-snippet") && !all.contains(protection)
+        {
+            all.push(protection.clone());
+        }
+    }
+    all
 }
 
 fn word(kind: super::hosts::PathKind) -> &'static str {

@@ -45,7 +45,7 @@ fn exit_codes_say_whether_all_was_carried_over() {
         (&["clean.yaml", "auth.yaml"], 1, "", "/cart of shop.test is shop/cart"),
         (&["clean.yaml", "--class", "other"], 1, "", "There is nothing to write"),
         (&["empty.yaml"], 1, "", "There is nothing to write"),
-        (&["-"], 0, "(-:4)", "-: 1 Ingress"),
+        (&["-"], 0, "(-:12)", "-: 1 Ingress"),
         (&["."], 2, "", ". is a directory: name its files, ./*.yaml"),
         (&["nowhere.yaml"], 2, "", "nowhere.yaml can't be read"),
         (&["clean.yaml", "--output", "no/such/folder"], 2, "", "no/such/folder can't be written"),

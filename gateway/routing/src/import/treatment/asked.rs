@@ -21,7 +21,7 @@ pub(super) struct Asked<'s, 'a> {
 }
 
 /// An annotation that keeps people out: its name and what it did.
-pub(super) type Protection = (String, &'static str);
+pub(in super::super) type Protection = (String, &'static str);
 
 /// What becomes of rules whose protection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use super::read::Source;
 use super::yaml::{Value, map, number, text};
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::origin::At;
+pub(super) use asked::Protection;
 use asked::{Asked, Unprotected};
 pub(super) use policy::Policy;
 
@@ -34,7 +35,7 @@ pub(super) struct Treatment {
     pub(super) ssl_redirect: bool,
     pub(super) force_ssl_redirect: bool,
     /// What kept people out, and does not here.
-    pub(super) protections: Vec<(String, &'static str)>,
+    pub(super) protections: Vec<Protection>,
     /// The authority that upstreams are told.
     pub(super) authority: Option<String>,
     /// Further fields of its rules.
