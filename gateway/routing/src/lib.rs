@@ -6,8 +6,8 @@
 //! ```
 //! Pure: no clock, file, socket, thread, environment, log or chance. Whatever it needs comes in as an
 //! argument. Floors, arrows pointing down only: `compile`, `decide` and `import` over `wire` and `snapshot` over the
-//! words (`host`, `origin`, `path`, `diagnostic`, `nearest`); `decide` does not know `wire`, `import` not `snapshot`, and only
-//! `compile` knows both.
+//! words (`host`, `origin`, `path`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile`
+//! knows both (`import` asks `snapshot` whether a pattern is one).
 
 pub mod compile;
 pub mod decide;

@@ -365,7 +365,9 @@ const MAX_LINES: usize = 500;
 const PINGORA_ROOMS: &[&str] = &["boot", "settings", "listener", "proxy", "tls", "health", "admin", "demo"];
 const ATTICS: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "info"];
 const FLOORS: &[(&str, &[&str])] = &[
-    ("decide", &["wire", "compile"]),
-    ("snapshot", &["wire", "compile", "decide", "serde"]),
-    ("wire", &["snapshot", "compile", "decide"]),
+    ("decide", &["wire", "compile", "import"]),
+    ("import", &["compile", "decide"]),
+    ("compile", &["import"]),
+    ("snapshot", &["wire", "compile", "decide", "import", "serde"]),
+    ("wire", &["snapshot", "compile", "decide", "import"]),
 ];

@@ -169,7 +169,7 @@ const ALL: &[Refused] = &[
         "proxy-body-size",
         Lost,
         "limited the size of a request's body",
-        "Trysail has no limit for it; let the application refuse",
+        "limits.body of trysail.yaml bounds the bodies of all requests",
     ),
     row("proxy-send-timeout", Harmless, "limited the pause between two writes to the upstream", SETTING),
     row(
