@@ -31,9 +31,12 @@ fn import(text: &str, options: &Options) -> Imported {
 fn compile(yaml: &str) -> Compiled {
     let mut services: BTreeMap<(String, String), Vec<u16>> = BTreeMap::new();
     for line in yaml.lines().filter(|line| line.contains("host: ") && line.contains(".svc.cluster.local")) {
-        let host = line.split("host: ").nth(1).unwrap().split([',', '}']).next().unwrap();
+        let Some(host) = line.split("host: ").nth(1).and_then(|rest| rest.split([',', '}']).next()) else {
+            continue;
+        };
         let mut labels = host.split('.');
-        let (name, namespace) = (labels.next().unwrap().to_owned(), labels.next().unwrap().to_owned());
+        let mut label = || labels.next().unwrap_or_default().to_owned();
+        let (name, namespace) = (label(), label());
         let port: Option<u16> = line
             .split("number: ")
             .nth(1)

@@ -146,10 +146,10 @@ fn add(
         if new || host.default.is_none() && host.locations.is_empty() {
             host.default = host.default.take().or_else(|| default.clone());
         }
-        if host.certificate.is_none() {
-            if let Some((certificate, pos)) = certificate(&name, source, sink) {
-                (host.certificate, host.certificate_at) = (Some(certificate), (index, pos));
-            }
+        if host.certificate.is_none()
+            && let Some((certificate, pos)) = certificate(&name, source, sink)
+        {
+            (host.certificate, host.certificate_at) = (Some(certificate), (index, pos));
         }
         for path in rule.http.iter().flat_map(|http| &http.paths) {
             let Some((text, kind)) = path_of(path, sink) else { continue };

@@ -162,7 +162,7 @@ impl Read {
         let Some(Ingress { metadata, spec }) = Ingress::from_node(tree, &mut sink) else { return };
         sink.out.take_unread();
         let name = object_name(&metadata, options);
-        for part in [&*name.name, &*name.namespace].into_iter().filter(|part| !is_dns_name(part)) {
+        if let Some(part) = [&*name.name, &*name.namespace].into_iter().find(|part| !is_dns_name(part)) {
             sink.schema(metadata.value.name.pos, format!("{part:?} is not a name"));
             return;
         }
