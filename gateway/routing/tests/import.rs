@@ -408,3 +408,14 @@ fn what_is_no_ingress_is_said() {
         assert_eq!(found.is_empty(), said.is_empty(), "{text}: {found}");
     }
 }
+
+#[test]
+fn the_readme_shows_what_comes_out() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect("a file of the repository");
+    let readme = read("README.md");
+    let written = read("gateway/testdata/import/as_in_the_readme/expected.yaml");
+    let rules = written.find("  http:\n").and_then(|at| written.get(at..)).expect("rules");
+    assert!(readme.contains(&read("gateway/testdata/import/as_in_the_readme/ingress.yaml")), "the input");
+    assert!(readme.contains(rules), "the rules");
+}
