@@ -378,7 +378,9 @@ const SERVER_FLOORS: &[(&str, &[&str])] = &[
     ("status", &["control", "admin", "boot", "cli", "demo"]),
 ];
 const FLOORS: &[(&str, &[&str])] = &[
-    ("decide", &["wire", "compile"]),
-    ("snapshot", &["wire", "compile", "decide", "serde"]),
-    ("wire", &["snapshot", "compile", "decide"]),
+    ("decide", &["wire", "compile", "import"]),
+    ("import", &["compile", "decide"]),
+    ("compile", &["import"]),
+    ("snapshot", &["wire", "compile", "decide", "import", "serde"]),
+    ("wire", &["snapshot", "compile", "decide", "import"]),
 ];

@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod demo;
 mod explain;
+mod import;
 mod reload;
 mod run;
 mod status;
@@ -65,6 +66,10 @@ enum Command {
     ///
     /// For example: trysail reload
     Reload(reload::Reload),
+    /// Write another gateway's objects anew as Istio's, and say what could not be carried over.
+    ///
+    /// For example: kubectl get ingress,service -A -o yaml | trysail import nginx-ingress -
+    Import(import::Import),
     /// Try it: Bookinfo's reviews in three versions, split 50/50 by the objects of an Istio sample.
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
@@ -119,6 +124,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Wait(wait) => wait.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));

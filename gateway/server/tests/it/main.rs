@@ -19,6 +19,7 @@ mod held;
 mod http2;
 mod http2_upstream;
 mod identity;
+mod import;
 mod kubernetes_files;
 mod limits;
 mod metrics;
