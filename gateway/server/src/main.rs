@@ -11,7 +11,7 @@
 //! listener  resolver
 //! proxy
 //! access
-//! metrics  render  settings  logging
+//! metrics  render  settings  logging  supervisor
 //! sanitise
 //! ```
 
@@ -31,6 +31,7 @@ mod render;
 mod resolver;
 mod sanitise;
 mod settings;
+mod supervisor;
 mod tls;
 
 use std::process::ExitCode;

@@ -2,10 +2,13 @@
 //!
 //! One thread does all of it, one revision after another, away from the threads that serve requests.
 
+mod begin;
 mod changes;
 pub(crate) mod directory;
 mod held;
+mod kept;
 mod reload;
+mod status;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,11 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use trysail_routing::diagnostic::Diagnostics;
+use trysail_routing::origin::Piece;
 use trysail_routing::wire::{ConfigSet, Reader};
 
-pub(crate) use reload::{Outcome, Reloader};
+pub(crate) use reload::Reloader;
 
-use crate::settings::{FILE_NAME, Settings};
+use crate::settings::{FILE_NAME, Settings, Written};
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
@@ -51,6 +55,8 @@ pub(crate) struct Directories {
     roots: Vec<PathBuf>,
     limits: directory::files::Limits,
     reader: Reader,
+    /// The settings' file, which may lie among them.
+    written: Written,
 }
 
 impl Directories {
@@ -58,7 +64,7 @@ impl Directories {
         let reader = Reader::new(&settings.namespace, settings.reading());
         let limits =
             directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
-        Directories { roots, limits, reader }
+        Directories { roots, limits, reader, written: settings.written.clone() }
     }
 
     /// The directories, as a person named them.
@@ -78,7 +84,16 @@ impl Directories {
             self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
         let objects = listing.texts.iter().filter(|text| !settings.iter().any(|name| **name == *text.name));
         let texts = objects.map(|text| (&text.name, &text.text));
-        Reading::Set(self.reader.read(texts, listing.findings))
+        let mut findings = listing.findings;
+        if let Some(finding) = self.written.changed() {
+            findings.push(finding);
+        }
+        Reading::Set(self.reader.read(texts, findings))
+    }
+
+    /// What was read of them before, and kept elsewhere.
+    fn read_pieces(&mut self, pieces: &[Piece]) -> ConfigSet {
+        self.reader.read_pieces(pieces)
     }
 }
 
@@ -93,6 +108,7 @@ impl Follower {
     /// Watches the directories and applies what they say, on a thread of its own.
     pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
+        let supervisor = reloader.supervisor().clone();
         let (changed, moved) = (wake.clone(), wake.clone());
         reloader.resolver().on_change(move || {
             let _ = moved.send(Wake::Addresses);
@@ -113,6 +129,10 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
+                let is_asked = matches!(wake, Wake::Asked);
+                if is_asked {
+                    supervisor.reloading();
+                }
                 // A fault of ours costs one reading, and is said; it does not end the following.
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
@@ -128,6 +148,10 @@ impl Follower {
                 }
                 if matches!(wake, Wake::Stop) {
                     break;
+                }
+                supervisor.status(&reloader.status());
+                if is_asked {
+                    supervisor.ready();
                 }
             }
             reloader

@@ -1,0 +1,65 @@
+//! The first revision of a process: what the files say, or, where that is refused, the last good one that was kept.
+//!
+//! A machine that starts anew with a file that is broken would else serve nothing, though the process before it served
+//! well. It is said as loudly as can be, and the files are followed as ever: mended, they are in force.
+
+use std::time::Instant;
+
+use log::{error, info};
+use trysail_routing::diagnostic::{Diagnostics, Severity};
+
+use super::reload::{self, Outcome, Reloader};
+use super::{Directories, Reading, status};
+use crate::metrics::Reload;
+use crate::render;
+
+impl Reloader {
+    /// Puts the first revision in force. The error is what is wrong with the files, where there is nothing to take in
+    /// their place.
+    pub(crate) fn begin(&mut self, directories: &mut Directories, began: Instant) -> Result<(), Diagnostics> {
+        let findings = match directories.read() {
+            Reading::Unreadable(findings) => {
+                self.metrics.configuration.reloaded(Reload::Refused);
+                findings
+            }
+            Reading::Set(set) => {
+                info!(
+                    "{}: {}, {}, revision {}",
+                    directories.name(),
+                    render::counted(set.files, "file"),
+                    render::counted(set.documents.len(), "object"),
+                    set.revision.short()
+                );
+                match self.apply(set, began) {
+                    Outcome::Refused(findings) => findings,
+                    Outcome::Applied | Outcome::Unchanged => return Ok(()),
+                }
+            }
+        };
+        let Some((revision, pieces)) = self.kept.read() else { return Err(findings) };
+        let set = directories.read_pieces(&pieces);
+        if set.revision.hash() != revision {
+            error!("the last good revision is not used: what is kept is not what was written");
+            self.kept.distrust();
+            return Err(findings);
+        }
+        if let Outcome::Refused(more) = self.apply(set, began) {
+            error!(
+                "the last good revision is refused too: {}{}",
+                render::counts(more.count(Severity::Error), 0),
+                reload::errors_in_full(&more)
+            );
+            return Err(findings);
+        }
+        self.metrics.configuration.is_behind();
+        self.is_kept = true;
+        self.refusal = Some(status::refusal(&findings));
+        let said = self.refusal_in_words(&findings, &directories.name());
+        error!(
+            "the files are refused, and the last good revision {} serves in their place: {said}",
+            self.active.load().revision.short()
+        );
+        self.said_of_start = Some(said);
+        Ok(())
+    }
+}
