@@ -59,7 +59,9 @@ impl Machine {
         let needs = sandbox(&["needs"]);
         if !needs.status.success() {
             let missing = String::from_utf8_lossy(&needs.stdout).trim().to_owned();
-            let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && !missing.contains("root");
+            // What is missing can be installed, rights can not.
+            let rights = missing.contains("root") || missing.contains("the right");
+            let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && !rights;
             assert!(!must, "the unit can't be tried: {missing}");
             let _ = writeln!(std::io::stderr(), "{name} is skipped, {missing}");
             return;
@@ -286,8 +288,8 @@ fn one_that_hangs_is_replaced() {
         machine.must(&format!("kill -STOP {hung}"));
         eventually(PATIENCE, "it was started anew", || machine.property("NRestarts") == "1");
         assert_eq!(fetch(HTTP, "a", "/reviews/0").expect("an answer").status, 200);
-        let log = std::fs::read_to_string(Path::new(&machine.at).join("log")).expect("systemd's own log");
-        assert!(log.contains("trysail.service: Watchdog timeout"), "{log}");
+        let journal = machine.run("journalctl --no-pager -o cat");
+        assert!(journal.contains("trysail.service: Watchdog timeout"), "{journal}");
     });
 }
 
