@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use log::{error, info};
-use trysail_routing::diagnostic::{Diagnostics, Severity};
+use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use trysail_routing::wire::ConfigSet;
 
 use super::reload::{self, Outcome, Reloader};
 use super::{Directories, Reading, status};
@@ -30,9 +31,12 @@ impl Reloader {
                     render::counted(set.documents.len(), "object"),
                     set.revision.short()
                 );
-                match self.apply(set, began) {
-                    Outcome::Refused(findings) => findings,
-                    Outcome::Applied | Outcome::Unchanged => return Ok(()),
+                match self.emptied(&set) {
+                    Some(findings) => findings,
+                    None => match self.apply(set, began) {
+                        Outcome::Refused(findings) => findings,
+                        Outcome::Applied | Outcome::Unchanged => return Ok(()),
+                    },
                 }
             }
         };
@@ -61,5 +65,24 @@ impl Reloader {
         );
         self.said_of_start = Some(said);
         Ok(())
+    }
+
+    /// What is wrong with a directory that is empty and was not when the process before this one served it: a mount that
+    /// is late looks so.
+    fn emptied(&mut self, set: &ConfigSet) -> Option<Diagnostics> {
+        if !set.documents.is_empty() || set.findings.has_errors() || self.settings.allow_empty {
+            return None;
+        }
+        let (revision, pieces) = self.kept.read()?;
+        if pieces.is_empty() {
+            return None;
+        }
+        self.metrics.configuration.reloaded(Reload::Refused);
+        let revision = revision.get(..8).unwrap_or_default();
+        let message = format!("there is no object left, and the last good revision, {revision}, had some");
+        let mut findings = Diagnostics::default();
+        let finding = Diagnostic::new(Code::EMPTY, Severity::Error, None, message);
+        findings.push(finding.hint("the setting allowEmpty: true lets this pass"));
+        Some(findings)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Outcome {
 
 /// Applies revisions, one after another.
 pub(crate) struct Reloader {
-    settings: Settings,
+    pub(super) settings: Settings,
     compiler: Compiler,
     seed: u64,
     pub(super) active: ActiveCell,

@@ -190,9 +190,14 @@ impl Manager {
 #[test]
 fn a_service_manager_is_told_how_it_fares() {
     let manager = Manager::start();
-    let folder = before(talker(SWITCH));
+    let upstream = talker(SWITCH);
+    let folder = before(upstream);
+    folder.write("endpoints.yaml", &service_entry(&[("v1", upstream)]));
     let gateway = manager.gateway(folder.path(), &[], "preStopDelay: 100ms\n");
     let heard = manager.until("READY=1");
+    assert!(heard.iter().any(|told| told.trim_end().ends_with("; held: reviews v2")), "{heard:#?}");
+    folder.write("endpoints.yaml", &service_entry(&[("v1", upstream), ("v2", upstream)]));
+    manager.until_one("nothing is held", |told| told.trim_end().ends_with("on 1 port"));
     assert!(heard.iter().any(|told| told.contains("STATUS=revision ")), "{heard:#?}");
     assert!(heard.iter().any(|told| told.contains(", 1 route on 1 port")), "{heard:#?}");
 

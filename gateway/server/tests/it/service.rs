@@ -251,12 +251,21 @@ fn it_starts_reloads_and_survives_broken_files() {
 #[test]
 fn restarts_and_kills_under_load() {
     Machine::with("service::restarts_and_kills_under_load", |machine| {
+        let more = "[Socket]\\nListenStream=15020\\nListenStream=0.0.0.0:81\\n";
+        machine.must(&format!(
+            "mkdir /etc/systemd/system/trysail.socket.d && printf '{more}' \
+             >/etc/systemd/system/trysail.socket.d/test.conf && systemctl daemon-reload"
+        ));
         machine.must("systemctl start trysail.socket trysail.service");
-        assert!(
-            machine
-                .run("journalctl -u trysail -o cat")
-                .contains("0.0.0.0:80 is the service manager's socket")
-        );
+        let journal = machine.run("journalctl -u trysail -o cat");
+        for line in [
+            "0.0.0.0:80 is the service manager's socket on 0.0.0.0:80",
+            "0.0.0.0:15020 is the service manager's socket on [::]:15020",
+            "the service manager's socket on 0.0.0.0:81 is for no port",
+        ] {
+            assert!(journal.contains(line), "{line}:\n{journal}");
+        }
+        assert_eq!(fetch(METRICS, "a", "/metrics").expect("metrics").status, 200);
         let load = Plan::new(HTTP, "a", "/reviews/0").threads(4).max_time(PATIENCE * 2).start();
         for restart in 1..=3_u64 {
             let before = load.so_far().total();

@@ -61,10 +61,16 @@ fn the_last_good_revision_serves_where_the_files_are_broken() {
     second.after(|| folder.write("seed-reviews.yaml", &weighted(0, 100)), "in force after");
     stop(&second);
 
-    // A place in what is kept is that of the file it came from, and a directory that is gone is no worse than a broken one.
-    std::fs::remove_dir_all(folder.path()).expect("removed");
+    // One that is empty, as where a mount is late, is no better than a broken one; and one that is gone no worse.
+    folder.remove("seed-reviews.yaml");
+    folder.remove("endpoints.yaml");
     let third = start(folder.path(), &state(&kept));
+    assert!(third.process.lines().iter().any(|line| line.contains("error[TRY0011]")));
     assert_eq!(third.client().get("a", "/reviews/0", &[]).expect("an answer").version(), Some("v2"));
+    stop(&third);
+    std::fs::remove_dir_all(folder.path()).expect("removed");
+    let fourth = start(folder.path(), &state(&kept));
+    assert_eq!(fourth.client().get("a", "/reviews/0", &[]).expect("an answer").version(), Some("v2"));
 }
 
 #[test]
