@@ -1,6 +1,6 @@
 # The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
 
-.PHONY: help demo test torture bench check deny advisories
+.PHONY: help demo test otlp torture fuzz bench check deny advisories
 .DEFAULT_GOAL := help
 
 # Cargo has a job server of its own, and warns about make's.
@@ -16,11 +16,20 @@ demo: ## Bookinfo's reviews, three versions behind the gateway; Ctrl-C ends it
 
 test: ## every test, with nextest where it can be had
 	@$(ready) && set -- --workspace --locked $${CI:+--no-fail-fast} $(ARGS) && \
+	{ promtool --version >/dev/null 2>&1 || echo 'skipped: prometheus is not installed, which the dashboards are tested with: apt-get install prometheus' >&2; } && \
 	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
 	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
 
+otlp: ## clippy and the tests of traces, which a build has only with the feature otlp
+	@$(ready) && cargo clippy -p trysail --all-targets --features otlp --locked -- -D warnings && \
+	exec cargo test -p trysail --features otlp --locked -- trac otlp $(ARGS)
+
 torture: ## 5,000 slow clients of each kind; takes minutes, and 20,000 descriptors
 	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --locked -- --ignored --nocapture five_thousand $(ARGS)
+
+SECONDS := 30
+fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
+	@$(ready) && exec .ci/fuzz $(SECONDS) $(ARGS)
 
 bench: ## whole-process loads beside bare Pingora, on a release build
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \

@@ -90,6 +90,12 @@ codes! {
     NEEDS_RESTART = "TRY0019" "NeedsRestart";
     /// Outlier detection whose percentage lets no endpoint go.
     EJECTS_NOBODY = "TRY0015" "EjectsNobody";
+    /// What an imported object asks for and this gateway has not.
+    NOT_CARRIED_OVER = "TRY0030" "NotCarriedOver";
+    /// What an imported object is protected by, and would not be here.
+    PROTECTION_NOT_CARRIED_OVER = "TRY0031" "ProtectionNotCarriedOver";
+    /// What an imported object asks for and is done in another way here.
+    CARRIED_OVER_DIFFERENTLY = "TRY0032" "CarriedOverDifferently";
 }
 
 /// How bad a finding is. What each severity does is the source's policy, not decided here.

@@ -5,13 +5,15 @@
 //!                    └───────────┴──▶ Diagnostics
 //! ```
 //! Pure: no clock, file, socket, thread, environment, log or chance. Whatever it needs comes in as an
-//! argument. Floors, arrows pointing down only: `compile` and `decide` over `wire` and `snapshot` over the
-//! words (`host`, `origin`, `path`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile` knows both.
+//! argument. Floors, arrows pointing down only: `compile`, `decide` and `import` over `wire` and `snapshot` over the
+//! words (`host`, `origin`, `path`, `diagnostic`, `nearest`); `decide` does not know `wire`, and only `compile`
+//! knows both (`import` asks `snapshot` whether a pattern is one).
 
 pub mod compile;
 pub mod decide;
 pub mod diagnostic;
 mod host;
+pub mod import;
 mod nearest;
 pub mod origin;
 pub mod path;

@@ -7,16 +7,17 @@
 //! demo
 //! boot
 //! control  admin
-//! health
+//! page
+//! health  otlp  status
 //! listener  resolver
 //! proxy
-//! access
+//! access  trace  board
 //! metrics  render  settings  logging  supervisor
-//! sanitise
 //! ```
 
 mod access;
 mod admin;
+mod board;
 mod boot;
 mod cli;
 mod control;
@@ -26,15 +27,23 @@ mod health;
 mod listener;
 mod logging;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod page;
 mod proxy;
 mod render;
 mod resolver;
-mod sanitise;
 mod settings;
+mod status;
 mod supervisor;
 mod tls;
+#[cfg(feature = "otlp")]
+mod trace;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: trysail_malloc::Mimalloc = trysail_malloc::Mimalloc;
 
 fn main() -> ExitCode {
     cli::run()

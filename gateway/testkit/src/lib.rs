@@ -5,6 +5,7 @@
 //! loopback port, a full disk, a row that cannot be read) panic; what the thing under test may do wrong is an
 //! `io::Result`.
 
+pub mod browser;
 pub mod case;
 pub mod client;
 pub mod dns;

@@ -85,6 +85,8 @@ pub(crate) struct Ejections {
     pub(crate) until: Option<Instant>,
     /// How many times the base an ejection lasts.
     pub(crate) multiplier: u32,
+    /// What the last one was for: how many in a row, of what.
+    pub(crate) last: Option<(u32, &'static str)>,
 }
 
 impl Streak {
@@ -184,6 +186,11 @@ impl EndpointState {
     /// Until when outlier detection leaves it out; it comes back with the first sweep after. `None` where it is in.
     pub fn ejected_until(&self) -> Option<Instant> {
         self.ejections().until
+    }
+
+    /// What its last ejection was for: how many in a row, of what. `None` where it never was.
+    pub fn ejected_for(&self) -> Option<(u32, &'static str)> {
+        self.ejections().last
     }
 
     /// What is remembered of its ejections. Locked by who ejects, sweeps or shows, and by no request.

@@ -225,7 +225,7 @@ impl Upstreams {
     }
 
     /// The ticket of a split of the snapshot that this was made for.
-    pub fn ticket(&self, id: SplitId) -> &Ticket {
+    pub fn ticket(&self, id: SplitId) -> &Arc<Ticket> {
         &self.tickets[id.index()]
     }
 }

@@ -41,8 +41,44 @@ impl Ticket {
         self.schedule.effective()
     }
 
+    /// How many of its first `turns` turns are each target's. Whole cycles are as the weights say, so that only the
+    /// broken one at the end is looked at.
+    pub fn given(&self, turns: u64) -> Vec<u64> {
+        let cycle = u64::from(self.schedule.cycle());
+        let whole = |weight: &u32| u64::from(*weight) * (turns / cycle);
+        let mut given: Vec<u64> = self.schedule.effective().iter().map(whole).collect();
+        for turn in turns - turns % cycle..turns {
+            if let Some(one) = given.get_mut(self.schedule.target(self.start.wrapping_add(turn))) {
+                *one += 1;
+            }
+        }
+        given
+    }
+
     /// How many turns were taken: requests, not retries.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_is_what_was_taken() {
+        for weights in [&[1][..], &[50, 50], &[90, 10], &[0, 3], &[1, 2, 4], &[9_973, 27]] {
+            for hash in [0, 1, 0xdead_beef] {
+                let schedule = Schedule::new(weights, 7).unwrap();
+                let ticket = Ticket::new(Arc::new(schedule), hash);
+                let mut counted = vec![0; weights.len()];
+                for turn in 0..40_000_u64 {
+                    if turn % 997 == 0 {
+                        assert_eq!(ticket.given(ticket.taken()), counted, "{weights:?} after {turn}");
+                    }
+                    counted[ticket.take()] += 1;
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The baseline: the smallest useful Pingora proxy, `/reviews` split 90/10 over two upstreams.
 //!
-//! It is built with Trysail's profile and started as Trysail starts Pingora, a listening `Service` on a Tokio
+//! It is built with Trysail's profile and allocator, and started as Trysail starts Pingora, a listening `Service` on a Tokio
 //! runtime of ours and no `Server`, so that the two differ only in what the gateway does. No timeouts, no
 //! metrics, no forwarded headers, no log.
 #![expect(clippy::print_stdout, reason = "the bound address is the answer")]
@@ -22,6 +22,9 @@ use pingora_core::services::listening::Service;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use pingora_proxy::{ProxyHttp, Session, http_proxy};
+
+#[global_allocator]
+static ALLOCATOR: trysail_malloc::Mimalloc = trysail_malloc::Mimalloc;
 
 /// Of a hundred requests, how many the first upstream gets.
 const FIRST_OF_HUNDRED: u64 = 90;

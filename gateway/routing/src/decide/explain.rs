@@ -76,7 +76,7 @@ impl Observe for Recorder<'_> {
 }
 
 /// `method is "GET"`: what a test that held asked for.
-fn consent(test: &Test) -> String {
+pub fn consent(test: &Test) -> String {
     match test {
         Test::WithoutHeader(name, ValueTest::Present) => format!("there is no {name}"),
         Test::WithoutHeader(name, test) => {

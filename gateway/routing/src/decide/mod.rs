@@ -6,7 +6,7 @@ mod observe;
 
 use std::sync::Arc;
 
-pub use explain::{Considered, Explanation, explain};
+pub use explain::{Considered, Explanation, consent, explain};
 pub use handling::describe;
 pub use observe::Observe;
 

@@ -200,7 +200,7 @@ fn content(text: &str) -> &str {
 /// that a syntax error costs one document. Gives each piece with the line, from 1, that it begins on.
 ///
 /// A piece of nothing but comments, blank lines and directives (`%YAML 1.2`) stays with the one after it.
-fn cut(text: &str) -> Vec<(u32, &str)> {
+pub(crate) fn cut(text: &str) -> Vec<(u32, &str)> {
     let mut pieces = Vec::new();
     let (mut start, mut start_line) = (0, 1);
     let (mut has_mark, mut has_content) = (false, false);

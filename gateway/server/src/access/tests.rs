@@ -55,6 +55,7 @@ fn a_request_in_both_forms() {
         duration: Duration::from_micros(12_900),
         received: 5,
         sent: 1234,
+        ..Ended::default()
     };
     let entry = Entry {
         request: Asked {
@@ -162,7 +163,7 @@ fn facts_as_a_template_has_them() {
 }
 
 fn lines() -> Lines {
-    let source = Source { name: "trysail".to_owned(), namespace: "default".to_owned() };
+    let source = Source::new(&[].into(), "default", &[]);
     Metrics::new(source).unwrap().lines
 }
 

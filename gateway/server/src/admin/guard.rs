@@ -3,10 +3,14 @@
 //! A page from elsewhere can make a browser send requests here. Its requests bear its `Origin`, or say in
 //! `Sec-Fetch-Site` that they are another's; and where its own name was made to point here, they bear that name as
 //! `Host`. So a foreign `Origin` is refused, and a `Host` that is neither an address nor `localhost`. Where there is a
-//! token, callers have to show it (`Authorization: Bearer …`), and may call the port by any name: no page knows it.
+//! token, callers have to show it (`Authorization: Bearer …`, or `Basic …` as the password, which browsers ask for), and
+//! may call the port by any name: no page knows it. A browser that knows it sends it with other pages' requests too, and
+//! these are refused by their `Origin` as before.
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
@@ -29,8 +33,14 @@ pub(super) fn admits(headers: &HeaderMap, token: Option<&Token>) -> Result<(), B
     }
     match token {
         Some(token) if !shows(headers, token) => {
-            let mut answer = text(StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer …\n");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let mut answer = text(
+                StatusCode::UNAUTHORIZED,
+                "show the token: Authorization: Bearer …, or as a password with any name\n",
+            );
+            let asked = HeaderValue::from_static(
+                "Basic realm=\"trysail: the token is the password\", charset=\"UTF-8\"",
+            );
+            answer.headers_mut().insert(WWW_AUTHENTICATE, asked);
             Err(Box::new(answer))
         }
         _ => Ok(()),
@@ -42,10 +52,26 @@ pub(super) fn admits(headers: &HeaderMap, token: Option<&Token>) -> Result<(), B
 fn shows(headers: &HeaderMap, token: &Token) -> bool {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let (Some(field), None) = (fields.next(), fields.next()) else { return false };
-    let Some((scheme, shown)) = field.as_bytes().split_at_checked(7) else { return false };
+    let field = field.as_bytes();
+    let of = |scheme: &[u8]| {
+        let (said, rest) = field.split_at_checked(scheme.len())?;
+        said.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let shown = match (of(b"bearer "), of(b"basic ")) {
+        (Some(shown), _) => shown.to_vec(),
+        (None, Some(encoded)) => password(encoded),
+        (None, None) => return false,
+    };
     let (shown, wanted) = (Sha256::digest(shown), Sha256::digest(token.bytes()));
     let differing = shown.iter().zip(wanted).fold(0, |all, (one, other)| all | (one ^ other));
-    std::hint::black_box(differing) == 0 && scheme.eq_ignore_ascii_case(b"bearer ")
+    std::hint::black_box(differing) == 0
+}
+
+/// The password of a field `Basic …`; empty, which no token is, where there is none.
+fn password(encoded: &[u8]) -> Vec<u8> {
+    let decoded = BASE64_STANDARD.decode(encoded).unwrap_or_default();
+    let colon = decoded.iter().position(|byte| *byte == b':');
+    colon.and_then(|at| decoded.get(at + 1..)).unwrap_or_default().to_vec()
 }
 
 /// Whether an authority is an address or `localhost`, with or without a port.
@@ -112,6 +138,13 @@ mod tests {
             (&[("authorization", "Bearer")], 401),
             (&[("authorization", "Basic 0123456789abcdef")], 401),
             (&[("authorization", "0123456789abcdef")], 401),
+            (&[("authorization", "Basic YW55OjAxMjM0NTY3ODlhYmNkZWY=")], 200),
+            (&[("authorization", "basic OjAxMjM0NTY3ODlhYmNkZWY=")], 200),
+            (&[("authorization", "Basic YW55OjAxMjM0NTY3ODlhYmNkZWU=")], 401),
+            (&[("authorization", "Basic MDEyMzQ1Njc4OWFiY2RlZg==")], 401),
+            (&[("authorization", "Basic ?")], 401),
+            (&[("authorization", "Basic ")], 401),
+            (&[("origin", "http://evil.test"), ("authorization", "Basic OjAxMjM0NTY3ODlhYmNkZWY=")], 403),
             (
                 &[("authorization", "Bearer 0123456789abcdef"), ("authorization", "Bearer 0123456789abcdef")],
                 401,

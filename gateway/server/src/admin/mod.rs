@@ -1,13 +1,17 @@
 //! What the process answers about itself: metrics on one port, readiness on another, and what is in force on a third.
 //!
-//! - metrics port: `GET /metrics`, `GET /stats/prometheus`
+//! - metrics port: see `metrics`
 //! - health port: `GET /healthz/ready`
 //! - admin port: see `port`
 //!
 //! Nothing here changes anything, and nothing shows a secret.
 
+mod events;
 mod guard;
+mod lists;
+mod metrics;
 mod port;
+mod web;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,29 +21,10 @@ use http::{Method, Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 
+pub(crate) use metrics::MetricsPort;
 pub(crate) use port::AdminPort;
 
 use crate::health::Prober;
-use crate::metrics::Metrics;
-
-/// The metrics port.
-pub(crate) struct MetricsPort(pub(crate) Arc<Metrics>);
-
-#[async_trait]
-impl ServeHttp for MetricsPort {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        match path(session) {
-            Err(refused) => *refused,
-            Ok("/metrics" | "/stats/prometheus") => match self.0.text() {
-                Ok(text) => answer(StatusCode::OK, Metrics::CONTENT_TYPE, text),
-                Err(error) => {
-                    text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n"))
-                }
-            },
-            Ok(_) => text(StatusCode::NOT_FOUND, "here are /metrics and /stats/prometheus\n"),
-        }
-    }
-}
 
 /// The health port. It is opened once a revision is in force and its ports are bound, so it says yes once endpoints with
 /// a probe were asked, until the process drains.

@@ -66,6 +66,11 @@ impl Running {
                 render::counted(left, "connection")
             ),
         }
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &self.exporter {
+            let last = async { tokio::time::timeout(LAST_LINES, exporter.send_all()).await };
+            let _ = self.runtime.block_on(last);
+        }
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         // Requests that were cut have told of themselves.
         if let Some(access) = self.access {

@@ -16,6 +16,7 @@ use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
@@ -25,22 +26,32 @@ use self::ending::Leaving;
 use self::signals::Signals;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
+use crate::board::{Board, Exported, STEP};
 use crate::control::{Directories, Follower, Reloader, Wake};
 use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Inherited, Open, Own, Ports, Relay,
 };
-use crate::metrics::{Edge, Loads, Metrics, Source};
+use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
+use crate::proxy::term::Term;
 use crate::proxy::transport::Complaints;
-use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Uses};
+use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Traces, Uses};
 use crate::render;
 use crate::resolver::Resolver;
+#[cfg(feature = "otlp")]
+use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
+use crate::status::Desk;
+use crate::status::told;
 use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
+#[cfg(feature = "otlp")]
+use crate::trace::Spans;
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -56,6 +67,8 @@ pub(crate) struct Running {
     leaving: Leaving,
     supervisor: Supervisor,
     _watchdog: Option<Watchdog>,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Arc<Exporter>>,
 }
 
 /// Why a gateway was not started.
@@ -107,26 +120,45 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
     let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
-    let metrics = Metrics::new(Source { name: "trysail".to_owned(), namespace: settings.namespace.clone() });
+    let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
     let connections = Arc::new(Connections::default());
+    let board = Arc::new(Board::default());
+    let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
+    exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let desk = Arc::new(Desk {
+        active: active.clone(),
+        board,
+        history: Arc::default(),
+        formers: Arc::default(),
+        draining: connections.draining(),
+        began,
+    });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
     let supervisor = Supervisor::default();
     let inherited = Arc::new(Inherited::take());
-    let plane = plane(&settings, &active, &connections, &metrics, access.clone());
+    let traces = traces(&settings, &metrics);
+    let seen = (access.clone(), traces.clone());
+    let plane = plane(&settings, &active, &connections, &metrics, seen);
     let ports = Ports::new(plane, inherited.clone(), settings.threads, runtime.handle().clone());
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let handle = runtime.handle().clone();
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
+    #[cfg(feature = "otlp")]
+    let exporter = traces.and_then(|spans| Exporter::new(&settings.tracing, spans, resolver.clone()));
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = &exporter {
+        runtime.spawn(exporter.clone().run());
+    }
     let prober = Prober::new(active.clone(), resolver.clone(), handle, metrics.checks.clone());
     let mut reloader = Reloader::new(
         settings.clone(),
         seed,
-        active.clone(),
+        desk.clone(),
         ports,
         (resolver, prober.clone()),
         metrics.clone(),
@@ -149,15 +181,27 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     info!("metrics on {}", metrics_port.address);
     info!("health on {}", health_port.address);
     info!("admin on {}", admin_port.address);
-    let admin = AdminPort { active: active.clone(), paths: settings.paths(), token };
+    let waker = follower.waker();
+    let admin = AdminPort {
+        desk: desk.clone(),
+        active: active.clone(),
+        paths: settings.paths(),
+        other_server: settings.other_server,
+        token,
+        streams: Semaphore::new(AdminPort::STREAMS),
+        reload: Box::new(move |asker| {
+            let _ = waker.send(Wake::Asked(Some(asker)));
+        }),
+    };
     let leaving = Leaving::default();
     let health = HealthPort { draining: leaving.clone(), prober };
     let own_ports = vec![
-        listener::open(metrics_port, Own::new(MetricsPort(metrics.clone())), 1, runtime.handle()),
+        listener::open(metrics_port, Own::new(MetricsPort::new(metrics.clone())), 1, runtime.handle()),
         listener::open(health_port, Own::new(health), 1, runtime.handle()),
         listener::open(admin_port, Own::new(admin), 1, runtime.handle()),
     ];
     runtime.spawn(sweep(active.clone()));
+    runtime.spawn(sample(desk.board.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
     supervisor.ready();
     Ok(Running {
@@ -172,6 +216,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         leaving,
         supervisor,
         _watchdog: watchdog,
+        #[cfg(feature = "otlp")]
+        exporter,
     })
 }
 
@@ -206,13 +252,26 @@ impl Running {
         &self.runtime
     }
 
+    /// Where the admin port is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.own_ports[2].address()
+    }
+
     /// Where metrics are served.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
         self.own_ports[0].address()
     }
 }
 
-/// How long the file of the access log may take for the last lines.
+/// Who this gateway is in Istio's metrics.
+fn source(settings: &Settings) -> Source {
+    let reporters = settings.metrics_reporters;
+    let both = [(reporters.source, Reporter::Source), (reporters.destination, Reporter::Destination)];
+    let reporters: Vec<Reporter> = both.into_iter().filter(|(tells, _)| *tells).map(|(_, it)| it).collect();
+    Source::new(&settings.labels, &settings.namespace, &reporters)
+}
+
+/// How long the file of the access log may take for the last lines, and a collector for the last spans.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Takes ejected endpoints back when their time is over, for as long as the process runs.
@@ -222,6 +281,19 @@ async fn sweep(active: ActiveCell) {
         let interval = active.load().upstreams.sweep_interval().map_or(SWEEP, |interval| interval / 4);
         tokio::time::sleep(interval.clamp(SOONEST_SWEEP, SWEEP)).await;
         outlier::sweep(&active.load(), Instant::now());
+    }
+}
+
+/// Notes how the last ten seconds were, for as long as the process runs.
+async fn sample(board: Arc<Board>) {
+    let mut steps = tokio::time::interval(STEP);
+    loop {
+        steps.tick().await;
+        let board = board.clone();
+        let sampled = tokio::task::spawn_blocking(move || board.sample(Instant::now())).await;
+        if sampled.is_err() {
+            log::error!("a fault of trysail's own ended a sample of the scoreboard");
+        }
     }
 }
 
@@ -238,6 +310,8 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         revision: Revision::default(),
         upstreams: Upstreams::default(),
         peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
+        board: Arc::default(),
+        term: Term::default(),
         requests: Arc::new(metrics.traffic.bind(&snapshot, Instant::now())),
         loads: Arc::new(Loads::default()),
         endpoints: metrics.endpoints.clone(),
@@ -254,7 +328,7 @@ fn plane(
     active: &ActiveCell,
     connections: &Arc<Connections>,
     metrics: &Metrics,
-    access: Option<Arc<AccessLog>>,
+    (access, traces): (Option<Arc<AccessLog>>, Option<Traces>),
 ) -> DataPlane {
     let conf = Arc::new(ServerConf {
         // Pingora multiplies the pool by the threads.
@@ -290,6 +364,9 @@ fn plane(
         },
         complaints: Complaints::default(),
         access: access.clone(),
+        traces,
+        reached: metrics.reached.clone(),
+        faults: metrics.faults.clone(),
     };
     let mut proxy = http_proxy(&conf, gateway);
     let mut options = pingora_core::apps::HttpServerOptions::default();
@@ -305,15 +382,35 @@ fn plane(
     proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
     DataPlane {
-        http: Arc::new(Timed(Arc::new(proxy), metrics.edge.clone())),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone())),
+        http: Arc::new(Timed {
+            proxy: Arc::new(proxy),
+            edge: metrics.edge.clone(),
+            refused: metrics.refused.clone(),
+        }),
+        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone(), metrics.reached.clone())),
         active: active.clone(),
         connections: connections.clone(),
         bounds: Arc::new(bounds(settings, metrics.edge.clone())),
         refused: metrics.refused.clone(),
+        sockets: metrics.sockets.clone(),
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
         access,
+    }
+}
+
+/// Where spans go, if the settings name a collector.
+fn traces(settings: &Settings, metrics: &Metrics) -> Option<Traces> {
+    #[cfg(feature = "otlp")]
+    {
+        let Tracing { endpoint, sample, .. } = &settings.tracing;
+        endpoint.as_ref().map(|_| Arc::new(Spans::new(*sample, metrics.spans.clone())))
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        // Settings that name one are refused.
+        let _ = (settings, metrics);
+        None
     }
 }
 

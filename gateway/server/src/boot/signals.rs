@@ -34,7 +34,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 // Who no longer listens has ended, and the process with it.
-                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked); }
+                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked(None)); }
                 // As Envoy and nginx have it.
                 _ = self.user.recv() => if let Some(access) = access { access.reopen() },
             }

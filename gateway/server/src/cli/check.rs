@@ -212,7 +212,8 @@ fn summary(
     format!("{read}, {routes} on {ports}{counts}. {verdict}.\n")
 }
 
-fn json(findings: &Diagnostics) -> String {
+/// Findings for programs.
+pub(super) fn json(findings: &Diagnostics) -> String {
     let messages: Vec<render::Message<'_>> = findings.iter().map(render::Message::from).collect();
     pretty(&messages)
 }

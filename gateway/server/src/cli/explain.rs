@@ -1,14 +1,12 @@
 //! `trysail explain`: why a request goes where it goes, by the code that routes; of files, or of a running process.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use trysail_routing::compile::{Compiled, Compiler};
 
+use super::ask::{ADMIN, Admin, escaped};
 use super::check::read;
 use super::{Format, NOT_FINE, USAGE, colours, print, say, say_findings};
 use crate::control::Reading;
@@ -100,6 +98,7 @@ impl Explain {
             revision: set.revision.short(),
             source: &self.words.join(", "),
             paths: settings.paths(),
+            other_server: settings.other_server,
             opened: settings.ports.iter().map(|(from, to)| (*to, *from)).collect(),
             upstreams: None,
         };
@@ -113,62 +112,11 @@ impl Explain {
             let _ = write!(form, "&header={}", escaped(header));
         }
         let token = self.token.as_deref().map(Token::read).transpose()?;
-        let (status, body) = fetch(address, &form, token.as_ref()).map_err(|error| {
-            format!("nobody answers on {address}: {error}; the log of trysail run says \"admin on …\"")
-        })?;
-        match status {
-            200 => serde_json::from_slice(&body)
-                .map_err(|error| format!("{address} is another program or version: {error}")),
-            status => Err(format!("{address} answers {status}: {}", String::from_utf8_lossy(&body).trim())),
-        }
+        Admin::new(address, token).post("/explain", &form)
     }
 }
-
-/// Where a process's admin port is, unless its settings say otherwise.
-const ADMIN: &str = "127.0.0.1:15000";
 
 fn wrongly(message: &str) -> ExitCode {
     say(&format!("{message}\n"));
     ExitCode::from(USAGE)
-}
-
-/// Posts a form to a process's `/explain`; gives status and body.
-fn fetch(address: &str, form: &str, token: Option<&Token>) -> std::io::Result<(u16, Vec<u8>)> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let address: SocketAddr =
-        address.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let head = format!(
-        "POST /explain HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n",
-        form.len()
-    );
-    let mut head = head.into_bytes();
-    if let Some(token) = token {
-        head.extend([b"authorization: Bearer ", token.bytes(), b"\r\n"].concat());
-    }
-    head.extend(b"\r\n");
-    stream.write_all(&head)?;
-    stream.write_all(form.as_bytes())?;
-    let mut reply = Vec::new();
-    stream.read_to_end(&mut reply)?;
-    let odd = || std::io::Error::other("the answer is not HTTP");
-    let end = reply.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(odd)?;
-    let status = reply.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    Ok((status.ok_or_else(odd)?, reply.get(end + 4..).unwrap_or_default().to_vec()))
-}
-
-/// A value of a form.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
-            byte => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }

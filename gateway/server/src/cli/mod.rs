@@ -1,9 +1,14 @@
 //! The command line: what can be asked, and what exit code answers.
 
+mod ask;
 mod check;
 mod demo;
 mod explain;
+mod import;
+mod reload;
 mod run;
+mod status;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -50,6 +55,22 @@ enum Command {
     ///
     /// For example: trysail explain conf/ GET http://shop.test/reviews/0 -H 'end-user: jason'
     Explain(explain::Explain),
+    /// Say what share each version of a running process really got, and how it fares.
+    ///
+    /// For example: trysail status   or   trysail status --expect default/reviews:v2=10
+    Status(status::Show),
+    /// Wait until a revision serves everywhere, and the last request of the one before has ended.
+    ///
+    /// For example: trysail wait --revision 81ab90f4 --timeout 30s
+    Wait(wait::Wait),
+    /// Have a running process read its files, and say what became of it.
+    ///
+    /// For example: trysail reload
+    Reload(reload::Reload),
+    /// Write another gateway's objects anew as Istio's, and say what could not be carried over.
+    ///
+    /// For example: kubectl get ingress,service -A -o yaml | trysail import nginx-ingress -
+    Import(import::Import),
     /// Try it: Bookinfo's reviews in three versions, split 50/50 by the objects of an Istio sample.
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
@@ -101,6 +122,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Status(status) => status.run(),
+        Command::Wait(wait) => wait.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));

@@ -7,17 +7,19 @@ use std::time::Instant;
 
 use log::{error, info};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use trysail_routing::wire::ConfigSet;
+use trysail_routing::wire::{ConfigSet, Revision};
 
 use super::reload::{self, Outcome, Reloader};
 use super::{Directories, Reading, status};
 use crate::metrics::Reload;
 use crate::render;
+use crate::status::told::Source;
 
 impl Reloader {
     /// Puts the first revision in force. The error is what is wrong with the files, where there is nothing to take in
     /// their place.
     pub(crate) fn begin(&mut self, directories: &mut Directories, began: Instant) -> Result<(), Diagnostics> {
+        let mut revision = Revision::default();
         let findings = match directories.read() {
             Reading::Unreadable(findings) => {
                 self.metrics.configuration.reloaded(Reload::Refused);
@@ -31,23 +33,24 @@ impl Reloader {
                     render::counted(set.documents.len(), "object"),
                     set.revision.short()
                 );
+                revision = set.revision.clone();
                 match self.emptied(&set) {
                     Some(findings) => findings,
-                    None => match self.apply(set, began) {
+                    None => match self.apply(set, Source::Start, began) {
                         Outcome::Refused(findings) => findings,
                         Outcome::Applied | Outcome::Unchanged => return Ok(()),
                     },
                 }
             }
         };
-        let Some((revision, pieces)) = self.kept.read() else { return Err(findings) };
+        let Some((kept, pieces)) = self.kept.read() else { return Err(findings) };
         let set = directories.read_pieces(&pieces);
-        if set.revision.hash() != revision {
+        if set.revision.hash() != kept {
             error!("the last good revision is not used: what is kept is not what was written");
             self.kept.distrust();
             return Err(findings);
         }
-        if let Outcome::Refused(more) = self.apply(set, began) {
+        if let Outcome::Refused(more) = self.apply(set, Source::Start, began) {
             error!(
                 "the last good revision is refused too: {}{}",
                 render::counts(more.count(Severity::Error), 0),
@@ -58,6 +61,7 @@ impl Reloader {
         self.metrics.configuration.is_behind();
         self.is_kept = true;
         self.refusal = Some(status::refusal(&findings));
+        self.desk.history.refused(&revision, Source::Start, findings.iter(), began.elapsed());
         let said = self.refusal_in_words(&findings, &directories.name());
         error!(
             "the files are refused, and the last good revision {} serves in their place: {said}",

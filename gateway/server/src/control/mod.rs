@@ -16,6 +16,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::origin::Piece;
 use trysail_routing::wire::{ConfigSet, Reader};
@@ -23,23 +25,36 @@ use trysail_routing::wire::{ConfigSet, Reader};
 pub(crate) use reload::Reloader;
 
 use crate::settings::{FILE_NAME, Settings, Written};
+use crate::status::told::{ReloadOf, Source};
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
 
 /// Why the source is asked again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Wake {
     /// Something changed.
     Changed,
     /// Names have other addresses.
     Addresses,
-    /// Somebody asked for it (SIGHUP).
-    Asked,
+    /// Somebody asked for it: by SIGHUP, or to be told what became of it.
+    Asked(Option<oneshot::Sender<ReloadOf>>),
     /// A probe's answer wants the state reconciled.
     Ready,
     /// The process ends.
     Stop,
+}
+
+impl Wake {
+    /// As the history has it.
+    fn source(&self) -> Source {
+        match self {
+            Wake::Asked(_) => Source::Signal,
+            Wake::Addresses => Source::Names,
+            Wake::Ready => Source::Endpoints,
+            Wake::Changed | Wake::Stop => Source::Files,
+        }
+    }
 }
 
 /// What one reading of the directories gave.
@@ -129,7 +144,8 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                let is_asked = matches!(wake, Wake::Asked);
+                let ends = matches!(wake, Wake::Stop);
+                let is_asked = matches!(wake, Wake::Asked(_));
                 if is_asked {
                     supervisor.reloading();
                 }
@@ -138,7 +154,7 @@ impl Follower {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
-                    Wake::Changed | Wake::Asked => {
+                    Wake::Changed | Wake::Asked(_) => {
                         mark.note();
                         reloader.follow(&mut directories, wake);
                     }
@@ -146,7 +162,7 @@ impl Follower {
                 if catch_unwind(act).is_err() {
                     log::error!("a fault of trysail's own ended a reading; what is in force stays");
                 }
-                if matches!(wake, Wake::Stop) {
+                if ends {
                     break;
                 }
                 supervisor.status(&reloader.status());

@@ -9,7 +9,7 @@ use log::{error, info, warn};
 use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{Listener, Snapshot};
-use trysail_routing::wire::ConfigSet;
+use trysail_routing::wire::{ConfigSet, Revision};
 use trysail_upstream::Upstreams;
 
 use super::kept::Kept;
@@ -17,10 +17,13 @@ use super::{Directories, Reading, Wake, changes, held, status};
 use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
+use crate::proxy::term::Term;
 use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
 use crate::resolver::Resolver;
 use crate::settings::Settings;
+use crate::status::Desk;
+use crate::status::told::{ReloadOf, Source};
 use crate::supervisor::Supervisor;
 use crate::tls::{Configs, Store, Trusts};
 
@@ -40,6 +43,7 @@ pub(crate) struct Reloader {
     compiler: Compiler,
     seed: u64,
     pub(super) active: ActiveCell,
+    pub(super) desk: Arc<Desk>,
     ports: Ports,
     credentials: Store,
     resolver: Resolver,
@@ -64,7 +68,7 @@ impl Reloader {
     pub(crate) fn new(
         settings: Settings,
         seed: u64,
-        active: ActiveCell,
+        desk: Arc<Desk>,
         ports: Ports,
         (resolver, prober): (Resolver, Prober),
         metrics: Arc<Metrics>,
@@ -72,13 +76,14 @@ impl Reloader {
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
-        let said = BTreeSet::new();
+        let (said, active) = (BTreeSet::new(), desk.active.clone());
         let kept = Kept::new(settings.state());
         Reloader {
             settings,
             compiler,
             seed,
             active,
+            desk,
             ports,
             credentials,
             resolver,
@@ -131,26 +136,35 @@ impl Reloader {
         if !self.prober.is_stale() {
             return;
         }
-        let before = self.active.load_full();
-        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, Instant::now());
-        self.put(before.with(upstreams));
-        self.say_held(&before);
+        let (before, began) = (self.active.load_full(), Instant::now());
+        let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
+        let board = self.desk.board.bind(&before.snapshot, &upstreams, began);
+        self.put(before.with(upstreams, board, Term::default()));
+        self.note(&before, Source::Endpoints, began);
     }
 
     /// Reads the directories and applies them; what happened is in the log.
     pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
         let began = Instant::now();
-        let outcome = match directories.read() {
-            Reading::Set(set) => self.apply(set, began),
-            Reading::Unreadable(findings) => self.refuse(findings),
+        let (revision, outcome) = match directories.read() {
+            Reading::Set(set) => (set.revision.clone(), self.apply(set, why.source(), began)),
+            Reading::Unreadable(findings) => (Revision::default(), self.refuse(findings)),
         };
         match &outcome {
             Outcome::Refused(findings) => self.refusal = Some(status::refusal(findings)),
             Outcome::Applied | Outcome::Unchanged => (self.refusal, self.is_kept) = (None, false),
         }
-        match outcome {
+        let history = &self.desk.history;
+        match &outcome {
             Outcome::Applied => {}
-            Outcome::Unchanged if self.refused || matches!(why, Wake::Asked) => {
+            Outcome::Unchanged => history.confirmed(&revision, why.source(), began.elapsed()),
+            Outcome::Refused(findings) => {
+                history.refused(&revision, why.source(), findings.iter(), began.elapsed());
+            }
+        }
+        match &outcome {
+            Outcome::Applied => {}
+            Outcome::Unchanged if self.refused || matches!(why, Wake::Asked(_)) => {
                 info!(
                     "revision {} is what {} says, and in force",
                     self.active.load().revision.short(),
@@ -158,29 +172,69 @@ impl Reloader {
                 );
             }
             Outcome::Unchanged => {}
-            Outcome::Refused(findings) => self.log_refusal(&findings, &directories.name()),
+            Outcome::Refused(findings) => self.log_refusal(findings, &directories.name()),
+        }
+        if let Wake::Asked(Some(asker)) = why {
+            // Who has gone need not be told.
+            let _ = asker.send(self.told(&outcome, &directories.name()));
         }
         self.refused = !self.metrics.configuration.is_good();
+    }
+
+    /// What became of a reading, for whoever asked for it.
+    fn told(&self, outcome: &Outcome, roots: &str) -> ReloadOf {
+        let active = self.active.load();
+        let (revision, hash) = (active.revision.short().to_owned(), active.revision.hash().to_owned());
+        let newest = self.desk.history.newest();
+        let (text, findings) = match (outcome, newest) {
+            (Outcome::Applied, Some(entry)) => {
+                let changes =
+                    if entry.changes.is_empty() { String::new() } else { format!(": {}", entry.changes) };
+                (
+                    format!("revision {revision} in force after {} ms{changes}", entry.took_ms as u64),
+                    Vec::new(),
+                )
+            }
+            (Outcome::Refused(_), Some(entry)) => {
+                let count = render::counts(entry.findings.len() + entry.more_findings, 0);
+                (format!("refused, {revision} stays in force: {count}"), entry.findings)
+            }
+            _ => (format!("revision {revision} is what {roots} says, and in force"), Vec::new()),
+        };
+        ReloadOf { revision, hash, text, findings }
     }
 
     /// Puts the revision in force in force again with the addresses that its names have now. Nothing else is looked
     /// at: what lies in the files may have changed, and may be refused.
     pub(crate) fn follow_names(&mut self) {
-        let addresses = self.resolver.addresses();
+        let (addresses, began) = (self.resolver.addresses(), Instant::now());
         let Some(set) = self.named.clone() else { return };
         let before = self.active.load_full();
         let Compiled { snapshot, .. } = self.compile(&set, addresses);
         if snapshot.clusters != before.snapshot.clusters {
             let credentials = (before.tls.clone(), before.trusts.clone());
             self.store(&before, snapshot, &set, credentials, before.bound.clone());
-            self.say_held(&before);
+            self.note(&before, Source::Names, began);
         }
     }
 
-    /// Which subsets are held from now on, and which no more.
-    fn say_held(&self, before: &Active) {
-        let after = self.active.load();
-        held::changes(before, &after).iter().for_each(|line| info!("{line}"));
+    /// Says which subsets are held from now on, and which no more.
+    fn say_held(&self, before: &Active) -> Vec<String> {
+        let changes = held::changes(before, &self.active.load());
+        changes.iter().for_each(|line| info!("{line}"));
+        changes
+    }
+
+    /// The same of a swap that no file asked for; also in the history.
+    fn note(&self, before: &Active, source: Source, began: Instant) {
+        let changes = self.say_held(before);
+        match (changes.as_slice(), source) {
+            ([], Source::Endpoints) => self.desk.history.stir(),
+            _ => {
+                let revision = &self.active.load().revision;
+                self.desk.history.applied(revision, source, changes.join("; "), began.elapsed());
+            }
+        }
     }
 
     fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
@@ -189,7 +243,7 @@ impl Reloader {
     }
 
     /// Applies one revision, if it has no error.
-    pub(crate) fn apply(&mut self, set: ConfigSet, began: Instant) -> Outcome {
+    pub(crate) fn apply(&mut self, set: ConfigSet, source: Source, began: Instant) -> Outcome {
         let before = self.active.load_full();
         let known = self.resolver.addresses();
         let Compiled { mut snapshot, mut findings } = self.compile(&set, known.clone());
@@ -226,6 +280,7 @@ impl Reloader {
         if addresses != known {
             snapshot = self.compile(&set, addresses).snapshot;
         }
+        let is_first = before.revision.hash().is_empty();
         let changes = match before.revision.hash() {
             "" => {
                 let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
@@ -235,7 +290,11 @@ impl Reloader {
             _ => changes::describe(&before.snapshot, &snapshot),
         };
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
+        if !is_first {
+            self.metrics.configuration.took(began.elapsed());
+        }
         self.say(&findings);
+        self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
         self.say_held(&before);
@@ -320,7 +379,7 @@ impl Reloader {
         }
         let timestamp =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.metrics.configuration.in_force(set.revision.short(), &snapshot, timestamp);
+        self.metrics.configuration.in_force(&set.revision, &snapshot, timestamp);
         self.metrics.configuration.reloaded(Reload::Applied);
         self.store(before, snapshot, set, credentials, bound);
         self.ports.commit(prepared, &keep);
@@ -340,8 +399,11 @@ impl Reloader {
     ) {
         let upstream = &self.settings.upstream;
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
-        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, Instant::now());
+        let now = Instant::now();
+        let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, now);
         self.put(Active {
+            board: Arc::new(self.desk.board.bind(&snapshot, &upstreams, now)),
+            term: Term::default(),
             revision: set.revision.clone(),
             upstreams,
             endpoints: self.metrics.endpoints.clone(),
@@ -358,8 +420,10 @@ impl Reloader {
     /// The one swap; then those are probed that it wants probed.
     fn put(&self, active: Active) {
         self.metrics.endpoints.bind(&active.snapshot, &active.upstreams);
+        self.metrics.credentials.in_force(&active.tls.expiries);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
-        self.active.store(Arc::new(active));
+        let before = self.active.swap(Arc::new(active));
+        self.desk.formers.replaced(&before, Instant::now());
         self.prober.follow();
     }
 

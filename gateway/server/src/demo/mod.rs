@@ -18,7 +18,6 @@ use crate::listener::{self, Open};
 use crate::logging;
 use crate::settings::{Settings, Span};
 use screen::Screen;
-use table::Since;
 
 /// The sample's objects, byte for byte; also where they lie in a checkout, so that they can be edited there.
 const SEED: &str = include_str!("../../../../conf/examples/reviews/seed-reviews.yaml");
@@ -106,11 +105,11 @@ fn serve_reviews(runtime: &Runtime) -> io::Result<(Vec<Open>, Vec<SocketAddr>)> 
 }
 
 fn greeting(gateway: SocketAddr, running: &Running, seed: &Path, watching: bool) -> String {
-    let metrics = running.metrics_address();
+    let (metrics, admin) = (running.metrics_address(), running.admin_address());
     let edit = format!("  edit   {}, save, and see the split follow\n", seed.display());
     format!(
         "\nTrysail {}   Bookinfo's reviews, three versions, routed by the objects of {}\n\n  \
-         try    curl http://{gateway}/reviews/0\n  count  curl http://{metrics}/metrics\n{}",
+         try    curl http://{gateway}/reviews/0\n  watch  http://{admin}/   or   trysail status --watch {admin}\n  count  curl http://{metrics}/metrics\n{}",
         env!("CARGO_PKG_VERSION"),
         seed.display(),
         if watching { edit } else { String::new() },
@@ -119,10 +118,9 @@ fn greeting(gateway: SocketAddr, running: &Running, seed: &Path, watching: bool)
 
 /// Shows who answers until Ctrl-C or SIGTERM.
 fn watch(running: &mut Running, screen: &Screen) -> bool {
-    let mut since = Since::default();
     let mut shown = Vec::new();
     running.until_stopped_every(TICK, |active| {
-        let lines = table::lines(active, &since.rows(active));
+        let lines = table::lines(active, &table::rows(active));
         if lines != shown {
             let hint =
                 if screen.is_terminal() { vec![String::new(), "Ctrl-C ends it.".to_owned()] } else { vec![] };
@@ -135,15 +133,13 @@ fn watch(running: &mut Running, screen: &Screen) -> bool {
 
 /// Sends requests and accounts for them.
 fn account(running: &Running, screen: &Screen, gateway: SocketAddr, requests: u64) -> bool {
-    let mut since = Since::default();
-    since.rows(&running.active.load());
     let progress = |sent: u64| {
         if screen.is_terminal() && (sent.is_multiple_of(100) || sent == requests) {
             screen.table(vec![format!("{sent} of {requests} requests sent")]);
         }
     };
     let ledger = running.runtime().block_on(ledger::send(gateway, requests, progress));
-    let (text, exact) = ledger.settle(&since.rows(&running.active.load()));
+    let (text, exact) = ledger.settle(&table::rows(&running.active.load()));
     screen.table(Vec::new());
     screen.say(&text);
     exact

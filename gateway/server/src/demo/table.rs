@@ -1,9 +1,6 @@
 //! The split as a table: what was configured, what was observed, version by version.
 
-use std::collections::BTreeMap;
-
-use trysail_routing::snapshot::Split;
-
+use crate::board::Tally;
 use crate::proxy::Active;
 use crate::render::thousands;
 
@@ -14,44 +11,26 @@ pub(super) struct Row {
     pub(super) weight: u64,
     pub(super) requests: u64,
     pub(super) errors: u64,
+    /// In milliseconds; `None` before the first answer.
+    pub(super) p50: Option<f64>,
 }
 
-/// What was counted before the revision in force, so that observed shares are this revision's own.
-#[derive(Debug, Default)]
-pub(super) struct Since {
-    revision: String,
-    before: BTreeMap<String, (u64, u64)>,
-}
-
-impl Since {
-    /// The rows of the revision in force.
-    pub(super) fn rows(&mut self, active: &Active) -> Vec<Row> {
-        let Some(split) = active.snapshot.splits.first() else { return Vec::new() };
-        let rows = count(active, split);
-        if self.revision != active.revision.hash() {
-            self.revision = active.revision.hash().to_owned();
-            self.before = rows.iter().map(|row| (row.version.clone(), (row.requests, row.errors))).collect();
-        }
-        let since = |row: Row| {
-            let (requests, errors) = self.before.get(&row.version).copied().unwrap_or_default();
-            Row {
-                requests: row.requests.saturating_sub(requests),
-                errors: row.errors.saturating_sub(errors),
-                ..row
-            }
-        };
-        rows.into_iter().map(since).collect()
-    }
-}
-
-fn count(active: &Active, split: &Split) -> Vec<Row> {
-    let row = |target: &trysail_routing::snapshot::Target| {
+/// The versions of the first route, with what was counted since its weights are in force.
+pub(super) fn rows(active: &Active) -> Vec<Row> {
+    let Some(split) = active.snapshot.splits.first() else { return Vec::new() };
+    let Some(period) = active.board.period(split.id) else { return Vec::new() };
+    let row = |(target, tally): (&trysail_routing::snapshot::Target, Tally)| {
         let key = &active.snapshot.cluster(target.cluster).key;
         let version = if key.subset.is_empty() { &key.host } else { &key.subset };
-        let (requests, errors) = active.requests.sum(target.cluster);
-        Row { version: version.to_string(), weight: u64::from(target.weight), requests, errors }
+        Row {
+            version: version.to_string(),
+            weight: u64::from(target.weight),
+            requests: tally.requests,
+            errors: tally.errors,
+            p50: tally.times.quantile(0.5),
+        }
     };
-    split.targets.iter().map(row).collect()
+    split.targets.iter().zip(period.tallies()).map(row).collect()
 }
 
 /// The longest bar.
@@ -70,8 +49,8 @@ pub(super) fn lines(active: &Active, rows: &[Row]) -> Vec<String> {
             active.revision.short()
         ),
         format!(
-            "{:<8}{:>12}{:>12}  {:<BAR$}{:>12}{:>10}",
-            "", "configured", "observed", "", "requests", "errors"
+            "{:<8}{:>12}{:>12}  {:<BAR$}{:>12}{:>10}{:>11}",
+            "", "configured", "observed", "", "requests", "errors", "p50"
         ),
     ];
     for row in rows {
@@ -84,12 +63,13 @@ pub(super) fn lines(active: &Active, rows: &[Row]) -> Vec<String> {
             _ => "▇".repeat((row.requests as usize * BAR).div_ceil(requests as usize).min(BAR)),
         };
         lines.push(format!(
-            "{:<8}{:>12}{:>12}  {bar:<BAR$}{:>12}{:>10}",
+            "{:<8}{:>12}{:>12}  {bar:<BAR$}{:>12}{:>10}{:>11}",
             row.version,
             percent(row.weight, weights),
             percent(row.requests, requests),
             thousands(row.requests),
             percent(row.errors, row.requests),
+            row.p50.map_or_else(|| "–".to_owned(), |millis| format!("{millis:.1} ms")),
         ));
     }
     lines

@@ -11,6 +11,8 @@ pub(crate) struct Asked {
     pub(super) url: String,
     pub(super) scheme: String,
     pub(super) authority: String,
+    /// The name that a connection for it asks for: the URL's host, or where that is an address the authority's.
+    pub(super) server_name: String,
     /// The port that it is sent to.
     pub(super) port: u16,
     /// As written, with the query and whatever else stands behind the authority.
@@ -54,9 +56,16 @@ impl Asked {
             headers.append(name, value);
         }
         let host = headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let name_of = |authority: &str| authority.split(':').next().unwrap_or_default().to_owned();
+        let is_address = authority.starts_with('[') || parsed.host().parse::<std::net::IpAddr>().is_ok();
+        let server_name = match &host {
+            Some(host) if is_address => name_of(host),
+            _ => name_of(authority),
+        };
         Ok(Asked {
             scheme: scheme.to_owned(),
             authority: host.unwrap_or_else(|| authority.to_owned()),
+            server_name,
             port: parsed.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 }),
             target: if target.starts_with(['?', '#']) || target.is_empty() {
                 format!("/{target}")

@@ -19,9 +19,11 @@ use trysail_routing::wire::Places;
 use trysail_upstream::{Held, Upstreams};
 
 pub(crate) use asked::Asked;
+pub(crate) use words::name as target;
 
 use crate::render;
-use words::{balancer, changes, name, no_host, no_port, sends};
+use crate::settings::OtherServer;
+use words::{balancer, changes, misdirected, name, no_host, no_port, sends};
 
 /// What is asked: a revision, and what is known of the process that serves it.
 pub(crate) struct Facts<'a> {
@@ -31,6 +33,8 @@ pub(crate) struct Facts<'a> {
     /// Where it is from: the paths that were read, or `live`.
     pub(crate) source: &'a str,
     pub(crate) paths: PathRules,
+    /// What a client of HTTPS is told that asks for a host of another server.
+    pub(crate) other_server: OtherServer,
     /// Ports that are opened in place of a Gateway's: opened, and the Gateway's.
     pub(crate) opened: Vec<(u16, u16)>,
     /// The state of endpoints and turns, where the revision is in force.
@@ -207,14 +211,14 @@ impl Answer {
                 return answer;
             }
         };
-        answer.decide(facts, (listener.key.port, hosts), asked, &asked.request(&target));
+        answer.decide(facts, (listener, hosts), asked, &asked.request(&target));
         answer
     }
 
     fn decide(
         &mut self,
         facts: &Facts<'_>,
-        (port, hosts): (u16, &VirtualHosts),
+        (listener, hosts): (&Listener, &VirtualHosts),
         asked: &Asked,
         request: &Request<'_>,
     ) {
@@ -237,7 +241,15 @@ impl Answer {
         };
         self.rules = considered.into_iter().map(rule).collect();
         match decision {
-            Decision::NoHost => self.nowhere = Some(no_host(hosts, &asked.authority)),
+            Decision::NoHost => {
+                // As `proxy/turn` answers it.
+                let elsewhere = facts.other_server == OtherServer::Misdirected
+                    && listener.serves_elsewhere(&asked.authority);
+                self.nowhere = Some(match elsewhere {
+                    true => misdirected(&asked.authority, &asked.server_name),
+                    false => no_host(hosts, &asked.authority),
+                });
+            }
             Decision::ToHttps(host) => {
                 let location = Redirect::to_https(request);
                 let name = format!("301 to {location}, as httpsRedirect of {} wants", host.pattern);
@@ -249,7 +261,7 @@ impl Answer {
             Decision::Route(route, block) => {
                 self.route = Some(Step::new(&route.name, &route.origin));
                 self.root = route.root.as_ref().map(|root| Step::field(root, places));
-                self.take(facts, route, block, port, request, places);
+                self.take(facts, route, block, listener.key.port, request, places);
             }
         }
     }
@@ -389,7 +401,7 @@ enum Connection<'s> {
 }
 
 fn connection<'s>(listener: &'s Listener, asked: &Asked) -> Connection<'s> {
-    let name = asked.authority.split(':').next().unwrap_or_default();
+    let name = asked.server_name.as_str();
     let no_rule = || Connection::Closed("has no rule for it".to_owned());
     match (&listener.protocol, asked.scheme == "https") {
         (ListenerProtocol::Http(hosts), false) => Connection::Http(hosts),

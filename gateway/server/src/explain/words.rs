@@ -8,7 +8,7 @@ use trysail_routing::snapshot::policy::{Balancer, HashKey};
 use trysail_routing::snapshot::{self, HeaderOps, Listener, Match, Snapshot, Split, Transform, VirtualHosts};
 
 /// A target's short name: its subset, with its host where the split leads to several.
-pub(super) fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
+pub(crate) fn name(snapshot: &Snapshot, split: &Split, target: &snapshot::Target) -> String {
     let key = &snapshot.cluster(target.cluster).key;
     let one_host = split.targets.iter().all(|other| snapshot.cluster(other.cluster).key.host == key.host);
     match (&*key.subset, one_host) {
@@ -55,6 +55,13 @@ pub(super) fn no_host(hosts: &VirtualHosts, authority: &str) -> String {
         (None, _) => String::new(),
     };
     format!("no host matches {authority:?}{hint}: 404, flag NR")
+}
+
+pub(super) fn misdirected(authority: &str, server_name: &str) -> String {
+    format!(
+        "the server of {server_name:?} has no host for {authority:?}, which another server of the port has: 421, flag NR \
+         (setting otherServer)"
+    )
 }
 
 /// The request as the target gets it: path, authority, and the fields that the route changes.

@@ -29,7 +29,7 @@ use super::bounds::Bounds;
 use super::guard::Guard;
 use super::socket::Socket;
 use crate::proxy::flow::Flow;
-use crate::sanitise::chunks::Chunks;
+use trysail_edge::chunks::Chunks;
 
 /// What is read at once while nothing is expected in particular.
 const READ: usize = 8 * 1024;

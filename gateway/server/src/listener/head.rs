@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
-use crate::sanitise::chunks::Chunks;
-use crate::sanitise::{self, Reason};
+use trysail_edge::chunks::Chunks;
+use trysail_edge::{self as edge, Reason};
 
 /// What a head may take.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,9 @@ pub(super) enum Fault {
     Refused(Reason),
 }
 
-/// Reads ahead until there is a whole head, and judges it. One that is there already costs no timer.
-pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), Fault> {
+/// Reads ahead until there is a whole head, judges it, and gives its length as it came. One that is there already costs
+/// no timer.
+pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<usize, Fault> {
     if conn.is_within_body() {
         return Err(Fault::Gone);
     }
@@ -52,8 +53,9 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), F
         let line_ended = !line && scan.lines > 0;
         if !looked || line_ended || whole {
             (looked, line) = (true, line || line_ended);
-            if let Some(head) = sanitise::head::read(conn.pending()).map_err(Fault::Refused)? {
-                return begin(conn, head).map_err(Fault::Refused);
+            if let Some(head) = edge::head::read(conn.pending()).map_err(Fault::Refused)? {
+                let length = head.length;
+                return begin(conn, head).map(|()| length).map_err(Fault::Refused);
             }
         }
         let end = *end.get_or_insert_with(|| Instant::now() + limits.time);
@@ -66,7 +68,7 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<(), F
 }
 
 /// Puts the head in order, and follows the chunks behind it.
-fn begin(conn: &mut Conn, head: sanitise::head::Head) -> Result<(), Reason> {
+fn begin(conn: &mut Conn, head: edge::head::Head) -> Result<(), Reason> {
     if head.chunked {
         let mut chunks = Chunks::default();
         if !chunks.take(conn.pending().get(head.length..).unwrap_or_default())? {

@@ -1,6 +1,7 @@
 //! HTTP on a connection: one request after another, as long as both sides keep it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use crate::access::{AccessLog, Asked, Details, Entry};
 use crate::metrics::{Ended, Flag, RefusedRequests};
 use crate::proxy::deadline::Timed;
 use crate::proxy::{ActiveCell, Connection};
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// The data plane, as one connection sees it.
 pub(super) struct Http {
@@ -44,14 +45,17 @@ impl Http {
             if conn.pending().is_empty() && !wait(&mut conn, limit, &mut shutdown).await {
                 return;
             }
-            if let Err(fault) = head::gather(&mut conn, &self.bounds.head).await {
-                if let Fault::Refused(reason) = fault {
-                    self.count(reason);
+            match head::gather(&mut conn, &self.bounds.head).await {
+                Ok(length) => self.connection.head.store(length, Ordering::Relaxed),
+                Err(fault) => {
+                    if let Fault::Refused(reason) = fault {
+                        self.count(reason);
+                    }
+                    if let Some(log) = &self.access {
+                        self.note(log, &conn, &fault);
+                    }
+                    return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
                 }
-                if let Some(log) = &self.access {
-                    self.note(log, &conn, &fault);
-                }
-                return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
             }
             let head = conn.take_pending();
             let mut session = ServerSession::new_http1(conn);

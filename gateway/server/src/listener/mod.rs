@@ -202,6 +202,8 @@ impl Ports {
                 open.close(&self.runtime);
             }
         }
+        let numbers: Vec<u16> = self.open.keys().map(|key| key.port).collect();
+        self.plane.sockets.listening(self.open.len(), &numbers);
     }
 
     /// Closes every port, and waits until what is running has ended, at most for `grace`.

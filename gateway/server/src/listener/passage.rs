@@ -98,6 +98,7 @@ impl Drop for Passage {
             duration: self.begun.elapsed(),
             received: self.moved.received.load(Ordering::Relaxed),
             sent: self.moved.sent.load(Ordering::Relaxed),
+            ..Ended::default()
         };
         // Without a status nothing would be said to have gone well.
         if !log.wants(&Ended { status: 200, ..ended }) {

@@ -15,7 +15,7 @@ use trysail_upstream::outlier::Report;
 use super::conn::Conn;
 use super::passage::{Moved, Passage};
 use crate::access::{AccessLog, Details};
-use crate::metrics::Flag;
+use crate::metrics::{Flag, OpenStream, Reached};
 use crate::proxy::transport::Complaints;
 use crate::proxy::{Active, hash, outlier, stop};
 
@@ -27,11 +27,13 @@ pub(crate) struct Relay {
     complaints: Complaints,
     /// Where each connection has a line, if there is such a place.
     access: Option<Arc<AccessLog>>,
+    reached: Reached,
 }
 
 impl Relay {
-    pub(crate) fn new(idle: Duration, access: Option<Arc<AccessLog>>) -> Self {
-        Relay { connector: TransportConnector::new(None), idle, complaints: Complaints::default(), access }
+    pub(crate) fn new(idle: Duration, access: Option<Arc<AccessLog>>, reached: Reached) -> Self {
+        let (connector, complaints) = (TransportConnector::new(None), Complaints::default());
+        Relay { connector, idle, complaints, access, reached }
     }
 
     /// A connection of TLS is closed, as no server of its port has the name that it asks for.
@@ -46,21 +48,43 @@ impl Relay {
 
     /// Passes one connection on to whose turn it is, until both sides have ended. One attempt, no retry (Envoy
     /// `tcp_proxy`); without an endpoint the connection is closed. `name` is what the client asked for, if it did.
-    pub(super) async fn pass(&self, mut conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+    pub(super) async fn pass(&self, conn: Box<Conn>, split: &Split, active: &Arc<Active>, name: &str) {
+        let _long = active.term.long();
+        let turn = active.upstreams.ticket(split.id).take();
+        let good = self.pass_to(conn, (split, turn), active, name).await;
+        if let Some(cell) = active.board.of((split.id, turn)) {
+            cell.connection(good);
+        }
+    }
+
+    /// Passes one on to its target; whether there was somebody to pass it on to.
+    async fn pass_to(
+        &self,
+        mut conn: Box<Conn>,
+        (split, turn): (&Split, usize),
+        active: &Arc<Active>,
+        name: &str,
+    ) -> bool {
         let mut passage = self.passage(&conn, active, name);
-        let target = &split.targets[active.upstreams.ticket(split.id).take()];
+        let Some(target) = split.targets.get(turn) else { return false };
         let policy = &active.snapshot.cluster(target.cluster).policy;
         passage.cluster = Some(target.cluster);
         let key = hash::of_client(conn.client().map(|client| client.ip()), policy);
+        let count =
+            |endpoint, flag: Flag| active.requests.of(Some(target.cluster), endpoint).streams(flag).open();
         let Some((endpoint, _working)) = stop::choose(active, target.cluster, key, &[]) else {
-            return passage.ended(Flag::NoHealthyUpstream, Details::None);
+            count(None, Flag::NoHealthyUpstream);
+            passage.ended(Flag::NoHealthyUpstream, Details::None);
+            return false;
         };
         passage.endpoint = Some(endpoint);
         let _held = match active.upstreams.cluster(target.cluster).limits().admit_connection() {
             Ok(held) => held,
             Err(overflow) => {
+                count(Some(endpoint), Flag::UpstreamOverflow);
                 passage.ended(Flag::UpstreamOverflow, Details::None);
-                return active.loads.of(target.cluster).overflow(overflow);
+                active.loads.of(target.cluster).overflow(overflow);
+                return false;
             }
         };
         let peer = active.peers.stream(target.cluster, endpoint, name);
@@ -69,16 +93,22 @@ impl Relay {
         let report = if connected.is_ok() { Report::Status(200) } else { Report::Failed };
         outlier::tell(active, target.cluster, endpoint, report);
         let mut upstream = match connected {
-            Ok(upstream) => upstream,
+            Ok(upstream) => {
+                self.reached.connected(false, upstream.id());
+                upstream
+            }
             Err(error) => {
+                self.reached.failed();
                 let key = &active.snapshot.cluster(target.cluster).key;
                 passage.transport = self.complaints.hear(&peer, &error, key).unwrap_or_default();
-                return passage.ended(Flag::UpstreamConnectionFailure, Details::None);
+                passage.ended(Flag::UpstreamConnectionFailure, Details::None);
+                count(Some(endpoint), Flag::UpstreamConnectionFailure);
+                return false;
             }
         };
         passage.connected(upstream.get_socket_digest().as_deref());
-        let moved = passage.moved.clone();
-        let mut client = Watched { inner: &mut conn, moved: &moved };
+        let (moved, stream) = (passage.moved.clone(), count(Some(endpoint), Flag::None));
+        let mut client = Watched { inner: &mut conn, moved: &moved, stream: &stream };
         let copy = tokio::io::copy_bidirectional(&mut client, &mut upstream);
         let pool = &policy.connection_pool;
         tokio::select! {
@@ -88,6 +118,7 @@ impl Relay {
             }
             () = age(pool.max_connection_duration) => passage.termination = "max_connection_duration",
         }
+        true
     }
 }
 
@@ -115,10 +146,11 @@ async fn stillness(moved: &Moved, idle: Duration) {
     }
 }
 
-/// A client's side, with an eye on whether anything moves.
+/// A client's side, with an eye on whether anything moves, and how much: what has passed is counted at once.
 struct Watched<'a> {
     inner: &'a mut Conn,
     moved: &'a Moved,
+    stream: &'a OpenStream,
 }
 
 impl AsyncRead for Watched<'_> {
@@ -130,7 +162,9 @@ impl AsyncRead for Watched<'_> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *this.inner).poll_read(cx, buffer))?;
-        this.moved.received.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        let read = buffer.filled().len() - before;
+        this.moved.received.fetch_add(read as u64, Ordering::Relaxed);
+        this.stream.received(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -140,6 +174,7 @@ impl AsyncWrite for Watched<'_> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut *this.inner).poll_write(cx, bytes))?;
         this.moved.sent.fetch_add(written as u64, Ordering::Relaxed);
+        this.stream.sent(written);
         Poll::Ready(Ok(written))
     }
 

@@ -29,7 +29,7 @@ use super::refusal;
 use super::relay::Relay;
 use super::socket::Socket;
 use crate::access::AccessLog;
-use crate::metrics::{Cut, Edge, Refused, RefusedRequests};
+use crate::metrics::{Cut, Edge, Handshake, Port, Refused, RefusedRequests, Sockets};
 use crate::proxy::deadline::Timed;
 use crate::proxy::flow::Flow;
 use crate::proxy::{Active, ActiveCell, Arrival, Connection};
@@ -48,6 +48,7 @@ pub(crate) struct DataPlane {
     pub(crate) connections: Arc<Connections>,
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) refused: RefusedRequests,
+    pub(crate) sockets: Arc<Sockets>,
     pub(crate) proxy_protocol: Arc<ProxyProtocol>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) access: Option<Arc<AccessLog>>,
@@ -58,11 +59,13 @@ pub(crate) struct Room {
     key: ListenerKey,
     plane: DataPlane,
     door: Door,
+    port: Arc<Port>,
 }
 
 impl Room {
     pub(super) fn new(key: ListenerKey, plane: DataPlane) -> Self {
-        Room { key, plane, door: Door::default() }
+        let port = plane.sockets.port(key.port);
+        Room { key, plane, door: Door::default(), port }
     }
 
     /// Waits until there may be another connection.
@@ -77,11 +80,12 @@ impl Room {
     /// Takes a connection to a task of its own.
     pub(super) fn take(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) {
         let open = self.plane.connections.enter();
+        let counted = self.port.enter();
         let inside = self.door.enter(client.ip(), &self.plane.bounds);
         let conn = Box::new(Conn::new(Socket::new(stream, client)));
         let (room, shutdown) = (self.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let _open = open;
+            let (_open, _counted) = (open, counted);
             match inside {
                 Ok(inside) => {
                     room.serve(conn, shutdown).await;
@@ -112,7 +116,7 @@ impl Room {
         let Some(arrival) = self.arrive(&mut conn, &mut shutdown).await else { return };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, &active, shutdown)).await,
+            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, shutdown)).await,
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
@@ -199,7 +203,7 @@ impl Room {
         &self,
         mut conn: Box<Conn>,
         arrival: Arrival,
-        active: &Arc<Active>,
+        active: Arc<Active>,
         mut shutdown: ShutdownWatch,
     ) {
         if conn.pending().is_empty() && !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
@@ -207,7 +211,7 @@ impl Room {
         }
         let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
         let Ok(Ok((accepted, hello))) = tokio::time::timeout_at(limit, hello::read(&mut conn)).await else {
-            return;
+            return self.port.handshake(Handshake::Failed);
         };
         let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
         let Some(ListenerProtocol::Tls(names)) =
@@ -216,23 +220,31 @@ impl Room {
             return;
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
-            None => return self.plane.relay.turn_away(&conn, active, &name),
+            None => {
+                self.port.handshake(Handshake::Unknown);
+                return self.plane.relay.turn_away(&conn, &active, &name);
+            }
             Some(TlsServer::Passthrough(split)) => {
-                return self.plane.relay.pass(conn, split, active, &name).await;
+                return self.plane.relay.pass(conn, split, &active, &name).await;
             }
             Some(TlsServer::Http(id, _)) => (*id, None),
-            Some(TlsServer::Tcp(id, split)) => (*id, Some(split)),
+            Some(TlsServer::Tcp(id, split)) => (*id, Some(split.clone())),
         };
         conn.skip(hello);
         let handshake = tls::accept(accepted, conn, active.tls.of(id));
-        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else { return };
+        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else {
+            return self.port.handshake(Handshake::Failed);
+        };
+        self.port.handshake(Handshake::Done);
         match inside {
             None => {
+                // Each of its requests has a revision of its own; the connection must not keep this one.
+                drop(active);
                 let h2 = told.h2;
                 let connection = Connection::new(self.key, arrival, Some(told.connection));
                 self.http(conn, connection, h2, shutdown).await;
             }
-            Some(Some(split)) => self.plane.relay.pass(conn, split, active, &name).await,
+            Some(Some(split)) => self.plane.relay.pass(conn, &split, &active, &name).await,
             Some(None) => {}
         }
     }

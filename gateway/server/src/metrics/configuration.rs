@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
-use prometheus::{IntCounter, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
 use trysail_routing::snapshot::{Snapshot, Split};
+use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 /// How a reload ended.
@@ -23,6 +25,7 @@ pub(crate) enum Reload {
 pub(crate) struct Configuration {
     applied: IntCounter,
     refused: IntCounter,
+    duration: Histogram,
     last_good: IntGauge,
     last_applied: IntGauge,
     objects: IntGauge,
@@ -35,7 +38,7 @@ pub(crate) struct Configuration {
 /// What is in force.
 #[derive(Default)]
 struct Now {
-    revision: String,
+    revision: Revision,
     /// Summed where rules share a name, or targets all that they say: a series may be there but once.
     weights: BTreeMap<Target, u64>,
     /// The same for what holds now.
@@ -70,6 +73,13 @@ impl Configuration {
         Ok(Configuration {
             applied: reloads("applied")?,
             refused: reloads("refused")?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "trysail_config_reload_duration_seconds",
+                    "Time from when a change was heard of until it was in force.",
+                )
+                .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            )?,
             last_good: gauge(
                 "trysail_config_last_reload_successful",
                 "1 when the newest revision is in force, 0 when it was refused.",
@@ -81,7 +91,7 @@ impl Configuration {
             objects: gauge("trysail_config_objects", "Objects in the revision in force.")?,
             revision: desc(
                 REVISION,
-                "The revision in force, by the first eight digits of its hash; always 1.",
+                "The revision in force, by its hash and the first eight digits of it; always 1.",
             )?,
             weight: desc(WEIGHT, "The weight of each target of a route, as configured.")?,
             effective: desc(
@@ -101,6 +111,11 @@ impl Configuration {
         self.last_good.set(i64::from(result == Reload::Applied));
     }
 
+    /// Notes how long a change took that is in force now.
+    pub(crate) fn took(&self, time: Duration) {
+        self.duration.observe(time.as_secs_f64());
+    }
+
     /// Notes that the newest revision read is the one in force, without its having been applied again.
     pub(crate) fn confirmed(&self) {
         self.last_good.set(1);
@@ -117,10 +132,10 @@ impl Configuration {
     }
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
-    pub(crate) fn in_force(&self, revision: &str, snapshot: &Snapshot, timestamp: i64) {
+    pub(crate) fn in_force(&self, revision: &Revision, snapshot: &Snapshot, timestamp: i64) {
         let mut now = self.now.lock();
         now.weights = weights(snapshot, |_, target| target.weight);
-        now.revision = revision.to_owned();
+        now.revision = revision.clone();
         drop(now);
         self.objects.set(snapshot.objects as i64);
         self.last_applied.set(timestamp);
@@ -160,8 +175,9 @@ pub(super) struct Collected(pub(super) Arc<Configuration>);
 
 impl Collector for Collected {
     fn desc(&self) -> Vec<&Desc> {
-        let simple: [&dyn Collector; 4] =
-            [&self.0.applied, &self.0.last_good, &self.0.last_applied, &self.0.objects];
+        let all = &self.0;
+        let simple: [&dyn Collector; 5] =
+            [&all.applied, &all.duration, &all.last_good, &all.last_applied, &all.objects];
         let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
         descs.extend(self.0.refused.desc());
         descs.extend([&self.0.revision, &self.0.weight, &self.0.effective]);
@@ -177,11 +193,12 @@ impl Collector for Collected {
         families.extend(
             [&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect),
         );
+        families.extend(all.duration.collect());
         let now = all.now.lock();
         families.push(family(
             REVISION,
             &all.revision,
-            [(super::labels(&[("revision", &now.revision)]), 1.0)],
+            [(super::labels(&[("hash", now.revision.hash()), ("revision", now.revision.short())]), 1.0)],
         ));
         let sample = |(target, weight): (&Target, &u64)| {
             let port = target.port.to_string();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, Opts, Registry};
 
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// The counters; a clone counts into the same.
 #[derive(Clone)]

@@ -9,6 +9,8 @@ use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 use super::peer::Peers;
+use super::term::Term;
+use crate::board;
 use crate::metrics::{Endpoints, Handles, Loads};
 use crate::tls::{Configs, Trusts};
 
@@ -24,6 +26,10 @@ pub(crate) struct Active {
     pub(crate) peers: Arc<Peers>,
     /// Where requests are counted, by the snapshot's ids.
     pub(crate) requests: Arc<Handles>,
+    /// What the scoreboard counts, by the snapshot's ids.
+    pub(crate) board: Arc<board::Handles>,
+    /// Tells when its last request has ended, and how many connections are long ones.
+    pub(crate) term: Term,
     /// Where retries and ceilings that are met are counted, by the snapshot's ids.
     pub(crate) loads: Arc<Loads>,
     /// Where endpoints and their ejections are counted.
@@ -38,13 +44,15 @@ pub(crate) struct Active {
 
 impl Active {
     /// The same revision with its state reconciled anew.
-    pub(crate) fn with(&self, upstreams: Upstreams) -> Self {
+    pub(crate) fn with(&self, upstreams: Upstreams, board: board::Handles, term: Term) -> Self {
         Active {
             revision: self.revision.clone(),
             snapshot: self.snapshot.clone(),
             upstreams,
             peers: self.peers.clone(),
             requests: self.requests.clone(),
+            board: Arc::new(board),
+            term,
             loads: self.loads.clone(),
             endpoints: self.endpoints.clone(),
             tls: self.tls.clone(),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use http::HeaderValue;
 use trysail_routing::snapshot::ListenerKey;
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<Tls>,
     /// How its answers are taken, where they may be many at a time: in HTTP/2.
     pub(crate) flow: Option<Arc<Flow>>,
+    /// How long the head of the request was that is being served; 0 in HTTP/2, which has several.
+    pub(crate) head: AtomicUsize,
 }
 
 /// Where a connection is from.
@@ -74,7 +77,15 @@ impl Connection {
     pub(crate) fn new(listener: ListenerKey, arrival: Arrival, tls: Option<Tls>) -> Self {
         let Arrival { client, direct, hops } = arrival;
         let text = |client: SocketAddr| HeaderValue::from_str(&client.ip().to_canonical().to_string()).ok();
-        Connection { listener, client: client.and_then(text), direct, hops, tls, flow: None }
+        Connection {
+            listener,
+            client: client.and_then(text),
+            direct,
+            hops,
+            tls,
+            flow: None,
+            head: AtomicUsize::new(0),
+        }
     }
 
     /// The connection whose request is being served.

@@ -1,10 +1,12 @@
 //! What one request carries from phase to phase, and gives back when it ends, however it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
@@ -15,13 +17,16 @@ use super::deadline::{Deadline, Pause};
 use super::explained::Explained;
 use super::hash::Hashed;
 use super::identity::Identity;
+use super::messages::Messages;
 use super::mirror::Tee;
 use super::noted::Noted;
-use super::stop;
+use super::term::Long;
+use super::traced::Traced;
 use super::upgrade::Hold;
 use super::view;
+use super::{grpc, size, stop};
 use crate::access::Details;
-use crate::metrics::{Ended, Flag, Flags};
+use crate::metrics::{Ended, Flag, Flags, Grpc};
 
 /// So many interim answers may come before the answer.
 const INTERIM: u8 = 16;
@@ -72,12 +77,18 @@ pub(crate) struct Ctx {
     pub(crate) status: u16,
     /// Bytes of its body that were read, and of its answer's that were sent.
     pub(super) passed: (u64, u64),
+    /// Bytes of its head, and of its answer's.
+    heads: (u64, u64),
+    /// What is kept of it if it speaks gRPC.
+    pub(super) messages: Option<Box<Messages>>,
     /// Why the answer is what it is.
     pub(crate) flag: Flag,
     /// The same, as the access log has it.
     pub(super) details: Details,
     /// What the access log tells of it, where there is one.
     pub(super) noted: Option<Box<Noted>>,
+    /// Its spans, where its trace is recorded.
+    pub(super) traced: Option<Box<Traced>>,
     /// It was delayed on purpose.
     pub(crate) delayed: bool,
     /// It was tried as often as its route lets it.
@@ -100,6 +111,8 @@ pub(crate) struct Ctx {
     finished: bool,
     /// What the answer tells of the decision, where a caller that may ask did.
     pub(super) explained: Option<Box<Explained>>,
+    /// Counts it as a long one, once its connection is another protocol's.
+    pub(super) long: Option<Long>,
     /// Counts the request on its endpoint.
     working: Option<trysail_upstream::Active>,
 }
@@ -130,9 +143,12 @@ impl Ctx {
             copies: None,
             status: 0,
             passed: (0, 0),
+            heads: (0, 0),
+            messages: None,
             flag: Flag::None,
             details: Details::None,
             noted: None,
+            traced: None,
             delayed: false,
             exhausted: false,
             overflowed: false,
@@ -144,6 +160,7 @@ impl Ctx {
             retrying: None,
             finished: false,
             explained: None,
+            long: None,
             working: None,
         }
     }
@@ -228,10 +245,30 @@ impl Ctx {
         }
     }
 
+    /// Its head came, as its client has written it.
+    pub(super) fn take_head(&mut self, request: &RequestHeader) {
+        let told = self.connection.as_ref().map_or(0, |connection| connection.head.load(Ordering::Relaxed));
+        self.heads.0 = if told > 0 { told as u64 } else { size::of_request(request) };
+        self.messages = grpc::speaks(&request.headers).then(Box::default);
+    }
+
+    /// Messages of gRPC passed, from the client and to it.
+    pub(super) fn count_messages(&self, asked: u64, answered: u64) {
+        if asked + answered > 0 {
+            self.active.requests.of(self.cluster, self.endpoint).messages(asked, answered);
+        }
+    }
+
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
         self.status = session.response_written().map_or(0, |response| response.status.as_u16());
         self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        if let Some(response) = session.response_written() {
+            self.heads.1 = size::of_response(response);
+            if let Some(messages) = &mut self.messages {
+                messages.hear_head(&response.headers);
+            }
+        }
         self.finished = true;
     }
 
@@ -252,19 +289,33 @@ impl Drop for Ctx {
             (self.flag, self.details) = (Flag::StreamIdleTimeout, Details::Is("stream_idle_timeout"));
         } else if self.flag == Flag::None && (self.status == 0 || !self.finished) {
             self.flag = Flag::DownstreamConnectionTermination;
-            self.details = Details::Is("downstream_remote_disconnect");
+            // Clients that leave are errors, which end requests in their time; what drops one is the process's own end.
+            let local = !self.finished;
+            self.details = Details::Is(if local {
+                "downstream_local_disconnect"
+            } else {
+                "downstream_remote_disconnect"
+            });
         }
         let (received, sent) = self.passed;
         let ended = Ended {
             status: self.status,
             flags: self.flags(),
+            grpc: self.messages.as_ref().map_or(Grpc::No, |messages| messages.outcome(self.status)),
             duration: self.begun.elapsed(),
             received,
             sent,
+            heads: self.heads,
         };
         self.active.requests.of(self.cluster, self.endpoint).count(&ended);
+        if let Some(cell) = self.target.and_then(|target| self.active.board.of(target)) {
+            cell.tell(&ended);
+        }
         if let Some(noted) = self.noted.take() {
             noted.tell(self, ended);
+        }
+        if let Some(traced) = self.traced.take() {
+            traced.tell(self, &ended);
         }
     }
 }

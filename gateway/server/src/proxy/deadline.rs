@@ -24,8 +24,10 @@ use pingora_proxy::HttpProxy;
 use tokio::time::Sleep;
 use trysail_routing::snapshot::Handling;
 
+use trysail_edge::Reason;
+
 use super::{Gateway, grpc};
-use crate::metrics::{Cut, Edge};
+use crate::metrics::{Cut, Edge, RefusedRequests};
 
 /// So much later a request is dropped that has no answer yet: its 504 comes first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -35,6 +37,13 @@ thread_local! {
     static END: Cell<Option<Instant>> = const { Cell::new(None) };
     /// When its client has to have said more of its body.
     static PAUSE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Whether the request that is being polled has come to us.
+    static MET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A request has come to us: Pingora has read it, and found nothing wrong with it.
+pub(super) fn met() {
+    MET.set(true);
 }
 
 /// One request's time.
@@ -140,8 +149,14 @@ impl Pause {
     }
 }
 
-/// The proxy, with a limit to each request that sets one, and where those are counted whose body pauses for too long.
-pub(crate) struct Timed(pub(crate) Arc<HttpProxy<Gateway>>, pub(crate) Arc<Edge>);
+/// The proxy, with a limit to each request that sets one.
+pub(crate) struct Timed {
+    pub(crate) proxy: Arc<HttpProxy<Gateway>>,
+    /// Where those are counted whose body pauses for too long.
+    pub(crate) edge: Arc<Edge>,
+    /// Where those are counted that Pingora refuses before anyone here is asked. With which status it does not tell.
+    pub(crate) refused: RefusedRequests,
+}
 
 #[async_trait]
 impl HttpServerApp for Timed {
@@ -150,20 +165,27 @@ impl HttpServerApp for Timed {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let inner = begin(&self.0, session, shutdown);
-        Limited { inner, edge: &self.1, end: None, pause: None, timer: None }.await
+        let inner = begin(&self.proxy, session, shutdown);
+        let mut limited =
+            Limited { inner, edge: &self.edge, met: false, end: None, pause: None, timer: None };
+        let kept = (&mut limited).await;
+        // Its head has come whole, so nothing else can have been wrong; but a request is dropped unread where the process ends.
+        if kept.is_none() && !limited.met && !*shutdown.borrow() {
+            self.refused.count(Reason::Unreadable);
+        }
+        kept
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.0.h2_options()
+        self.proxy.h2_options()
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.0.server_options()
+        self.proxy.server_options()
     }
 
     async fn http_cleanup(&self) {
-        self.0.http_cleanup().await;
+        self.proxy.http_cleanup().await;
     }
 }
 
@@ -184,6 +206,7 @@ fn begin<'a>(
 struct Limited<'a> {
     inner: Request<'a>,
     edge: &'a Edge,
+    met: bool,
     end: Option<Instant>,
     pause: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -195,8 +218,9 @@ impl Future for Limited<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         END.set(self.end);
         PAUSE.set(self.pause);
+        MET.set(self.met);
         let polled = self.inner.as_mut().poll(context);
-        (self.end, self.pause) = (END.take(), PAUSE.take());
+        (self.end, self.pause, self.met) = (END.take(), PAUSE.take(), MET.take());
         if polled.is_ready() {
             return polled;
         }

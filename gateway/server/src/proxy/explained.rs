@@ -43,6 +43,7 @@ pub(super) fn fields(ctx: &Ctx) -> Option<HeaderOps> {
     let route = explained.route.as_ref();
     let told = [
         ("x-trysail-revision", Some(ctx.active.revision.short().to_owned())),
+        ("x-trysail-hash", Some(ctx.active.revision.hash().to_owned())),
         ("x-trysail-route", route.map(|route| route.name.to_string())),
         (
             "x-trysail-origin",

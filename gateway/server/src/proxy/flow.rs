@@ -2,9 +2,10 @@
 //!
 //! Each answer that is not taken holds what Pingora has read ahead of it, a hundred KiB or more, and nothing can keep
 //! Pingora from reading: a hundred streams with closed windows hold as much as ten thousand that are read. So a request
-//! begins only if its answer is likely to go out. It is when the connection's window has room for it. Where it has not,
-//! few begin at first, as with TCP's slow start, and each that ends lets one more begin: whoever takes small answers is
-//! soon as free as anybody. A request that has run for two seconds is left out of account, as it may be one that waits
+//! begins only if its answer is likely to go out. It may when the connection's window has room for it, though who says so
+//! need not mean it: a socket that is not read takes nothing, however wide its windows. So there are some at first, as with
+//! TCP's slow start, and each that ends lets two more begin. Where there is no room, few begin, and each that ends lets one
+//! more: whoever takes small answers is soon as free as anybody. A request that has run for two seconds is left out of account, as it may be one that waits
 //! for its upstream; but not where the bytes that are left with us say that it is not.
 //!
 //! Refused: a limit of streams, which would be one for everybody; a pause in reading, for which Pingora has no place.
@@ -21,6 +22,12 @@ const SHARE: i64 = 64 * 1024;
 
 /// How long a request is taken for one that may be answered at any moment.
 const YOUNG: Duration = Duration::from_secs(2);
+
+/// How many times as many may begin at first where the windows have room, and how many times as much be left with us.
+const FUNDED: usize = 4;
+
+/// How many more may begin there with each that ends.
+const MORE: usize = 2;
 
 /// And where so much is left with us that others are likely to be left too.
 const OLD: Duration = Duration::from_secs(10);
@@ -95,7 +102,7 @@ impl Flow {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let begun = self.state.lock().begin(Instant::now(), self.most);
+            let begun = self.state.lock().begin(Instant::now(), self.at_first, self.most);
             let again = match begun {
                 Ok(now) => return Begun(self.clone(), now),
                 Err(again) => again,
@@ -110,17 +117,23 @@ impl Flow {
 
 impl State {
     /// Begins a request, or says when to ask again at the latest.
-    fn begin(&mut self, now: Instant, most: i64) -> Result<Instant, Instant> {
+    fn begin(&mut self, now: Instant, at_first: usize, most: i64) -> Result<Instant, Instant> {
         while self.begun.front().is_some_and(|since| now.duration_since(*since) >= OLD) {
             self.begun.pop_front();
         }
         let room = if self.stream < SHARE - 1 { 0 } else { self.window.max(0) / SHARE };
+        let room_for = usize::try_from(room).unwrap_or(usize::MAX);
+        let first = at_first.saturating_mul(FUNDED);
+        let ended = self.allowed.saturating_sub(at_first);
+        let funded = self.allowed.max(room_for.min(first.saturating_add(ended.saturating_mul(MORE))));
         // One at a time even then: small answers get through where large ones wait.
         let (age, may) = match (room, self.held) {
             (0, held) if held >= most => (OLD, 1),
             (0, held) if held >= SHARE => (OLD, self.allowed),
             (0, _) => (YOUNG, self.allowed),
-            (room, _) => (YOUNG, self.allowed.max(usize::try_from(room).unwrap_or(usize::MAX))),
+            // It says that it takes them, and does not.
+            (_, held) if held / most.max(1) >= FUNDED as i64 => (OLD, self.allowed.max(first)),
+            (_, _) => (YOUNG, funded),
         };
         let old = self.begun.partition_point(|since| now.duration_since(*since) >= age);
         match self.begun.get(old).filter(|_| self.begun.len() - old >= may) {
@@ -162,7 +175,7 @@ mod tests {
     /// How many requests begin at once.
     fn burst(flow: &Flow) -> usize {
         let now = Instant::now();
-        (0..1000).take_while(|_| flow.state.lock().begin(now, flow.most).is_ok()).count()
+        (0..1000).take_while(|_| flow.state.lock().begin(now, flow.at_first, flow.most).is_ok()).count()
     }
 
     #[test]
@@ -171,7 +184,15 @@ mod tests {
         assert_eq!(burst(&flow()), 8, "with the windows that HTTP/2 begins with");
         let wide = flow();
         wide.widened(100 << 20);
-        assert_eq!(burst(&wide), 1000, "with a wide window");
+        assert_eq!(burst(&wide), 32, "with a wide window");
+        let first = wide.state.lock().begun[0];
+        for _ in 0..4 {
+            drop(Begun(wide.clone(), first));
+        }
+        assert_eq!(burst(&wide), 4 + 4 * 2, "four in their places, and two for each that ended");
+        let narrow = flow();
+        narrow.widened(SHARE as u32 * 10);
+        assert_eq!(burst(&narrow), 10, "as the window has room");
         let closed = flow();
         closed.widened(100 << 20);
         closed.streams_begin_with(0);
@@ -181,10 +202,10 @@ mod tests {
         assert_eq!(burst(&full), 1, "while answers are left with us");
         full.sent(1);
         assert_eq!(burst(&full), 7, "once they are not");
-        let slow = flow();
-        slow.widened(100 << 20);
-        slow.read(10 << 20);
-        assert_eq!(burst(&slow), 1000, "to a client that means to take them");
+        let unread = flow();
+        unread.widened(100 << 20);
+        unread.read(10 << 20);
+        assert_eq!(burst(&unread), 32, "to a client that says that it takes them");
     }
 
     #[test]
@@ -197,9 +218,9 @@ mod tests {
         }
         assert_eq!(burst(&flow), 8, "four in their places, four more");
         let later = Instant::now() + YOUNG;
-        assert!(flow.state.lock().begin(later, flow.most).is_ok());
+        assert!(flow.state.lock().begin(later, 8, flow.most).is_ok());
         flow.read(1 << 20);
-        assert!(flow.state.lock().begin(later + YOUNG, flow.most).is_err(), "not where answers are left");
-        assert!(flow.state.lock().begin(later + OLD, flow.most).is_ok());
+        assert!(flow.state.lock().begin(later + YOUNG, 8, flow.most).is_err(), "not where answers are left");
+        assert!(flow.state.lock().begin(later + OLD, 8, flow.most).is_ok());
     }
 }

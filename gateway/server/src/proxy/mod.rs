@@ -15,12 +15,14 @@ pub(crate) mod deadline;
 mod explained;
 mod fault;
 pub(crate) mod flow;
+mod gateway;
 mod grpc;
 pub(crate) mod hash;
 mod headers;
 mod identity;
 mod limits;
 mod measures;
+mod messages;
 pub(crate) mod mirror;
 mod noted;
 mod outcome;
@@ -28,17 +30,23 @@ pub(crate) mod outlier;
 mod peer;
 mod reply;
 mod retry;
+mod size;
 pub(crate) mod stop;
 mod strict;
 mod target;
+pub(crate) mod term;
+#[cfg(feature = "otlp")]
+mod traced;
+#[cfg(not(feature = "otlp"))]
+#[path = "untraced.rs"]
+mod traced;
 mod transform;
 pub(crate) mod transport;
 mod turn;
 mod upgrade;
 mod view;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,74 +57,30 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use trysail_routing::path::{PathRules, Refusal};
 
-use crate::access::AccessLog;
-use crate::sanitise::Reason;
-use crate::settings::{Cidr, OtherServer};
 pub(crate) use active::{Active, ActiveCell};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
 use deadline::Deadline;
+pub(crate) use gateway::Gateway;
 pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
-use mirror::Mirrors;
 use noted::Noted;
 use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
-use transport::Complaints;
+use traced::Traced;
+pub(crate) use traced::Traces;
 
-use crate::metrics::{Flag, RefusedRequests};
-
-/// The data plane: what is in force, and how answers are signed.
-pub(crate) struct Gateway {
-    pub(crate) active: ActiveCell,
-    pub(crate) server: Server,
-    pub(crate) mirrors: Arc<Mirrors>,
-    /// Set once the process ends.
-    pub(crate) draining: Arc<AtomicBool>,
-    /// How paths are made canonical, and which are refused.
-    pub(crate) paths: PathRules,
-    /// Requests that were refused for how they are written.
-    pub(crate) refused: RefusedRequests,
-    /// Whose requests are told in the answer where they went.
-    pub(crate) explain_from: Vec<Cidr>,
-    /// What clients of HTTPS are told that ask for a host of another server.
-    pub(crate) other_server: OtherServer,
-    /// How often connections to upstreams were used, where that is limited.
-    pub(crate) uses: Uses,
-    /// How long a connection that two sides made their own may be silent.
-    pub(crate) silence: Duration,
-    /// What requests may have in size, and take in time.
-    pub(crate) measures: Measures,
-    /// Of TLS towards upstreams that fails.
-    pub(crate) complaints: Complaints,
-    /// Where each request has a line, if there is such a place.
-    pub(crate) access: Option<Arc<AccessLog>>,
-}
-
-impl Gateway {
-    /// Makes a request one that means the same to everyone, or says how it is answered.
-    fn make_canonical(&self, head: &mut RequestHeader) -> std::result::Result<(), Answer> {
-        let refused = |reason| {
-            self.refused.count(reason);
-            Answer::refused(reason)
-        };
-        strict::request(head).map_err(refused)?;
-        target::make_canonical(head, self.paths).map_err(|refusal| match refusal {
-            Refusal::NotAbsolute => Answer::NO_ROUTE,
-            Refusal::ZeroByte | Refusal::Form(_) => refused(Reason::Path),
-        })
-    }
-}
+use crate::metrics::Flag;
 
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
+        deadline::met();
         Ctx::new(self.active.load_full())
     }
 
@@ -124,6 +88,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        ctx.take_head(session.req_header());
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
         }
@@ -137,10 +102,16 @@ impl ProxyHttp for Gateway {
         if let Some(log) = &self.access {
             ctx.noted = Some(Noted::of(log, session, ctx.identity.client));
         }
+        if let Some(traces) = &self.traces {
+            ctx.traced = Traced::of(traces, session, ctx.start, ctx.scheme());
+        }
         let turn = match canonical {
             Ok(()) => turn::of(session, ctx, self.other_server).await?,
             Err(answer) => Err(answer),
         };
+        if ctx.delayed {
+            self.faults.delays.inc();
+        }
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
@@ -164,6 +135,9 @@ impl ProxyHttp for Gateway {
         };
         answer.response.extend(explained::fields(ctx));
         (ctx.flag, ctx.details) = (answer.flag, answer.details());
+        if answer.flag == Flag::FaultInjected {
+            self.faults.aborts.inc();
+        }
         // Faults stand before CORS, and a preflight has its fields.
         if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
             answer.fields = ctx.cors(&session.req_header().headers);
@@ -197,6 +171,10 @@ impl ProxyHttp for Gateway {
         let h2 = session.req_header().version == http::Version::HTTP_2;
         let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
         ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
+        let tried = ctx.active.snapshot.cluster(cluster).endpoints.get(endpoint);
+        if let (Some(traced), Some(tried)) = (&mut ctx.traced, tried) {
+            traced.begin(ctx.tries, tried.address);
+        }
         if ctx.wants_new_connection() {
             peer.group_key = !peer.group_key;
         }
@@ -213,11 +191,13 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        self.reached.failed();
         let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
         if let Some(noted) = &mut ctx.noted {
             noted.failed_to_connect(&error);
         }
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         outlier::failed(ctx, failure, false);
         error.set_retry(retry::again(session, ctx, failure));
         error
@@ -226,12 +206,13 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _: bool,
+        reused: bool,
         _: &HttpPeer,
         fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.reached.connected(reused, fd);
         if let Some(cluster) = ctx.cluster {
             let pool = &ctx.active.snapshot.cluster(cluster).policy.connection_pool;
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
@@ -259,6 +240,9 @@ impl ProxyHttp for Gateway {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
         }
+        if let Some(messages) = &mut ctx.messages {
+            messages.rewind();
+        }
         Ok(())
     }
 
@@ -279,6 +263,10 @@ impl ProxyHttp for Gateway {
         if let Some(Some(copies)) = &mut ctx.copies {
             copies.pass(body.as_ref(), last);
         }
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, body) {
+            let more = messages.request(piece);
+            ctx.count_messages(more, 0);
+        }
         Ok(())
     }
 
@@ -292,6 +280,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return ctx.interim();
         }
+        ctx.traced.iter_mut().for_each(|traced| traced.answered(response.status.as_u16()));
         headers::forget_case_of_answer(response)?;
         outlier::answered(session, ctx, response);
         if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
@@ -306,9 +295,12 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         trailers: &mut http::HeaderMap,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
         strict::trailers(trailers);
+        if let Some(messages) = &mut ctx.messages {
+            messages.hear(trailers);
+        }
         Ok(())
     }
 
@@ -321,6 +313,7 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         ctx.transport = self.transport_failure(peer, &error, ctx);
+        ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         // An answer that is not wanted was decided on when it came.
         let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
         let resent = ctx.stale;
@@ -362,6 +355,7 @@ impl ProxyHttp for Gateway {
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
+            ctx.long = Some(ctx.active.term.long());
             // Pingora's own 60 s are for a body that is being sent.
             session.as_mut().set_read_timeout(Some(self.silence).filter(|time| !time.is_zero()));
             ctx.answered();
@@ -381,6 +375,10 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        if let (Some(messages), Some(piece)) = (&mut ctx.messages, &*body) {
+            let more = messages.response(piece);
+            ctx.count_messages(0, more);
+        }
         let length = body.as_ref().map_or(0, Bytes::len);
         ctx.passed.1 += length as u64;
         let flow = || ctx.connection.as_ref().and_then(|connection| connection.flow.as_ref());
@@ -433,19 +431,14 @@ impl ProxyHttp for Gateway {
     }
 }
 
-impl Gateway {
-    /// Why TLS failed, if that is what failed.
-    fn transport_failure(&self, peer: &HttpPeer, error: &Error, ctx: &Ctx) -> Option<String> {
-        let cluster = ctx.active.snapshot.cluster(ctx.cluster?);
-        self.complaints.hear(peer, error, &cluster.key)
-    }
-}
-
 /// Makes of a client's request what the endpoint gets.
 fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let left = ctx.deadline.left();
     let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
     headers::tries(request, ctx.tries, time)?;
+    if let Some(traced) = &ctx.traced {
+        traced.put(request)?;
+    }
     if let Some(transform) = &ctx.transform {
         transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
             view::of_request(session, ctx, headers, value)

@@ -4,7 +4,7 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::access::Details;
 use crate::metrics::Flag;
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// What a failed request is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

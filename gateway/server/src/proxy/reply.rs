@@ -12,7 +12,7 @@ use super::headers::Server;
 use super::{grpc, transform, view};
 use crate::access::Details;
 use crate::metrics::Flag;
-use crate::sanitise::Reason;
+use trysail_edge::Reason;
 
 /// An answer without an upstream.
 pub(super) struct Answer {

@@ -1,4 +1,4 @@
-//! What `sanitise` finds in fields, carried out on Pingora's heads. HTTP/1 requests came through it as bytes.
+//! What `edge` finds in fields, carried out on Pingora's heads. HTTP/1 requests came through it as bytes.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
@@ -6,7 +6,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use crate::sanitise::{Reason, fields, response as answers};
+use trysail_edge::{Reason, fields, response as answers};
 
 /// Makes an HTTP/2 request one that HTTP/1 can say, or refuses it.
 pub(super) fn request(head: &mut RequestHeader) -> Result<(), Reason> {

@@ -1,7 +1,7 @@
 //! A request's target, made canonical where the request stands, before anything looks at it.
 //!
 //! What is matched is then what is forwarded, logged and explained: there is but one path. The rules are in
-//! `trysail_routing::path`; a target in absolute form has become a path before (`sanitise/head`).
+//! `trysail_routing::path`; a target in absolute form has become a path before (`trysail_edge::head`).
 
 use std::borrow::Cow;
 

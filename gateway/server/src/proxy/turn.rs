@@ -42,6 +42,9 @@ pub(super) async fn of(
     if let Some(noted) = &mut ctx.noted {
         noted.took(route);
     }
+    if let Some(traced) = &mut ctx.traced {
+        traced.took(route);
+    }
     ctx.handling.clone_from(&route.handling);
     if let Some(handling) = &route.handling {
         if let Some(fault) = &handling.fault {

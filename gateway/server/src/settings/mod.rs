@@ -6,7 +6,9 @@ mod access_log;
 mod directions;
 mod limits;
 mod ranges;
+mod reporters;
 mod template;
+mod tracing;
 mod trust;
 mod units;
 mod written;
@@ -28,7 +30,11 @@ pub(crate) use access_log::{AccessLog, Format, Only};
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use limits::Limits;
+pub(crate) use reporters::Reporters;
 pub(crate) use template::{Operator, Part, Template};
+#[cfg(feature = "otlp")]
+pub(crate) use tracing::Endpoint;
+pub(crate) use tracing::Tracing;
 pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
 pub(crate) use units::{Bytes, Cidr, PortPair, Share, Span};
 pub(crate) use written::Written;
@@ -64,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
     pub(crate) metrics: SocketAddr,
+    /// Whose view of each request is exported in Istio's metrics.
+    pub(crate) metrics_reporters: Reporters,
     /// Where readiness is served: `/healthz/ready`.
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
@@ -116,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// A line for each request.
     pub(crate) access_log: AccessLog,
+    /// Spans for requests and their tries.
+    pub(crate) tracing: Tracing,
     /// What the file says.
     #[serde(skip)]
     pub(crate) written: Written,
@@ -133,6 +143,7 @@ impl Default for Settings {
             certificates: PathBuf::from("/etc/trysail/certificates"),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             metrics: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15020)),
+            metrics_reporters: Reporters::BOTH,
             health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15021)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 15000)),
             admin_token: None,
@@ -157,6 +168,7 @@ impl Default for Settings {
             mirror_body: Bytes(1 << 20),
             limits: Limits::default(),
             access_log: AccessLog::default(),
+            tracing: Tracing::default(),
             written: Written::default(),
         }
     }
@@ -281,6 +293,7 @@ impl Settings {
         let limits = settings.limits.check();
         limits
             .and_then(|()| settings.access_log.check())
+            .and_then(|()| settings.tracing.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
@@ -403,6 +416,8 @@ mod tests {
             ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
+            ("metricsReporters: []\n", 1, "it takes source, destination or both", None),
+            ("metricsReporters: [mesh]\n", 1, "unknown variant `mesh`", None),
             ("metrics: here\n", 1, "invalid socket address", None),
             ("accessLog: {pat: x}\n", 1, "unknown field `pat`", Some("did you mean \"path\"?")),
             ("accessLog: {format: xml}\n", 1, "unknown variant `xml`", None),
@@ -438,6 +453,8 @@ mod tests {
             ("limits: {file: 0B}\n", (1, 16), "0B is no size"),
             ("explainFrom: [here]\n", (1, 15), "is not a range of addresses"),
             ("accessLog: {path: ''}\n", (1, 19), "is not a path"),
+            ("tracing: {endpoint: here}\n", (1, 21), "\"here\" is not the URL of a collector"),
+            ("tracing: {serviceName: ''}\n", (1, 24), "is how spans are found"),
             ("accessLog: {sample: 10}\n", (1, 21), "sample: "),
             ("accessLog: {sample: 200%}\n", (1, 21), "\"200%\" is not a share"),
             ("accessLog: {template: '%DURATON%'}\n", (1, 23), "did you mean %DURATION%?"),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::template::Template;
+use super::tracing::Endpoint;
 
 /// A time as people write it: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +46,11 @@ pub(crate) struct Share(u32);
 impl Share {
     /// All of it.
     pub(crate) const ALL: Share = Share(1_000_000);
+
+    /// So many of a hundred.
+    pub(super) const fn percent(percent: u32) -> Share {
+        Share(percent * 10_000)
+    }
 
     /// Whether the nth of many is in it. Of as many as one likes in a row, whichever they are, the share is met within
     /// two or three, and without a rhythm that requests might have too: multiples of the golden ratio fill a range as
@@ -120,7 +126,7 @@ macro_rules! from_text {
         }
     )*};
 }
-from_text!(Span Bytes Cidr Share Template);
+from_text!(Span Bytes Cidr Share Template Endpoint);
 
 /// A part of the port map as the command line says it: `80=8080`.
 #[derive(Clone, Copy, Debug)]

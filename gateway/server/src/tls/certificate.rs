@@ -3,6 +3,8 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use x509_parser::der_parser::asn1_rs::Oid;
 use x509_parser::extensions::GeneralName;
@@ -40,6 +42,13 @@ pub(super) fn names(der: &[u8]) -> Names {
         }
     }
     names
+}
+
+/// Until when the first certificate of a PEM text is valid, in seconds since 1970.
+pub(super) fn expiry(pem: &[u8]) -> Option<i64> {
+    let first = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// The SHA-256 of a certificate's public key, as `verifyCertificateSpki` means it.

@@ -17,7 +17,7 @@ use trysail_routing::origin::{Origin, Place};
 use trysail_routing::snapshot::{Certificate, Clients, Issuers, Reference, ServerTls, Snapshot};
 use trysail_routing::wire::name_paths;
 
-use super::{Configs, Trusts, server};
+use super::{Configs, Trusts, certificate, server};
 
 /// No PEM file that means something is longer.
 const LONGEST: u64 = 1 << 20;
@@ -26,6 +26,8 @@ const LONGEST: u64 = 1 << 20;
 pub(crate) struct Store {
     directory: PathBuf,
     made: HashMap<[u8; 32], Arc<ServerConfig>>,
+    /// Until when what was read is valid, in seconds since 1970, by the name of the credential or the file.
+    expiries: BTreeMap<String, i64>,
     /// The files that were looked for, as they were then.
     seen: BTreeMap<PathBuf, Option<Stamp>>,
 }
@@ -116,7 +118,7 @@ impl Pem {
 
 impl Store {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Store { directory, made: HashMap::new(), seen: BTreeMap::new() }
+        Store { directory, made: HashMap::new(), expiries: BTreeMap::new(), seen: BTreeMap::new() }
     }
 
     /// Makes the configurations of a revision. What can't be made is a finding, an error, and left out; the
@@ -153,9 +155,12 @@ impl Store {
     /// Reads what a revision needs, on both sides. Forgets which files the one before looked for.
     pub(crate) fn read(&mut self, snapshot: &Snapshot, findings: &mut Diagnostics) -> (Configs, Trusts) {
         self.seen.clear();
-        let read = (self.load(&snapshot.tls, findings), self.load_upstream(&snapshot.clusters, findings));
+        self.expiries.clear();
+        let (mut configs, trusts) =
+            (self.load(&snapshot.tls, findings), self.load_upstream(&snapshot.clusters, findings));
         name_paths(findings);
-        read
+        configs.expiries = Arc::new(std::mem::take(&mut self.expiries));
+        (configs, trusts)
     }
 
     /// Whether a file that was looked for is another now.
@@ -191,7 +196,15 @@ impl Store {
 
     /// Chain and key from files.
     pub(super) fn pair_of(&mut self, chain: &Reference, key: &Reference, faults: &mut Faults) -> Pair {
-        Pair { chain: faults.keep(self.file(chain)), key: faults.keep(self.file(key)) }
+        let pair = Pair { chain: faults.keep(self.file(chain)), key: faults.keep(self.file(key)) };
+        self.note_expiry(chain, &pair);
+        pair
+    }
+
+    fn note_expiry(&mut self, name: &str, pair: &Pair) {
+        if let Some(until) = pair.chain.as_ref().and_then(|chain| certificate::expiry(&chain.text)) {
+            self.expiries.insert(name.to_owned(), until);
+        }
     }
 
     /// Chain and key of a credential.
@@ -200,7 +213,9 @@ impl Store {
             let read = self.candidates(credential, files).and_then(|them| self.first_of(credential, &them));
             faults.keep(read)
         };
-        Pair { chain: one(&["tls.crt", "cert"]), key: one(&["tls.key", "key"]) }
+        let pair = Pair { chain: one(&["tls.crt", "cert"]), key: one(&["tls.key", "key"]) };
+        self.note_expiry(credential, &pair);
+        pair
     }
 
     /// The authorities of a credential towards an upstream: where an identity is shown, it may go without.

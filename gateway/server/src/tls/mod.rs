@@ -25,6 +25,7 @@ pub(crate) use credentials::Store;
 pub(crate) use upstream::{Trust, Trusts};
 
 use crate::listener::Conn;
+use crate::metrics::Expiries;
 use crate::proxy;
 
 /// The configurations of one revision, by its ids.
@@ -33,6 +34,8 @@ pub(crate) struct Configs {
     made: Vec<Arc<ServerConfig>>,
     /// What they were made from: another content is another revision.
     pub(crate) digest: [u8; 32],
+    /// Until when the certificates are valid, those that upstreams are shown among them.
+    pub(crate) expiries: Expiries,
 }
 
 impl Configs {

@@ -12,13 +12,14 @@ use trysail_testkit::folder::Folder;
 use trysail_testkit::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, frame, request};
 use trysail_testkit::origin::{Answer, Origin};
 use trysail_testkit::raw::refused;
+use trysail_testkit::tls::{self, Authority};
 use trysail_testkit::wait::eventually;
 
 use crate::gateway::{Gateway, HTTP, PATIENCE, shop};
 use crate::timeout::talker;
 
 /// A service of HTTP with one endpoint.
-fn service(host: &str, address: SocketAddr) -> String {
+pub(crate) fn service(host: &str, address: SocketAddr) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  \
          resolution: STATIC\n  ports: [{{number: 9080, name: http, protocol: HTTP}}]\n  endpoints: [{{address: {}, ports: \
@@ -547,6 +548,51 @@ fn connections_that_are_passed_on_have_lines() {
         assert!(line.contains(&cluster), "{line}");
         assert!(line.ends_with(&format!(" {} {client} - -", gateway.address())), "{line}");
     }
+}
+
+#[test]
+fn names_that_are_asked_for_in_tls_are_told() {
+    let authority = Authority::new("trusted");
+    let certificates = Folder::new();
+    let pair = authority.issue(&["shop.test"]);
+    certificates.write("shop/tls.crt", &pair.certificate);
+    certificates.write("shop/tls.key", &pair.key);
+    let config = Folder::new();
+    let server =
+        "port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: shop}";
+    let objects = shop(server, "  http:\n  - directResponse: {status: 200}\n").replace("\"*\"", "shop.test");
+    config.write("shop.yaml", &objects);
+    let logs = Folder::new();
+    let path = logs.path().join("access.log");
+    let line = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQUESTED_SERVER_NAME%";
+    let settings = format!(
+        "ports: {{443: 0}}\ncertificates: {}\naccessLog: {{path: {}, template: '{line}'}}\n",
+        certificates.path().display(),
+        path.display()
+    );
+    let gateway = Gateway::spawn(config.path(), &settings);
+    assert!(gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE).is_some());
+    let address = gateway.logged("listening 443 → ");
+    let trust = authority.client(&[], None);
+    let mut client = tls::connect(address, "shop.test", &trust).expect("a handshake");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").expect("sent");
+    let _ = client.read_to_end(&mut Vec::new());
+    assert_eq!(wait_for(&path, 1), ["200 - direct_response shop.test"]);
+    assert!(tls::connect(address, "nobody.test", &trust).is_err());
+    assert_eq!(wait_for(&path, 2)[1], "0 NR filter_chain_not_found nobody.test");
+}
+
+#[test]
+fn what_is_cut_at_the_end_has_a_line() {
+    let shop = Shop::open("template: '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%'");
+    let mut stream = TcpStream::connect(shop.gateway.address()).expect("the gateway accepts");
+    stream.write_all(b"GET /hour HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    // The request has to be there before the end begins: another that is answered came after it.
+    assert_eq!(shop.get("/direct"), 403);
+    shop.lines(1);
+    shop.gateway.process.signal_term().expect("a signal");
+    assert!(shop.gateway.process.wait(PATIENCE).is_some());
+    assert_eq!(shop.lines(2)[1], "/hour 0 downstream_local_disconnect");
 }
 
 #[test]

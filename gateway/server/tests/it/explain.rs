@@ -51,6 +51,42 @@ fn every_rule_is_told_with_its_place_offline() {
     }
 }
 
+#[test]
+fn a_host_of_another_server_is_told_as_it_is_answered() {
+    let folder = Folder::new();
+    let server = |name: &str| {
+        format!(
+            "  - {{port: {{number: 443, name: {name}, protocol: HTTPS}}, hosts: [{name}.test], \
+             tls: {{mode: SIMPLE, credentialName: {name}}}}}\n"
+        )
+    };
+    let service = |name: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+             hosts: [{name}.test]\n  gateways: [g]\n  http: [{{directResponse: {{status: 200}}}}]\n"
+        )
+    };
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  \
+                   selector: {istio: ingressgateway}\n  servers:\n";
+    folder.write(
+        "shop.yaml",
+        &[gateway, &server("shop"), &server("bank"), &service("shop"), &service("bank")].concat(),
+    );
+    let config = folder.path().to_str().expect("UTF-8").to_owned();
+    for (setting, url, host, told) in [
+        ("", "https://shop.test/", "bank.test", "no host matches \"bank.test\""),
+        ("otherServer: 421\n", "https://shop.test/", "bank.test", "421, flag NR (setting otherServer)"),
+        ("otherServer: 421\n", "https://shop.test/", "nobody.test", "no host matches \"nobody.test\""),
+        ("otherServer: 421\n", "https://127.0.0.1/", "bank.test", "200 with 0 bytes"),
+        ("otherServer: 421\n", "https://shop.test/", "shop.test", "200 with 0 bytes"),
+    ] {
+        folder.write("trysail.yaml", setting);
+        let output = explain(&["-H", &format!("host: {host}"), &config, "GET", url]);
+        let page = text(&output.stdout);
+        assert!(page.contains(told), "{setting} {url} {host}\n{page}{}", text(&output.stderr));
+    }
+}
+
 /// A rule that delegates, the delegate, and a DestinationRule: each names fields that decide.
 const DECIDING: [(&str, &str); 3] = [
     (

@@ -18,7 +18,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// A gRPC server over HTTP/2 with prior knowledge: echoes the request's messages, as often as `/echo/N` says, with
 /// `grpc-status` behind them; `/refuse` says it at once.
-async fn grpc_server() -> SocketAddr {
+pub(crate) async fn grpc_server() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
     tokio::spawn(async move {

@@ -10,7 +10,7 @@ use trysail_testkit::tls::{self, Authority};
 use crate::gateway::{Gateway, PATIENCE};
 
 /// An origin that sends back a word and then all that it got, once the client has ended.
-fn echo(word: &'static str) -> SocketAddr {
+pub(crate) fn echo(word: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let addr = listener.local_addr().expect("an address");
     thread::spawn(move || {

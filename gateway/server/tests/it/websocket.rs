@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use trysail_testkit::raw::refused;
+use trysail_testkit::wait::eventually;
 
 use crate::gateway::{Gateway, PATIENCE, service_entry};
 use crate::timeout::{behind, talker};
@@ -68,6 +70,29 @@ fn a_websocket_outlives_reloads() {
         gateway.after(|| folder.write("other.yaml", &entry(&format!("other-{edit}"))), "in force");
         echo(&mut reader);
     }
+}
+
+#[test]
+fn waiting_for_a_revision_tells_of_websockets_and_does_not_wait_for_them() {
+    let (folder, gateway) = behind(talker(SWITCH));
+    let mut reader = websocket(&gateway, "/never");
+    let other = service_entry(&[("v1", refused())]).replace("reviews", "other");
+    let line = gateway.after(|| folder.write("other.yaml", &other), "in force after");
+    let revision =
+        line.split("revision ").nth(1).and_then(|rest| rest.get(..8)).expect("a revision").to_owned();
+    let admin = gateway.logged("admin on ").to_string();
+    let wait = || {
+        let arguments = ["wait", &admin, "--revision", &revision, "--timeout", "10s"];
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_trysail")).args(arguments).output().expect("trysail runs");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let said = wait();
+    assert!(said.contains("1 WebSocket or passed-on connection of ") && said.contains(" left"), "{said}");
+    echo(&mut reader);
+    drop(reader);
+    eventually(PATIENCE, "it is the last", || wait().contains("; the last request of "));
 }
 
 #[test]

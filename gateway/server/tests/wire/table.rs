@@ -1,12 +1,13 @@
 //! Tables of rows, each `what is sent => what happens`.
 //!
-//! `|` stands for CR and LF; `\n`, `\r`, `\0`, `\t`, `\s` (a space), `\p` (the character `|`), `\\` and `\xHH` for a byte;
-//! `{x*300}` for as many of them. Behind ` # ` stands what the row is about, or `falls short: …`, what it should be.
+//! What bytes a text stands for, `trysail_properties::seeds::bytes` says, since the rows are fuzzers' seeds too. Behind ` # ` stands what the row is about, or `falls short: …`, what it should be.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+pub(crate) use trysail_properties::seeds::bytes;
 
 use crate::lane::Bench;
 
@@ -84,45 +85,6 @@ fn parts(line: &str) -> (&str, &str, String) {
         line.split_once(NOTE).map_or((line, String::new()), |(row, note)| (row, format!("{NOTE}{note}")));
     let (sent, happens) = row.split_once(ARROW.trim_end()).unwrap_or((row, ""));
     (sent.trim_end(), happens.trim(), note)
-}
-
-/// The bytes that a text stands for.
-pub(crate) fn bytes(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        let mut taken = next.len_utf8();
-        match next {
-            '|' => out.extend(b"\r\n"),
-            '\\' => {
-                let kind = rest.chars().nth(1).expect("something follows a backslash");
-                taken = 2;
-                match kind {
-                    'x' => {
-                        taken = 4;
-                        out.push(u8::from_str_radix(&rest[2..4], 16).expect("two hexadecimal digits"));
-                    }
-                    'n' => out.push(b'\n'),
-                    'r' => out.push(b'\r'),
-                    't' => out.push(b'\t'),
-                    's' => out.push(b' '),
-                    'p' => out.push(b'|'),
-                    '0' => out.push(0),
-                    '\\' => out.push(b'\\'),
-                    other => panic!("\\{other} in {text}"),
-                }
-            }
-            '{' if rest.contains('*') && rest.contains('}') => {
-                let (inside, _) = rest[1..].split_once('}').expect("a closing brace");
-                let (what, times) = inside.rsplit_once('*').expect("a number");
-                out.extend(bytes(what).repeat(times.parse().expect("a number")));
-                taken = inside.len() + 2;
-            }
-            other => out.extend(other.to_string().as_bytes()),
-        }
-        rest = &rest[taken..];
-    }
-    out
 }
 
 /// Bytes as a text that stands for them; long ones are cut.

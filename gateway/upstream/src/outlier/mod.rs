@@ -219,6 +219,7 @@ impl Ward {
             if ejections.multiplier == 0 || base.saturating_mul(ejections.multiplier) < most {
                 ejections.multiplier += 1;
             }
+            ejections.last = Some((count, reason.as_str()));
             ejections.multiplier
         };
         let time = base.saturating_mul(multiplier).min(most);
