@@ -27,6 +27,10 @@ impl Running {
         let (delay, drain) = (self.settings.pre_stop_delay.0, self.settings.drain.0);
         let limit = delay + drain + REST;
         self.supervisor.stopping("stopping", limit);
+        if delay.is_zero() {
+            // Before readiness says no, so that whoever hears that is told the end with the next answer.
+            self.connections.drain();
+        }
         self.leaving.store(true, Ordering::Release);
         let waker = self.follower.waker();
         let (runtime, access) = (&self.runtime, self.access.as_deref());
@@ -36,6 +40,8 @@ impl Running {
         let at_once = runtime.block_on(async {
             let end = async {
                 wait(delay, supervisor).await;
+                // Requests that are running now end their connections with their answers.
+                connections.drain();
                 info!(
                     "draining: {}, at most {} s",
                     render::counted(connections.open(), "connection"),

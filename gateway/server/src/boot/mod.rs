@@ -47,7 +47,6 @@ use crate::resolver::Resolver;
 use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
 use crate::status::Desk;
-use crate::status::told;
 use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
 #[cfg(feature = "otlp")]

@@ -206,10 +206,9 @@ impl Ports {
         self.plane.sockets.listening(self.open.len(), &numbers);
     }
 
-    /// Closes every port, and waits until what is running has ended, at most for `grace`.
+    /// Closes every port, and waits until what is running has ended, at most for `grace`. To be called once
+    /// [`Connections::drain`] was.
     pub(crate) async fn drain(self, connections: &Connections, grace: Duration) {
-        // Requests that are running now end their connections with their answers.
-        connections.drain();
         let mut senders = Vec::new();
         for (_, open) in self.open {
             senders.push(open.stop().await);

@@ -221,7 +221,7 @@ fn it_starts_reloads_and_survives_broken_files() {
         eventually(PATIENCE, "the reload is over", || machine.property("ActiveState") == "active");
         assert_eq!(fetch(HTTP, "a", "/reviews/0").expect("an answer").version(), Some("v1"));
         machine.write("seed.yaml", &SEED.replacen("subset: v2", "subset: v9", 1));
-        assert!(machine.run("systemctl reload trysail || echo refused").ends_with("refused\n"));
+        assert!(machine.run("systemctl reload trysail 2>/dev/null || echo refused").contains("refused"));
         assert_eq!(machine.property("ActiveState"), "active");
         assert!(machine.run("journalctl -u trysail -o cat").contains("has no subset \"v9\""));
         machine.waits_for_status("newest refused: 1 error, /etc/trysail/seed.yaml:36:17: ");
