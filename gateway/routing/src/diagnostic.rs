@@ -86,6 +86,8 @@ codes! {
     EMPTY = "TRY0011" "EmptyConfiguration";
     /// A rule of a delegate that cannot stand in for its root's.
     DELEGATE = "TRY0012" "DelegateLeftOut";
+    /// Settings that are others now than those the process was started with.
+    NEEDS_RESTART = "TRY0019" "NeedsRestart";
     /// Outlier detection whose percentage lets no endpoint go.
     EJECTS_NOBODY = "TRY0015" "EjectsNobody";
     /// What an imported object asks for and this gateway has not.

@@ -76,7 +76,7 @@ impl<T> std::ops::Deref for At<T> {
 }
 
 /// One YAML document of one file, as text. Kept for excerpts; shared by everything that points into it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The file as the user would name it (`conf/reviews.yaml`, `-` for standard input).
     pub file: Arc<str>,

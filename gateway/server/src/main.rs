@@ -12,7 +12,7 @@
 //! listener  resolver
 //! proxy
 //! access  trace  board
-//! metrics  render  settings  logging
+//! metrics  render  settings  logging  supervisor
 //! ```
 
 mod access;
@@ -35,6 +35,7 @@ mod render;
 mod resolver;
 mod settings;
 mod status;
+mod supervisor;
 mod tls;
 #[cfg(feature = "otlp")]
 mod trace;

@@ -376,6 +376,7 @@ const ATTICS: &[&str] = &["util", "utils", "common", "helper", "helpers", "manag
 const SERVER_FLOORS: &[(&str, &[&str])] = &[
     ("board", &["proxy", "listener", "status", "control", "admin", "boot", "cli", "demo"]),
     ("status", &["control", "admin", "boot", "cli", "demo"]),
+    ("supervisor", &["proxy", "listener", "status", "control", "admin", "boot", "cli", "demo"]),
 ];
 const FLOORS: &[(&str, &[&str])] = &[
     ("decide", &["wire", "compile", "import"]),

@@ -1,6 +1,6 @@
 //! Files' texts into a [`ConfigSet`]: cut into pieces, each read alone and only once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
@@ -57,15 +57,36 @@ impl Reader {
         texts: impl IntoIterator<Item = (&'t Arc<str>, &'t Arc<str>)>,
         findings: Diagnostics,
     ) -> ConfigSet {
+        let mut files = 0;
+        let pieces = texts.into_iter().inspect(|_| files += 1).flat_map(|(file, text)| {
+            cut(text).into_iter().map(move |(first_line, piece)| (file, first_line, piece))
+        });
+        let mut set = self.gather(pieces, findings);
+        set.files = files;
+        set
+    }
+
+    /// Reads again what was cut from files before: pieces of documents that [`ConfigSet`] holds. The revision is the
+    /// same, as it is that of the objects alone.
+    pub fn read_pieces(&mut self, pieces: &[Piece]) -> ConfigSet {
+        let files = pieces.iter().map(|piece| &piece.file).collect::<BTreeSet<_>>().len();
+        let cut = pieces.iter().map(|piece| (&piece.file, piece.first_line, &*piece.text));
+        let mut set = self.gather(cut, Diagnostics::default());
+        set.files = files;
+        set
+    }
+
+    fn gather<'t>(
+        &mut self,
+        pieces: impl Iterator<Item = (&'t Arc<str>, u32, &'t str)>,
+        findings: Diagnostics,
+    ) -> ConfigSet {
         let mut set = ConfigSet { findings, ..ConfigSet::default() };
         let mut now = Seen::default();
         let mut ignored = BTreeMap::new();
         let mut digests = Vec::new();
-        for (file, text) in texts {
-            set.files += 1;
-            for (first_line, piece) in cut(text) {
-                self.read_piece(file, first_line, piece, &mut now, &mut set, &mut ignored, &mut digests);
-            }
+        for (file, first_line, piece) in pieces {
+            self.read_piece(file, first_line, piece, &mut now, &mut set, &mut ignored, &mut digests);
         }
         self.seen = now;
         for (kind, (count, origin)) in ignored {
@@ -227,6 +248,26 @@ fn revision(mut digests: Vec<[u8; 32]>) -> Revision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_read_again_are_the_same_revision_at_the_same_places() {
+        let object = |name: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\n---\n\
+                     apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{servers: []}}\n"
+            )
+        };
+        let texts: Vec<(Arc<str>, Arc<str>)> =
+            ["a.yaml", "b.yaml"].map(|file| (file.into(), object(&file[..1]).into())).into();
+        let mut reader = Reader::new("default", Limits::default());
+        let set = reader.read(texts.iter().map(|(file, text)| (file, text)), Diagnostics::default());
+        let pieces: Vec<Piece> = set.documents.iter().map(|document| (*document.piece).clone()).collect();
+        let again = Reader::new("default", Limits::default()).read_pieces(&pieces);
+        assert_eq!((again.revision.hash(), again.files), (set.revision.hash(), 2));
+        let lines =
+            |set: &ConfigSet| -> Vec<u32> { set.documents.iter().map(|d| d.piece.first_line).collect() };
+        assert_eq!((lines(&again), lines(&set)), (vec![5, 5], vec![5, 5]));
+    }
 
     #[test]
     fn files_are_cut_at_document_marks_only() {

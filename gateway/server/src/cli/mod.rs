@@ -33,7 +33,8 @@ use crate::settings::{PortPair, Settings};
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 it is fine; 1 what was asked about is not fine; 2 it was asked wrongly."
+    after_help = "Exit codes: 0 it is fine; 1 what was asked about is not fine; 2 it was asked wrongly; run: 78 \
+                  there are errors in the files."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -137,6 +138,8 @@ pub(crate) fn run() -> ExitCode {
 const NOT_FINE: u8 = 1;
 /// It was asked wrongly.
 const USAGE: u8 = 2;
+/// The files that were to be served are wrong: `EX_CONFIG` of sysexits.h, so that a service manager need not try again.
+const CONFIGURATION: u8 = 78;
 
 /// Writes an answer. A reader that has gone is no fault of ours.
 fn print(text: &str) {

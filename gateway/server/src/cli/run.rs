@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use trysail_routing::diagnostic::Severity;
 
-use super::{NOT_FINE, Source, USAGE, check, say, say_findings};
-use crate::{boot, logging, render};
+use super::{CONFIGURATION, NOT_FINE, Source, USAGE, check, say, say_findings};
+use crate::boot::{self, NotStarted};
+use crate::{logging, render};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
@@ -39,11 +40,15 @@ impl Run {
         logging::start();
         let running = match boot::start(settings, self.source.config) {
             Ok(running) => running,
-            Err(findings) => {
-                say_findings(&findings);
+            Err(fault) => {
+                let findings = fault.findings();
+                say_findings(findings);
                 let errors = findings.count(Severity::Error);
                 say(&format!("{}: not started\n", render::counts(errors, findings.count(Severity::Warning))));
-                return ExitCode::from(NOT_FINE);
+                return ExitCode::from(match fault {
+                    NotStarted::Files(_) => CONFIGURATION,
+                    NotStarted::Process(_) => NOT_FINE,
+                });
             }
         };
         running.until_stopped();

@@ -2,10 +2,13 @@
 //!
 //! One thread does all of it, one revision after another, away from the threads that serve requests.
 
+mod begin;
 mod changes;
 pub(crate) mod directory;
 mod held;
+mod kept;
 mod reload;
+mod status;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -16,11 +19,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use trysail_routing::diagnostic::Diagnostics;
+use trysail_routing::origin::Piece;
 use trysail_routing::wire::{ConfigSet, Reader};
 
-pub(crate) use reload::{Outcome, Reloader};
+pub(crate) use reload::Reloader;
 
-use crate::settings::{FILE_NAME, Settings};
+use crate::settings::{FILE_NAME, Settings, Written};
 use crate::status::told::{ReloadOf, Source};
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
@@ -66,6 +70,8 @@ pub(crate) struct Directories {
     roots: Vec<PathBuf>,
     limits: directory::files::Limits,
     reader: Reader,
+    /// The settings' file, which may lie among them.
+    written: Written,
 }
 
 impl Directories {
@@ -73,7 +79,7 @@ impl Directories {
         let reader = Reader::new(&settings.namespace, settings.reading());
         let limits =
             directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
-        Directories { roots, limits, reader }
+        Directories { roots, limits, reader, written: settings.written.clone() }
     }
 
     /// The directories, as a person named them.
@@ -93,7 +99,16 @@ impl Directories {
             self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
         let objects = listing.texts.iter().filter(|text| !settings.iter().any(|name| **name == *text.name));
         let texts = objects.map(|text| (&text.name, &text.text));
-        Reading::Set(self.reader.read(texts, listing.findings))
+        let mut findings = listing.findings;
+        if let Some(finding) = self.written.changed() {
+            findings.push(finding);
+        }
+        Reading::Set(self.reader.read(texts, findings))
+    }
+
+    /// What was read of them before, and kept elsewhere.
+    fn read_pieces(&mut self, pieces: &[Piece]) -> ConfigSet {
+        self.reader.read_pieces(pieces)
     }
 }
 
@@ -108,6 +123,7 @@ impl Follower {
     /// Watches the directories and applies what they say, on a thread of its own.
     pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
+        let supervisor = reloader.supervisor().clone();
         let (changed, moved) = (wake.clone(), wake.clone());
         reloader.resolver().on_change(move || {
             let _ = moved.send(Wake::Addresses);
@@ -129,6 +145,10 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
                 let ends = matches!(wake, Wake::Stop);
+                let is_asked = matches!(wake, Wake::Asked(_));
+                if is_asked {
+                    supervisor.reloading();
+                }
                 // A fault of ours costs one reading, and is said; it does not end the following.
                 let act = AssertUnwindSafe(|| match wake {
                     Wake::Stop => {}
@@ -144,6 +164,10 @@ impl Follower {
                 }
                 if ends {
                     break;
+                }
+                supervisor.status(&reloader.status());
+                if is_asked {
+                    supervisor.ready();
                 }
             }
             reloader

@@ -12,7 +12,8 @@ use trysail_routing::snapshot::{Listener, Snapshot};
 use trysail_routing::wire::{ConfigSet, Revision};
 use trysail_upstream::Upstreams;
 
-use super::{Directories, Reading, Wake, changes, held};
+use super::kept::Kept;
+use super::{Directories, Reading, Wake, changes, held, status};
 use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
@@ -23,6 +24,7 @@ use crate::resolver::Resolver;
 use crate::settings::Settings;
 use crate::status::Desk;
 use crate::status::told::{ReloadOf, Source};
+use crate::supervisor::Supervisor;
 use crate::tls::{Configs, Store, Trusts};
 
 /// How a revision fared.
@@ -37,18 +39,26 @@ pub(crate) enum Outcome {
 
 /// Applies revisions, one after another.
 pub(crate) struct Reloader {
-    settings: Settings,
+    pub(super) settings: Settings,
     compiler: Compiler,
     seed: u64,
-    active: ActiveCell,
-    desk: Arc<Desk>,
+    pub(super) active: ActiveCell,
+    pub(super) desk: Arc<Desk>,
     ports: Ports,
     credentials: Store,
     resolver: Resolver,
     /// The revision in force as it was read, where it has names that may get other addresses.
     named: Option<Arc<ConfigSet>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     prober: Prober,
+    supervisor: Supervisor,
+    pub(super) kept: Kept,
+    /// Whether what is in force is not from the files, but was kept of them.
+    pub(super) is_kept: bool,
+    /// Why the newest files are not in force, in a few words.
+    pub(super) refusal: Option<String>,
+    /// What the start said of them, which the first reading after it need not say again.
+    pub(super) said_of_start: Option<String>,
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
     refused: bool,
@@ -62,10 +72,12 @@ impl Reloader {
         ports: Ports,
         (resolver, prober): (Resolver, Prober),
         metrics: Arc<Metrics>,
+        supervisor: Supervisor,
     ) -> Self {
         let compiler = Compiler::new(seed);
         let credentials = Store::new(settings.certificates.clone());
         let (said, active) = (BTreeSet::new(), desk.active.clone());
+        let kept = Kept::new(settings.state());
         Reloader {
             settings,
             compiler,
@@ -78,6 +90,11 @@ impl Reloader {
             named: None,
             metrics,
             prober,
+            supervisor,
+            kept,
+            is_kept: false,
+            refusal: None,
+            said_of_start: None,
             said,
             refused: false,
         }
@@ -86,6 +103,16 @@ impl Reloader {
     /// Who looks names up.
     pub(crate) fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// Who is told how the process fares.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// How it fares, in one line.
+    pub(crate) fn status(&self) -> String {
+        status::line(&self.active.load(), self.is_kept, self.refusal.as_deref())
     }
 
     /// Gives the ports away, to be drained.
@@ -123,6 +150,10 @@ impl Reloader {
             Reading::Set(set) => (set.revision.clone(), self.apply(set, why.source(), began)),
             Reading::Unreadable(findings) => (Revision::default(), self.refuse(findings)),
         };
+        match &outcome {
+            Outcome::Refused(findings) => self.refusal = Some(status::refusal(findings)),
+            Outcome::Applied | Outcome::Unchanged => (self.refusal, self.is_kept) = (None, false),
+        }
         let history = &self.desk.history;
         match &outcome {
             Outcome::Applied => {}
@@ -268,6 +299,7 @@ impl Reloader {
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
         self.say_held(&before);
         self.resolver.keep(&names);
+        self.kept.keep(&set);
         self.named = (!names.is_empty()).then(|| Arc::new(set));
         Outcome::Applied
     }
@@ -401,24 +433,24 @@ impl Reloader {
     }
 
     /// One entry for one refusal: which revision stays, and every error in full.
-    fn log_refusal(&self, findings: &Diagnostics, roots: &str) {
-        let active = self.active.load();
-        let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
-        let count = render::counts(findings.count(Severity::Error), 0);
+    fn log_refusal(&mut self, findings: &Diagnostics, roots: &str) {
+        let said = self.refusal_in_words(findings, roots);
+        if self.said_of_start.take().as_ref() != Some(&said) {
+            error!("revision refused, {} stays in force: {said}", self.active.load().revision.short());
+        }
+    }
+
+    /// How many errors there are and where, and then each of them.
+    pub(super) fn refusal_in_words(&self, findings: &Diagnostics, roots: &str) -> String {
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
         let files: BTreeSet<&str> =
-            errors.iter().filter_map(|e| e.origin.as_ref()).map(|o| &*o.piece.file).collect();
+            errors.filter_map(|error| error.origin.as_ref()).map(|origin| &*origin.piece.file).collect();
         let place = match files.len() {
             1 => files.into_iter().collect::<String>(),
             _ => roots.to_owned(),
         };
-        let in_full = in_full(errors.iter().take(TOLD).map(|error| render::finding(error, false)));
-        let more = errors.len().saturating_sub(TOLD);
-        let more =
-            if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
-        error!(
-            "revision refused, {} stays in force: {count} in {place}{in_full}{more}",
-            active.revision.short()
-        );
+        let count = render::counts(findings.count(Severity::Error), 0);
+        format!("{count} in {place}{}", errors_in_full(findings))
     }
 
     /// Logs the warnings that were not there before.
@@ -439,6 +471,14 @@ impl Reloader {
 
 /// Findings that are logged in full; more of them are counted.
 const TOLD: usize = 20;
+
+/// The errors below a log line, the first of them in full.
+pub(super) fn errors_in_full(findings: &Diagnostics) -> String {
+    let errors: Vec<&Diagnostic> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    let more = errors.len().saturating_sub(TOLD);
+    let more = if more > 0 { format!("\nand {more} more; trysail check shows them") } else { String::new() };
+    in_full(errors.iter().take(TOLD).map(|error| render::finding(error, false))) + &more
+}
 
 /// Findings below a log line, each on lines of its own.
 fn in_full(findings: impl Iterator<Item = String>) -> String {

@@ -13,6 +13,7 @@ mod guard;
 mod head;
 mod hello;
 mod http;
+mod inherited;
 mod own;
 mod passage;
 mod proxy_protocol;
@@ -33,7 +34,7 @@ use pingora_core::listeners::{L4BufferSettings, ListenerConfig, Listeners};
 use pingora_core::server::Fds;
 use pingora_core::services::Service;
 use pingora_core::services::listening;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,6 +43,7 @@ use trysail_routing::snapshot::ListenerKey;
 pub(crate) use bounds::{Bounds, Clients};
 pub(crate) use conn::Conn;
 pub(crate) use head::HeadLimits;
+pub(crate) use inherited::Inherited;
 pub(crate) use own::Own;
 pub(crate) use relay::Relay;
 pub(crate) use room::{Connections, DataPlane, Room};
@@ -70,16 +72,26 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    prepare(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = std::net::TcpListener::from(socket);
+    Ok(Bound { address: socket.local_addr()?, socket })
+}
+
+/// The socket for an address: the service manager's, where it handed one over, else a new one.
+pub(crate) fn inherit_or_bind(address: SocketAddr, inherited: &Inherited) -> io::Result<Bound> {
+    inherited.find(address).unwrap_or_else(|| bind(address))
+}
+
+/// What every socket of ours has, whoever opened it.
+fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Both are every connection's that is accepted. What a client never acknowledges is else kept by the kernel for a
     // quarter of an hour, also after the connection has been cut; and a client that reads slowly is seen to read at
     // all only where little is in the kernel's hands.
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let socket = std::net::TcpListener::from(socket);
-    Ok(Bound { address: socket.local_addr()?, socket })
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// What the system says, without the number that it appends.
@@ -142,6 +154,7 @@ impl Open {
 /// The gateway's own ports.
 pub(crate) struct Ports {
     plane: DataPlane,
+    inherited: Arc<Inherited>,
     tasks: usize,
     runtime: Handle,
     open: BTreeMap<ListenerKey, Open>,
@@ -154,9 +167,9 @@ pub(crate) struct Prepared {
 }
 
 impl Ports {
-    /// No ports yet; all will be served by one data plane.
-    pub(crate) fn new(plane: DataPlane, tasks: usize, runtime: Handle) -> Self {
-        Ports { plane, tasks, runtime, open: BTreeMap::new() }
+    /// No ports yet; all will be served by one data plane. What is `inherited` is taken before it is bound.
+    pub(crate) fn new(plane: DataPlane, inherited: Arc<Inherited>, tasks: usize, runtime: Handle) -> Self {
+        Ports { plane, inherited, tasks, runtime, open: BTreeMap::new() }
     }
 
     /// The address at which a listener is open already.
@@ -171,7 +184,7 @@ impl Ports {
         address: SocketAddr,
         prepared: &mut Prepared,
     ) -> io::Result<SocketAddr> {
-        let bound = bind(address)?;
+        let bound = inherit_or_bind(address, &self.inherited)?;
         let address = bound.address;
         prepared.new.push((key, bound));
         Ok(address)
@@ -193,10 +206,9 @@ impl Ports {
         self.plane.sockets.listening(self.open.len(), &numbers);
     }
 
-    /// Closes every port, and waits until what is running has ended, at most for `grace`.
+    /// Closes every port, and waits until what is running has ended, at most for `grace`. To be called once
+    /// [`Connections::drain`] was.
     pub(crate) async fn drain(self, connections: &Connections, grace: Duration) {
-        // Requests that are running now end their connections with their answers.
-        connections.drain();
         let mut senders = Vec::new();
         for (_, open) in self.open {
             senders.push(open.stop().await);

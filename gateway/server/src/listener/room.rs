@@ -300,7 +300,7 @@ impl Connections {
     }
 
     /// Says that the process ends.
-    pub(super) fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 

@@ -121,6 +121,11 @@ impl Configuration {
         self.last_good.set(1);
     }
 
+    /// Notes that what is in force is not the newest revision read, though it was applied after it.
+    pub(crate) fn is_behind(&self) {
+        self.last_good.set(0);
+    }
+
     /// Whether the newest revision is in force.
     pub(crate) fn is_good(&self) -> bool {
         self.last_good.get() == 1

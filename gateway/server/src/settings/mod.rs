@@ -11,6 +11,7 @@ mod template;
 mod tracing;
 mod trust;
 mod units;
+mod written;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,6 +37,7 @@ pub(crate) use tracing::Endpoint;
 pub(crate) use tracing::Tracing;
 pub(crate) use trust::{OtherServer, ProxyProtocol, Token, Trust};
 pub(crate) use units::{Bytes, Cidr, PortPair, Share, Span};
+pub(crate) use written::Written;
 
 /// A file of this name directly in a configuration directory is the settings, and never read as objects.
 pub(crate) const FILE_NAME: &str = "trysail.yaml";
@@ -96,9 +98,15 @@ pub(crate) struct Settings {
     pub(crate) allow_empty: bool,
     /// The `server` field of answers.
     pub(crate) server_header: ServerHeader,
-    /// How long running requests may go on after SIGTERM.
+    /// How long connections are accepted after SIGTERM, while readiness says no already.
+    #[serde(deserialize_with = "ranges::time")]
+    pub(crate) pre_stop_delay: Span,
+    /// How long running requests may go on after that.
     #[serde(deserialize_with = "ranges::time")]
     pub(crate) drain: Span,
+    /// The directory that keeps the last good revision; without one, the service manager's.
+    #[serde(deserialize_with = "ranges::file")]
+    pub(crate) state: Option<PathBuf>,
     /// Towards the clients.
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
@@ -118,6 +126,9 @@ pub(crate) struct Settings {
     pub(crate) access_log: AccessLog,
     /// Spans for requests and their tries.
     pub(crate) tracing: Tracing,
+    /// What the file says.
+    #[serde(skip)]
+    pub(crate) written: Written,
 }
 
 impl Default for Settings {
@@ -146,7 +157,9 @@ impl Default for Settings {
             dangling: DanglingSetting::Refuse,
             allow_empty: false,
             server_header: ServerHeader::Text("trysail".to_owned()),
+            pre_stop_delay: Span(Duration::ZERO),
             drain: Span(Duration::from_secs(30)),
+            state: None,
             downstream: Downstream::default(),
             upstream: Upstream::default(),
             dns: Dns::default(),
@@ -156,6 +169,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: AccessLog::default(),
             tracing: Tracing::default(),
+            written: Written::default(),
         }
     }
 }
@@ -225,7 +239,10 @@ impl Settings {
     /// from the one that lies in one of them, else the defaults.
     pub(crate) fn load(file: Option<&Path>, roots: &[PathBuf]) -> Result<Self, Box<Diagnostic>> {
         match file.map(Path::to_owned).or_else(|| Self::beside(roots)) {
-            None => Ok(Settings::default()),
+            None => {
+                let written = Written::new(None, roots, String::new());
+                Ok(Settings { written, ..Settings::default() })
+            }
             Some(path) => {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -237,7 +254,8 @@ impl Settings {
                         message,
                     ))
                 })?;
-                Self::parse(&name, &text)
+                let settings = Self::parse(&name, &text)?;
+                Ok(Settings { written: Written::new(file, roots, text), ..settings })
             }
         }
     }
@@ -278,6 +296,16 @@ impl Settings {
             .and_then(|()| settings.tracing.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
+    }
+
+    /// Where the last good revision is kept: as set, else the first directory that systemd made for it
+    /// (`StateDirectory=`).
+    pub(crate) fn state(&self) -> Option<PathBuf> {
+        let given = || {
+            let given = std::env::var_os("STATE_DIRECTORY")?;
+            std::env::split_paths(&given).find(|path| path.is_absolute())
+        };
+        self.state.clone().or_else(given)
     }
 
     /// How paths are made canonical, and which are refused.

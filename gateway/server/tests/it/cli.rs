@@ -84,10 +84,10 @@ fn a_broken_configuration_does_not_start() {
     folder.write("seed.yaml", SEED);
     let path = folder.path().to_str().expect("UTF-8");
     let output = trysail(&["run", "--config", path]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("error[IST0101]"), "{}", text(&output.stderr));
     let output = trysail(&["run", "--config", "/nowhere/at/all"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("/nowhere/at/all"), "{}", text(&output.stderr));
 }
 

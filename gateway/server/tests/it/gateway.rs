@@ -19,7 +19,8 @@ pub(crate) const SEED: &str = include_str!("../../../../conf/examples/reviews/se
 /// A trysail that serves a folder.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
-    _settings: Folder,
+    /// Where its `settings.yaml` lies.
+    pub(crate) settings: Folder,
 }
 
 impl Gateway {
@@ -59,7 +60,7 @@ impl Gateway {
         let mut words = program.iter().chain(&arguments);
         let first = words.next().expect("ours is there");
         let process = Process::spawn(Path::new(first), words, nothing).expect("trysail starts");
-        Gateway { process, _settings: folder }
+        Gateway { process, settings: folder }
     }
 
     /// The address behind the Gateway's port 80.

@@ -218,7 +218,7 @@ fn a_credential_that_is_not_there_or_is_none_is_a_finding() {
         let code = format!("error[{code}]");
         let line = gateway.process.wait_for_line(|line| line.contains(&code), PATIENCE);
         assert!(line.is_some(), "{what}:\n{}", gateway.process.lines().join("\n"));
-        assert_eq!(gateway.process.wait(PATIENCE).and_then(|status| status.code()), Some(1), "{what}");
+        assert_eq!(gateway.process.wait(PATIENCE).and_then(|status| status.code()), Some(78), "{what}");
     }
 }
 

@@ -14,14 +14,14 @@ use crate::gateway::{Gateway, PATIENCE, service_entry};
 use crate::timeout::{behind, talker};
 
 /// A WebSocket through a gateway, on which something was said and echoed.
-fn websocket(gateway: &Gateway, path: &str) -> BufReader<TcpStream> {
+pub(crate) fn websocket(gateway: &Gateway, path: &str) -> BufReader<TcpStream> {
     let mut reader = switched(gateway, path);
     echo(&mut reader);
     reader
 }
 
 /// Says something, and hears it.
-fn echo(reader: &mut BufReader<TcpStream>) {
+pub(crate) fn echo(reader: &mut BufReader<TcpStream>) {
     let mut echo = [0; 5];
     reader.get_mut().write_all(b"hello").expect("sent");
     reader.read_exact(&mut echo).expect("an echo");
@@ -48,7 +48,8 @@ fn switched(gateway: &Gateway, path: &str) -> BufReader<TcpStream> {
     reader
 }
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+pub(crate) const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
 
 #[test]
 fn a_websocket_whose_upstream_answers_at_once_is_not_cut() {

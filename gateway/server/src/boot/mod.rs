@@ -2,10 +2,12 @@
 //!
 //! The one room that names all the others.
 
-use std::io;
+mod ending;
+mod signals;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,20 +16,21 @@ use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
+use self::ending::Leaving;
+use self::signals::Signals;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::board::{Board, Exported, STEP};
-use crate::control::{Directories, Follower, Outcome, Reading, Reloader, Wake};
+use crate::control::{Directories, Follower, Reloader, Wake};
 use crate::health::Prober;
 use crate::listener::{
-    self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Open, Own, Ports, Relay,
+    self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Inherited, Open, Own, Ports, Relay,
 };
 use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
 #[cfg(feature = "otlp")]
@@ -44,7 +47,7 @@ use crate::resolver::Resolver;
 use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
 use crate::status::Desk;
-use crate::status::told;
+use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
 #[cfg(feature = "otlp")]
 use crate::trace::Spans;
@@ -60,12 +63,47 @@ pub(crate) struct Running {
     own_ports: Vec<Open>,
     signals: Signals,
     access: Option<Arc<AccessLog>>,
+    leaving: Leaving,
+    supervisor: Supervisor,
+    _watchdog: Option<Watchdog>,
     #[cfg(feature = "otlp")]
     exporter: Option<Arc<Exporter>>,
 }
 
+/// Why a gateway was not started.
+pub(crate) enum NotStarted {
+    /// The files are at fault, and will be until somebody mends them.
+    Files(Diagnostics),
+    /// Something else is, which may pass: a port that is taken, a thread that can't be had.
+    Process(Diagnostics),
+}
+
+impl NotStarted {
+    /// What stands in the way.
+    pub(crate) fn findings(&self) -> &Diagnostics {
+        match self {
+            NotStarted::Files(findings) | NotStarted::Process(findings) => findings,
+        }
+    }
+
+    /// Of what a first revision was refused for.
+    fn of(findings: Diagnostics) -> Self {
+        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        match errors.all(|error| error.code == Code::PORT) {
+            true => NotStarted::Process(findings),
+            false => NotStarted::Files(findings),
+        }
+    }
+}
+
+impl From<Diagnostics> for NotStarted {
+    fn from(findings: Diagnostics) -> Self {
+        NotStarted::Process(findings)
+    }
+}
+
 /// Starts a gateway on configuration directories. The error is what stands in its way.
-pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, Diagnostics> {
+pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, NotStarted> {
     let began = Instant::now();
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -98,9 +136,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
+    let supervisor = Supervisor::default();
+    let inherited = Arc::new(Inherited::take());
     let traces = traces(&settings, &metrics);
     let seen = (access.clone(), traces.clone());
-    let ports = ports(&settings, &active, &connections, &metrics, seen, &runtime);
+    let plane = plane(&settings, &active, &connections, &metrics, seen);
+    let ports = Ports::new(plane, inherited.clone(), settings.threads, runtime.handle().clone());
 
     let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
@@ -120,26 +161,18 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         ports,
         (resolver, prober.clone()),
         metrics.clone(),
+        supervisor.clone(),
     );
     let token = settings.token().map_err(|finding| findings(*finding))?;
     // Had before anything is in force, so that a process that lacks them has served nothing.
-    let metrics_port = own_port("metrics", settings.metrics)?;
-    let health_port = own_port("health", settings.health)?;
-    let admin_port = own_port("admin", settings.admin)?;
-    let set = match directories.read() {
-        Reading::Set(set) => set,
-        Reading::Unreadable(findings) => return Err(findings),
-    };
-    info!(
-        "{}: {}, {}, revision {}",
-        directories.name(),
-        render::counted(set.files, "file"),
-        render::counted(set.documents.len(), "object"),
-        set.revision.short()
-    );
-    if let Outcome::Refused(findings) = reloader.apply(set, told::Source::Start, began) {
-        return Err(findings);
-    }
+    let metrics_port = own_port("metrics", settings.metrics, &inherited)?;
+    let health_port = own_port("health", settings.health, &inherited)?;
+    let admin_port = own_port("admin", settings.admin, &inherited)?;
+    reloader.begin(&mut directories, began).map_err(NotStarted::of)?;
+    inherited.say_unused();
+    supervisor.status(&reloader.status());
+    let watchdog = Watchdog::start(supervisor.clone(), runtime.handle().clone())
+        .map_err(|error| fault(format!("the watchdog can't be started: {error}")))?;
     let follower = Follower::start(directories, reloader)
         .map_err(|error| fault(format!("the directories can't be watched: {error}")))?;
     // Asked once more, since nobody watched while the first reading was under way.
@@ -159,7 +192,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
             let _ = waker.send(Wake::Asked(Some(asker)));
         }),
     };
-    let health = HealthPort { draining: connections.draining(), prober };
+    let leaving = Leaving::default();
+    let health = HealthPort { draining: leaving.clone(), prober };
     let own_ports = vec![
         listener::open(metrics_port, Own::new(MetricsPort::new(metrics.clone())), 1, runtime.handle()),
         listener::open(health_port, Own::new(health), 1, runtime.handle()),
@@ -168,6 +202,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     runtime.spawn(sweep(active.clone()));
     runtime.spawn(sample(desk.board.clone()));
     info!("ready after {} ms", began.elapsed().as_millis());
+    supervisor.ready();
     Ok(Running {
         settings,
         runtime,
@@ -177,6 +212,9 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         own_ports,
         signals,
         access,
+        leaving,
+        supervisor,
+        _watchdog: watchdog,
         #[cfg(feature = "otlp")]
         exporter,
     })
@@ -221,45 +259,6 @@ impl Running {
     /// Where metrics are served.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
         self.own_ports[0].address()
-    }
-
-    /// Stops to accept, lets running requests end, and leaves as soon as there is none.
-    pub(crate) fn stop(self) {
-        let began = Instant::now();
-        let open = self.connections.open();
-        info!(
-            "draining: {}, at most {} s",
-            render::counted(open, "connection"),
-            self.settings.drain.0.as_secs()
-        );
-        if let Some(reloader) = self.follower.stop() {
-            let ports = reloader.into_ports();
-            self.runtime.block_on(ports.drain(&self.connections, self.settings.drain.0));
-        }
-        let own = async {
-            for port in self.own_ports {
-                port.stop().await;
-            }
-        };
-        self.runtime.block_on(own);
-        match self.connections.open() {
-            0 => info!("stopped after {} ms", began.elapsed().as_millis()),
-            left => info!(
-                "stopped after {} ms, {} cut",
-                began.elapsed().as_millis(),
-                render::counted(left, "connection")
-            ),
-        }
-        #[cfg(feature = "otlp")]
-        if let Some(exporter) = &self.exporter {
-            let last = async { tokio::time::timeout(LAST_LINES, exporter.send_all()).await };
-            let _ = self.runtime.block_on(last);
-        }
-        self.runtime.shutdown_timeout(Duration::from_millis(100));
-        // Requests that were cut have told of themselves.
-        if let Some(access) = self.access {
-            access.close(LAST_LINES);
-        }
     }
 }
 
@@ -322,15 +321,14 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     }))
 }
 
-/// The gateway's ports, all served by one proxy, so that they share its upstream connections.
-fn ports(
+/// What serves the gateway's ports: one proxy, so that they share its upstream connections.
+fn plane(
     settings: &Settings,
     active: &ActiveCell,
     connections: &Arc<Connections>,
     metrics: &Metrics,
     (access, traces): (Option<Arc<AccessLog>>, Option<Traces>),
-    runtime: &Runtime,
-) -> Ports {
+) -> DataPlane {
     let conf = Arc::new(ServerConf {
         // Pingora multiplies the pool by the threads.
         upstream_keepalive_pool_size: settings.upstream.pool_size.div_ceil(settings.threads),
@@ -382,7 +380,7 @@ fn ports(
     h2.max_send_buffer_size(128 << 10);
     proxy.h2_options = Some(h2);
     let downstream = &settings.downstream;
-    let plane = DataPlane {
+    DataPlane {
         http: Arc::new(Timed {
             proxy: Arc::new(proxy),
             edge: metrics.edge.clone(),
@@ -397,8 +395,7 @@ fn ports(
         proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
         trust: Arc::new(settings.trust()),
         access,
-    };
-    Ports::new(plane, settings.threads, runtime.handle().clone())
+    }
 }
 
 /// Where spans go, if the settings name a collector.
@@ -447,8 +444,8 @@ fn size(bytes: Bytes) -> usize {
 }
 
 /// A port that the process needs for itself.
-fn own_port(what: &str, address: SocketAddr) -> Result<Bound, Diagnostics> {
-    listener::bind(address).map_err(|error| {
+fn own_port(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<Bound, Diagnostics> {
+    listener::inherit_or_bind(address, inherited).map_err(|error| {
         let message =
             format!("the port for {what} can't be opened on {address}: {}", listener::reason(&error));
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
@@ -456,39 +453,6 @@ fn own_port(what: &str, address: SocketAddr) -> Result<Bound, Diagnostics> {
             "the setting \"{what}\" gives it another address; port 0 lets the kernel pick one"
         )))
     })
-}
-
-/// The signals that the process listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    /// Must be called on the runtime.
-    fn new() -> io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for SIGTERM or SIGINT; hands SIGHUP and SIGUSR1 on.
-    async fn stop(&mut self, waker: &mpsc::Sender<Wake>, access: Option<&AccessLog>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => { let _ = waker.send(Wake::Asked(None)); }
-                // As Envoy and nginx have it.
-                _ = self.user.recv() => if let Some(access) = access { access.reopen() },
-            }
-        }
-    }
 }
 
 fn fault(message: String) -> Diagnostics {

@@ -1,0 +1,242 @@
+//! The last good revision, kept on disk, so that a start with broken files serves what served before.
+//!
+//! Kept are the documents that were read as objects, each with its file and line, and nothing else: no certificate and no
+//! key, which objects only name, and no Secret that lies beside them. The file takes the old one's place in one step. It
+//! is checked when it is read: what gives another revision than it says was not written by us, or not whole.
+
+use std::borrow::Cow;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log::{error, warn};
+use serde::{Deserialize, Serialize};
+use trysail_routing::origin::Piece;
+use trysail_routing::wire::ConfigSet;
+
+use crate::listener;
+
+/// The file in the state directory.
+const FILE_NAME: &str = "last-good.json";
+
+/// What this version writes, and reads.
+const FORMAT: u32 = 1;
+
+/// Where the last good revision is kept.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    directory: Option<PathBuf>,
+    /// The revision that is there, where it is known.
+    revision: String,
+    /// What was said of not keeping one, so that it is not said with every edit.
+    said: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Page<'t> {
+    format: u32,
+    revision: Cow<'t, str>,
+    pieces: Vec<KeptPiece<'t>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptPiece<'t> {
+    file: Cow<'t, str>,
+    line: u32,
+    text: Cow<'t, str>,
+}
+
+impl Kept {
+    /// Keeps in this directory; in none, nothing.
+    pub(super) fn new(directory: Option<PathBuf>) -> Self {
+        Kept { directory, ..Kept::default() }
+    }
+
+    /// Keeps a revision that is in force. That it can't be is said, and changes nothing else.
+    pub(super) fn keep(&mut self, set: &ConfigSet) {
+        let Some(directory) = &self.directory else { return };
+        if self.revision == set.revision.hash() {
+            return;
+        }
+        let result = write(directory, set);
+        let said = match result {
+            Ok(()) => {
+                set.revision.hash().clone_into(&mut self.revision);
+                String::new()
+            }
+            Err(why) => format!(
+                "the revision in force is not kept in {}: {why}; a start with broken files would not serve it",
+                directory.display()
+            ),
+        };
+        if !said.is_empty() && said != self.said {
+            warn!("{said}");
+        }
+        self.said = said;
+    }
+
+    /// The revision that is kept, with its hash; `None` where there is none that can be used, which is said if there
+    /// should be.
+    pub(super) fn read(&mut self) -> Option<(String, Vec<Piece>)> {
+        let path = self.directory.as_ref()?.join(FILE_NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                error!(
+                    "the last good revision can't be read: {}: {}",
+                    path.display(),
+                    listener::reason(&error)
+                );
+                return None;
+            }
+        };
+        match serde_json::from_slice::<Page<'_>>(&text) {
+            Ok(page) if page.format == FORMAT => {
+                let revision = page.revision.into_owned();
+                self.revision.clone_from(&revision);
+                let piece = |kept: KeptPiece<'_>| Piece {
+                    file: kept.file.into(),
+                    first_line: kept.line,
+                    text: kept.text.into(),
+                };
+                Some((revision, page.pieces.into_iter().map(piece).collect()))
+            }
+            Ok(page) => {
+                error!(
+                    "the last good revision is of format {}, and {FORMAT} is read: {}",
+                    page.format,
+                    path.display()
+                );
+                None
+            }
+            Err(error) => {
+                error!("the last good revision is damaged: {}: {error}", path.display());
+                None
+            }
+        }
+    }
+
+    /// What was kept is not what it says, or not good any more: the next revision is kept, whatever it is.
+    pub(super) fn distrust(&mut self) {
+        self.revision.clear();
+    }
+}
+
+/// Writes beside the file that is there, and puts that in its place once it is on the disk.
+fn write(directory: &Path, set: &ConfigSet) -> Result<(), String> {
+    let mut pieces: Vec<KeptPiece<'_>> = Vec::new();
+    let mut last: Option<&Arc<Piece>> = None;
+    for document in &set.documents {
+        // A list of several objects is one piece.
+        if last.is_some_and(|last| Arc::ptr_eq(last, &document.piece)) {
+            continue;
+        }
+        let piece = &document.piece;
+        if names_a_secret(&piece.text) {
+            return Err(format!("{}:{} has a Secret among its objects", piece.file, piece.first_line));
+        }
+        pieces.push(KeptPiece {
+            file: (*piece.file).into(),
+            line: piece.first_line,
+            text: (*piece.text).into(),
+        });
+        last = Some(piece);
+    }
+    let page = Page { format: FORMAT, revision: set.revision.hash().into(), pieces };
+    let text = serde_json::to_vec(&page).map_err(|error| error.to_string())?;
+    put(directory, &text).map_err(|error| listener::reason(&error))
+}
+
+fn put(directory: &Path, text: &[u8]) -> io::Result<()> {
+    let new = directory.join(format!(".{FILE_NAME}.new"));
+    // One that a crash left behind may have another's rights.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(FILE_NAME))?;
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Whether a list of objects has a Secret, which is not read, but would be written with the others.
+fn names_a_secret(text: &str) -> bool {
+    let kind = |line: &str| {
+        let (_, after) = line.split_once("kind")?;
+        let value = after.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')?;
+        Some(value.trim_start().trim_start_matches(['"', '\'']).starts_with("Secret"))
+    };
+    text.lines().any(|line| kind(line).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use trysail_routing::diagnostic::Diagnostics;
+    use trysail_routing::wire::{Limits, Reader};
+
+    use super::*;
+
+    fn set(text: &str) -> ConfigSet {
+        let (file, text): (Arc<str>, Arc<str>) = ("conf/a.yaml".into(), text.into());
+        Reader::new("default", Limits::default()).read([(&file, &text)], Diagnostics::default())
+    }
+
+    fn gateway(name: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{servers: []}}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_kept_is_read_as_the_same_revision() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {tls.key: aGVsbG8=}\n";
+        let set = set(&format!("{secret}---\n{}---\n{}", gateway("a"), gateway("b")));
+        Kept::new(Some(folder.path().to_owned())).keep(&set);
+        let path = folder.path().join(FILE_NAME);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!fs::read_to_string(&path).unwrap().contains("aGVsbG8="), "a Secret was kept");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside it");
+
+        let (revision, pieces) = Kept::new(Some(folder.path().to_owned())).read().expect("it is kept");
+        let again = Reader::new("default", Limits::default()).read_pieces(&pieces);
+        assert_eq!((again.revision.hash(), again.documents.len()), (&*revision, 2));
+        assert_eq!(again.documents[0].piece.first_line, 5);
+        assert_eq!(&*again.documents[0].piece.file, "conf/a.yaml");
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_as_if_there_were_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::new(Some(folder.path().to_owned()));
+        assert!(kept.read().is_none());
+        for text in ["", "{", "[]", r#"{"format":2,"revision":"","pieces":[]}"#, "\0"] {
+            fs::write(folder.path().join(FILE_NAME), text).unwrap();
+            assert!(kept.read().is_none(), "{text}");
+        }
+        kept.keep(&set(&gateway("a")));
+        assert!(kept.read().is_some());
+        assert!(Kept::default().read().is_none());
+    }
+
+    #[test]
+    fn a_list_with_a_secret_is_not_kept() {
+        for (text, found) in [
+            ("kind: Secret", true),
+            ("- kind: \"Secret\"", true),
+            ("{\"kind\": \"Secret\"}", true),
+            ("kind: SecretStore", true),
+            ("kind: Gateway", false),
+            ("# kinds of Secrets", false),
+        ] {
+            assert_eq!(names_a_secret(text), found, "{text}");
+        }
+    }
+}
