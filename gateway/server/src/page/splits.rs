@@ -47,7 +47,7 @@ pub(super) fn card((split, past): &Card) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "version" }
-                            th scope="col" { "share: configured above, observed below" }
+                            th scope="col" { "configured over observed" }
                             th.n scope="col" { "configured" }
                             th.n scope="col" { "observed " small { "95 %" } }
                             th.n scope="col" { "requests" }
@@ -82,7 +82,7 @@ fn row(target: &Target, past: &[Option<StepOf>], scale: &Scale) -> Markup {
         tr {
             th scope="row" {
                 (target.name)
-                @for state in &target.states { " " span.state.wait { "‖ " (state) } }
+                @if !target.states.is_empty() { " " span.state.wait { "‖ " (target.states.join(", ")) } }
             }
             td.wide { (bars(target)) }
             td.n { (percent(Some(target.configured))) }

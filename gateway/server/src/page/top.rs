@@ -55,7 +55,7 @@ pub(super) fn notice(status: &Status) -> Markup {
                 }
             }
             @for held in &status.held {
-                p.notice {
+                p.notice.calm {
                     strong.wait { "‖ " (held.name) " is held" } ": no endpoint of it was ready yet; "
                     @if held.to.is_empty() { "nobody else is there, so its turns are answered 503" }
                     @else { "its share goes to " (held.to.join(", ")) }

@@ -1,5 +1,7 @@
 //! One canonical path: what was matched is what the upstream gets.
 
+use std::time::{Duration, Instant};
+
 use trysail_testkit::client::Client;
 use trysail_testkit::folder::Folder;
 
@@ -84,4 +86,22 @@ fn the_setting_has_istios_other_levels() {
         let (is, got) = ask(&gateway, &reviews, target);
         assert_eq!((is, got.as_deref()), (status, forwarded), "{level} {target}");
     }
+}
+
+/// What a backtracking engine would think about for longer than the universe has been there.
+#[test]
+fn a_pattern_that_is_cruel_to_others_takes_no_time() {
+    let reviews = Reviews::start(&["v1"]);
+    let cruel = "  - match: [{headers: {x-long: {regex: '(a+)+b'}}}, {uri: {regex: '/(a+)+b'}}]\n    directResponse: {status: 418}\n";
+    let (_folder, gateway) = reviews.gateway(cruel, "");
+    let (path, field) = (format!("/{}", "a".repeat(16_000)), "a".repeat(40_000));
+    let mut client = gateway.client();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let reply = client.get("shop.test", &path, &[("x-long", &field)]).expect("an answer");
+        assert_eq!(reply.status, 404);
+    }
+    let one = begun.elapsed() / 20;
+    // Measured of a build without optimisation; it is to tell linear time from the other kind.
+    assert!(one < Duration::from_millis(250), "{one:?} for one request");
 }
