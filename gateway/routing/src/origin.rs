@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A place inside one [`Piece`]: line and column from 1, and the number of the node that stands there.
 ///
@@ -80,16 +81,55 @@ impl<T> std::ops::Deref for At<T> {
 pub struct Piece {
     /// The file as the user would name it (`conf/reviews.yaml`, `-` for standard input).
     pub file: Arc<str>,
-    /// The line of the file, from 1, on which `text` begins.
-    pub first_line: u32,
+    /// Where in the file `text` begins.
+    pub first_line: FirstLine,
     /// The document's text, without the `---` line before it. Empty where a file could not be read.
     pub text: Arc<str>,
 }
 
+/// The line of a file, from 1, on which a piece of it begins.
+///
+/// An edit above a piece moves it and changes nothing that it says, so everything that points into it stays as it is and
+/// finds it where it stands now.
+#[derive(Debug)]
+pub struct FirstLine(AtomicU32);
+
+impl FirstLine {
+    /// The line as of now.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The piece stands elsewhere in its file now.
+    pub(crate) fn set(&self, line: u32) {
+        self.0.store(line, Ordering::Relaxed);
+    }
+}
+
+impl From<u32> for FirstLine {
+    fn from(line: u32) -> Self {
+        FirstLine(AtomicU32::new(line))
+    }
+}
+
+impl Clone for FirstLine {
+    fn clone(&self) -> Self {
+        self.get().into()
+    }
+}
+
+impl PartialEq for FirstLine {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for FirstLine {}
+
 impl Piece {
     /// A piece without text: a file or directory as a whole.
     pub fn whole(file: &str) -> Arc<Self> {
-        Arc::new(Piece { file: file.into(), first_line: 1, text: "".into() })
+        Arc::new(Piece { file: file.into(), first_line: 1.into(), text: "".into() })
     }
 }
 
@@ -112,7 +152,7 @@ impl Origin {
     pub fn line(&self) -> u32 {
         match self.pos.line {
             0 => 0,
-            line => self.piece.first_line + line - 1,
+            line => self.piece.first_line.get() + line - 1,
         }
     }
 

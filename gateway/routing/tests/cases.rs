@@ -175,7 +175,7 @@ fn every_case_is_as_written() {
     let cases = Case::all(&case::cases());
     assert!(cases.len() >= 20, "only {} cases were found", cases.len());
     for case in &cases {
-        let Compiled { snapshot, findings } = compile(&files(&case.config));
+        let Compiled { snapshot, findings, .. } = compile(&files(&case.config));
         let found: String = findings.iter().map(line).collect();
         if !found.is_empty() || case.diagnostics.is_some() {
             check_file(&case.folder.join("diagnostics.txt"), &found);
@@ -190,7 +190,7 @@ fn every_example_is_clean() {
     let examples = Case::all(&case::examples());
     assert!(!examples.is_empty(), "there is no example");
     for example in examples {
-        let Compiled { snapshot, findings } = compile(&files(&example.folder));
+        let Compiled { snapshot, findings, .. } = compile(&files(&example.folder));
         let bad: Vec<String> = findings.iter().filter(|f| f.severity > Severity::Note).map(line).collect();
         assert!(bad.is_empty(), "{}: {}", example.name, bad.concat());
         assert!(snapshot.routes > 0, "{} routes nothing", example.name);

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod case;
 pub mod client;
 pub mod dns;
+pub mod fleet;
 pub mod folder;
 pub mod frames;
 pub mod h2;

@@ -14,7 +14,7 @@ pub fn judge_alone(set: &ConfigSet, surroundings: &Surroundings) -> Diagnostics 
     let mut compiler = Compiler::new(0);
     for document in &set.documents {
         let alone = ConfigSet { documents: vec![document.clone()], ..ConfigSet::default() };
-        let mut found = compiler.gather(&alone, surroundings).1;
+        let mut found = compiler.found(&alone, surroundings);
         found.iter_mut().for_each(|finding| {
             let unable = UNABLE.contains(&finding.code);
             if unable && finding.severity == Severity::Error {

@@ -1,6 +1,7 @@
 //! Destinations → clusters: host, subset and port resolved, each cluster made once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use super::Surroundings;
@@ -23,12 +24,31 @@ pub(super) struct Clusters<'s> {
     rules: &'s Rules,
     surroundings: &'s Surroundings,
     dangling: Severity,
-    made: Vec<Arc<Cluster>>,
-    ids: BTreeMap<(ClusterKey, Arc<str>), ClusterId>,
+    table: Table,
+    /// Whether `table` is one that was there before: what it does not have is not added.
+    is_patch: bool,
+    /// Whether something was asked for that the table there was before does not have.
+    is_broken: bool,
+    /// The clusters that were made anew.
+    remade: BTreeSet<ClusterId>,
+    /// The VirtualService that is compiled, by its turn.
+    turn: u32,
+    /// What it asked for, in order.
+    asked: Vec<ClusterId>,
     /// The objects that what was made so far is made from.
     pub(super) uses: Uses,
     /// Hosts for which a ServiceEntry to paste was given; once is enough.
     offered: BTreeSet<Arc<str>>,
+}
+
+/// The clusters themselves.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) made: Vec<Arc<Cluster>>,
+    /// By key and the service's namespace.
+    ids: HashMap<(ClusterKey, Arc<str>), ClusterId, BuildHasherDefault<DefaultHasher>>,
+    /// The turn of the VirtualService that asked for each first.
+    makers: Vec<u32>,
 }
 
 impl<'s> Clusters<'s> {
@@ -38,15 +58,41 @@ impl<'s> Clusters<'s> {
             rules,
             surroundings,
             dangling: surroundings.dangling.severity(),
-            made: Vec::new(),
-            ids: BTreeMap::new(),
+            table: Table::default(),
+            is_patch: false,
+            is_broken: false,
+            remade: BTreeSet::new(),
+            turn: 0,
+            asked: Vec::new(),
             uses: Uses::default(),
             offered: BTreeSet::new(),
         }
     }
 
-    pub(super) fn finish(self) -> (Vec<Arc<Cluster>>, Uses) {
-        (self.made, self.uses)
+    /// Goes on with a table that has every cluster, to make some of them anew.
+    pub(super) fn patching(self, table: Table) -> Self {
+        Clusters { table, is_patch: true, ..self }
+    }
+
+    /// The clusters, which objects they are made from, and whether there was an unknown host.
+    pub(super) fn finish(self) -> (Table, Uses, bool) {
+        (self.table, self.uses, !self.offered.is_empty())
+    }
+
+    /// Begins with the VirtualService whose turn it is.
+    pub(super) fn begin(&mut self, turn: u32) {
+        self.turn = turn;
+        self.asked.clear();
+    }
+
+    /// The clusters that the VirtualService asked for, in order.
+    pub(super) fn asked(&self) -> &[ClusterId] {
+        &self.asked
+    }
+
+    /// Whether the table could not be patched.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// The cluster of a destination that an object of `namespace` names; `None` for a VirtualService that no gateway
@@ -58,7 +104,11 @@ impl<'s> Clusters<'s> {
         sink: &mut Sink<'_>,
     ) -> Option<ClusterId> {
         let sound = is_destination(destination, sink);
-        clusters.map(|clusters| clusters.resolve(destination, sound, namespace, sink))
+        clusters.map(|clusters| {
+            let id = clusters.resolve(destination, sound, namespace, sink);
+            clusters.asked.push(id);
+            id
+        })
     }
 
     /// One that does not exist is a finding, and a cluster without a service; one that is not `sound` can't exist,
@@ -212,16 +262,39 @@ impl<'s> Clusters<'s> {
     fn insert(&mut self, key: ClusterKey, entry: Option<&Entry>, of: Made) -> ClusterId {
         let service = entry.map(|entry| entry.service.clone());
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
-        let made = &mut self.made;
-        *self.ids.entry((key.clone(), namespace)).or_insert_with(|| {
-            let Made { endpoints, names, policy, policy_places, origin } = of;
-            made.push(Arc::new(Cluster { key, service, endpoints, names, policy, policy_places, origin }));
-            ClusterId::new(made.len() - 1)
-        })
+        let Made { endpoints, names, policy, policy_places, origin } = of;
+        let cluster = Cluster { key: key.clone(), service, endpoints, names, policy, policy_places, origin };
+        let Table { made, ids, makers } = &mut self.table;
+        let known = ids.get(&(key.clone(), namespace.clone())).copied();
+        match known {
+            Some(id) if self.is_patch => {
+                // One that says what it said stays the same one, so that whoever compares sees it at once.
+                if makers[id.index()] == self.turn && self.remade.insert(id) && *made[id.index()] != cluster {
+                    made[id.index()] = Arc::new(cluster);
+                }
+                id
+            }
+            Some(id) => id,
+            None if self.is_patch => {
+                self.is_broken = true;
+                ClusterId::new(0)
+            }
+            None => {
+                let id = ClusterId::new(made.len());
+                made.push(Arc::new(cluster));
+                makers.push(self.turn);
+                ids.insert((key, namespace), id);
+                id
+            }
+        }
     }
 
+    /// Whether it was made already, by this VirtualService or by one before it.
     fn has(&self, key: &ClusterKey, entry: &Entry) -> bool {
-        self.ids.contains_key(&(key.clone(), entry.service.namespace.clone()))
+        let id = self.table.ids.get(&(key.clone(), entry.service.namespace.clone()));
+        id.is_some_and(|id| {
+            !self.is_patch || self.table.makers[id.index()] < self.turn || self.remade.contains(id)
+        })
     }
 
     fn unknown_host(

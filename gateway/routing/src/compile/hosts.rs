@@ -1,5 +1,6 @@
 //! VirtualServices, compiled as far as they can be before it is known which server they stand under.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Surroundings;
@@ -9,7 +10,7 @@ use super::export::{Export, Exported};
 use super::gateways::{GatewayServer, Servers};
 use super::matches::{self, Block};
 use super::names::read_gateway;
-use super::objects::{Objects, Of};
+use super::objects::Of;
 use super::reach::Reach;
 use super::routes::{self, Rule};
 use super::sidecars::Sidecars;
@@ -17,13 +18,14 @@ use super::splits::Splits;
 use super::streams::{StreamRule, Streams};
 use super::unserved::{List, Served};
 use super::validate;
-use crate::diagnostic::{Code, Diagnostics, Severity};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use crate::host::{self, HostPattern};
 use crate::nearest::nearest;
 use crate::origin::{At, Origin};
+use crate::snapshot::{ClusterId, Route};
 use crate::wire::sink::Sink;
 use crate::wire::virtual_service::VirtualService;
-use crate::wire::{Document, ObjectName};
+use crate::wire::{self, Document, ObjectName};
 
 /// A VirtualService that some server of ours serves, compiled.
 pub(super) struct Bound<'s> {
@@ -54,33 +56,74 @@ impl Bound<'_> {
     }
 }
 
-/// What one VirtualService asks of all of them.
-struct Others<'s> {
-    delegates: Delegates<'s>,
-    sidecars: Sidecars<'s>,
+/// What VirtualServices are compiled with.
+pub(super) struct Around<'a, 's> {
+    /// The Gateways that there are.
+    pub(super) known: Vec<&'a ObjectName>,
+    pub(super) servers: &'a Servers<'a>,
+    pub(super) delegates: Delegates<'s>,
+    pub(super) sidecars: &'a Sidecars,
+    pub(super) surroundings: &'a Surroundings,
 }
 
-/// Compiles every VirtualService that some server of ours serves.
+/// What became of one VirtualService, as the next compilation may use it again.
+pub(super) struct Record {
+    pub(super) document: Document,
+    /// Its `http` rules, where a server of ours serves it.
+    pub(super) routes: Box<[Arc<Route>]>,
+    /// The ids of its splits.
+    pub(super) splits: Range<usize>,
+    /// The clusters that it asked for, in order.
+    pub(super) clusters: Box<[ClusterId]>,
+    pub(super) findings: Box<[Diagnostic]>,
+    /// Whether all its routes stand as they are under every server of its gateways, and nothing but routes does.
+    pub(super) is_plain: bool,
+}
+
+impl Record {
+    /// Compiles a VirtualService, whose turn it is.
+    pub(super) fn compile<'s>(
+        (document, service): Of<'s, VirtualService>,
+        turn: usize,
+        around: &Around<'_, 's>,
+        clusters: &mut Clusters<'_>,
+        splits: &mut Splits<'_>,
+    ) -> (Record, Option<Bound<'s>>, Diagnostics) {
+        let (first, mut out) = (splits.next(), Diagnostics::default());
+        clusters.begin(u32::try_from(turn).unwrap_or(u32::MAX));
+        let bound = compile((document, service), around, clusters, splits, &mut out);
+        wire::name_paths(&mut out);
+        let rules = bound.as_ref().map_or(&[][..], |bound| &bound.rules);
+        let record = Record {
+            document: document.clone(),
+            routes: rules.iter().map(|rule| rule.route().clone()).collect(),
+            splits: first..splits.next(),
+            clusters: clusters.asked().into(),
+            findings: out.iter().cloned().collect(),
+            is_plain: rules.iter().all(Rule::is_plain) && service.tls.is_empty() && service.tcp.is_empty(),
+        };
+        (record, bound, out)
+    }
+}
+
+/// Compiles every VirtualService that some server of ours serves; also gives what became of each, in their order.
 pub(super) fn compile_all<'s>(
-    objects: &Objects<'s>,
-    servers: &Servers<'s>,
-    surroundings: &Surroundings,
+    services: &[Of<'s, VirtualService>],
+    around: &Around<'_, 's>,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
-) -> Vec<Bound<'s>> {
-    let known: Vec<&ObjectName> =
-        objects.gateways.iter().map(|(document, _)| &document.object.name).collect();
-    let others = Others {
-        delegates: Delegates::index(&objects.virtual_services),
-        sidecars: Sidecars::index(&objects.virtual_services),
-    };
-    let mut bound: Vec<Bound<'s>> = Vec::new();
-    for &service in &objects.virtual_services {
-        bound.extend(compile(service, servers, &known, &others, surroundings, clusters, splits, out));
+) -> (Vec<Bound<'s>>, Vec<Record>) {
+    let (mut all, mut records) = (Vec::new(), Vec::with_capacity(services.len()));
+    for (turn, &service) in services.iter().enumerate() {
+        let (record, bound, found) = Record::compile(service, turn, around, clusters, splits);
+        all.extend(bound);
+        records.push(record);
+        out.leave_out(&found);
+        out.extend(found);
     }
-    bound.sort_by_key(|service| service.nearness);
-    bound
+    all.sort_by_key(|service: &Bound<'s>| service.nearness);
+    (all, records)
 }
 
 /// The hosts that a server admits of a VirtualService's: each pair gives the narrower of the two.
@@ -95,17 +138,14 @@ pub(super) fn shared_hosts<'a>(
     admitted.flat_map(move |host| hosts.iter().filter_map(|pattern| host.pattern.intersection(pattern)))
 }
 
-#[expect(clippy::too_many_arguments, reason = "what is made of all VirtualServices, used nowhere else")]
 fn compile<'s>(
     (document, service): Of<'s, VirtualService>,
-    servers: &Servers<'_>,
-    known_gateways: &[&ObjectName],
-    others: &Others<'s>,
-    surroundings: &Surroundings,
+    around: &Around<'_, 's>,
     clusters: &mut Clusters<'_>,
     splits: &mut Splits<'_>,
     out: &mut Diagnostics,
 ) -> Option<Bound<'s>> {
+    let Around { known: known_gateways, servers, delegates, sidecars, surroundings } = around;
     let title = document.object.title();
     let sink = &mut document.sink(&title, out);
     let VirtualService { hosts, gateways, export_to, http, tls, tcp } = service;
@@ -130,7 +170,7 @@ fn compile<'s>(
         clusters.uses.note(document);
         report_hosts_outside(document, hosts, &patterns, &served, sink);
     } else if is_delegate(document, service) {
-        if !others.delegates.is_wanted(&document.object.name) {
+        if !delegates.is_wanted(&document.object.name) {
             let message = "it has no hosts, and no VirtualService delegates to it".to_owned();
             sink.add(Severity::Note, Code::NOT_FOR_US, document.object.pos, message);
         }
@@ -156,11 +196,11 @@ fn compile<'s>(
                 continue; // Delegates go one level deep, and validation has said so.
             }
         }
-        for rule in others.delegates.stand_in(document, index, route, missing, sink) {
+        for rule in delegates.stand_in(document, index, route, missing, sink) {
             let mut sink = rule.sink(sink);
             if ours {
                 clusters.uses.note(rule.document);
-                others.sidecars.look(&rule.route, &rule.document.object.name.namespace, &mut sink);
+                sidecars.look(&rule.route, &rule.document.object.name.namespace, &mut sink);
             }
             let clusters = ours.then_some(&mut *clusters);
             let compiled = routes::compile(&rule, clusters, splits, surroundings, &mut sink);

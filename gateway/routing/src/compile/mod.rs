@@ -25,6 +25,7 @@ mod listeners;
 mod matches;
 mod names;
 mod objects;
+mod patch;
 mod policy;
 mod reach;
 mod registry;
@@ -42,8 +43,10 @@ mod uses;
 mod validate;
 mod values;
 mod variables;
+mod whole;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 pub use addresses::Addresses;
 pub use alone::judge_alone;
@@ -53,7 +56,7 @@ use crate::snapshot::{Locality, Snapshot};
 use crate::wire::{self, ConfigSet};
 
 /// What the configuration is compiled for: this process, as Istio's selectors see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// The gateway's namespace.
     pub namespace: String,
@@ -114,56 +117,59 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// Everything that reading and compiling found, in file order.
     pub findings: Diagnostics,
+    /// How many VirtualServices were compiled for it; the others are those of the compilation before.
+    pub compiled: usize,
 }
 
 /// Compiles configurations, and keeps what the next one may use again.
-#[derive(Debug)]
 pub struct Compiler {
     schedules: schedules::Schedules,
+    before: Option<whole::Whole>,
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiler").finish_non_exhaustive()
+    }
 }
 
 impl Compiler {
     /// A compiler whose schedules are shuffled by `seed`.
     pub fn new(seed: u64) -> Self {
-        Compiler { schedules: schedules::Schedules::new(seed) }
+        Compiler { schedules: schedules::Schedules::new(seed), before: None }
     }
 
     /// Compiles one revision.
     pub fn compile(&mut self, set: &ConfigSet, surroundings: &Surroundings) -> Compiled {
-        let (snapshot, mut found, uses) = self.gather(set, surroundings);
-        uses.settle(&mut found);
+        self.schedules.sweep();
+        let before = self.before.take();
+        let patched = before.and_then(|before| patch::patch(before, set, surroundings, &mut self.schedules));
+        let (whole, compiled, mut found) = match patched {
+            Some((whole, compiled)) => {
+                let found = whole.found();
+                (whole, compiled, found)
+            }
+            None => {
+                let (whole, found) = whole::Whole::compile(set, surroundings, &mut self.schedules);
+                let compiled = whole.records.len();
+                (whole, compiled, found)
+            }
+        };
+        whole.uses.settle(&mut found);
         let mut findings = set.findings.clone();
         findings.leave_out(&found);
         findings.extend(found);
         wire::name_paths(&mut findings);
         findings.sort();
         findings.say_once();
-        Compiled { snapshot, findings }
+        let snapshot = whole.snapshot.clone();
+        self.before = Some(whole);
+        Compiled { snapshot, findings, compiled }
     }
 
-    /// What can be compiled, and what is found on the way, as it is met.
-    fn gather(
-        &mut self,
-        set: &ConfigSet,
-        surroundings: &Surroundings,
-    ) -> (Snapshot, Diagnostics, uses::Uses) {
+    /// What is found on the way, as it is met.
+    fn found(&mut self, set: &ConfigSet, surroundings: &Surroundings) -> Diagnostics {
         self.schedules.sweep();
-        let mut findings = Diagnostics::default();
-        let out = &mut findings;
-        let objects = objects::Objects::index(set, out);
-        let registry = registry::Registry::build(&objects, surroundings, out);
-        let rules = rules::Rules::build(&objects, &registry, surroundings, out);
-        let servers = gateways::select(&objects, surroundings, out);
-        conflicts::report(&servers.ours, out);
-        let mut clusters = clusters::Clusters::new(&registry, &rules, surroundings);
-        let mut splits = splits::Splits::new(&mut self.schedules);
-        let bound = hosts::compile_all(&objects, &servers, surroundings, &mut clusters, &mut splits, out);
-        let routes =
-            bound.iter().map(|service| service.rules.len() + service.tls.len() + service.tcp.len()).sum();
-        let (listeners, tls) = listeners::bind(&servers, &bound, out);
-        let (splits, (clusters, mut uses)) = (splits.finish(), clusters.finish());
-        uses.note_all(&servers.titles);
-        let snapshot = Snapshot { listeners, tls, clusters, splits, routes, objects: set.documents.len() };
-        (snapshot, findings, uses)
+        whole::Whole::compile(set, surroundings, &mut self.schedules).1
     }
 }

@@ -34,7 +34,7 @@ impl<'s> Objects<'s> {
         let mut documents: Vec<&Document> = set.documents.iter().collect();
         documents.sort_by_cached_key(|document| {
             let object = &document.object;
-            let file = (document.piece.file.clone(), document.piece.first_line);
+            let file = (document.piece.file.clone(), document.piece.first_line.get());
             (object.created.clone(), object.name.name.clone(), object.name.namespace.clone(), file)
         });
         let mut first = BTreeMap::new();
@@ -58,6 +58,17 @@ impl<'s> Objects<'s> {
             }
         }
         objects
+    }
+}
+
+impl<'s> Objects<'s> {
+    /// Gateways alone.
+    pub(super) fn of_gateways(documents: &'s [Document]) -> Self {
+        let gateway = |document: &'s Document| match &document.object.spec {
+            Spec::Gateway(spec) => Some((document, spec)),
+            _ => None,
+        };
+        Objects { gateways: documents.iter().filter_map(gateway).collect(), ..Objects::default() }
     }
 }
 

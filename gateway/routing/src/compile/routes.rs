@@ -28,6 +28,18 @@ impl Rule {
         &self.blocks
     }
 
+    /// The route with all its blocks.
+    pub(super) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Whether it stands as it is under every server: see [`Rule::under`], and that a block which takes everything goes
+    /// behind others.
+    pub(super) fn is_plain(&self) -> bool {
+        let all = self.route.matches.iter().position(|block| block.takes_all());
+        self.blocks.iter().all(Block::applies_everywhere) && all.is_none_or(|block| block == 0)
+    }
+
     /// The route as requests that come in through a server see it: with the blocks that apply there; `None` where
     /// it has blocks and none of them does.
     pub(super) fn under(&self, server: &GatewayServer<'_>) -> Option<Arc<Route>> {

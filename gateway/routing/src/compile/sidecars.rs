@@ -10,24 +10,24 @@ use crate::wire::sink::Sink;
 use crate::wire::virtual_service::{HttpRoute, VirtualService};
 
 /// The hosts that VirtualServices for the mesh alone send to subsets, each with such a VirtualService.
-pub(super) struct Sidecars<'s> {
-    by_host: BTreeMap<String, &'s Document>,
+pub(super) struct Sidecars {
+    by_host: BTreeMap<String, Document>,
 }
 
-impl<'s> Sidecars<'s> {
-    pub(super) fn index(services: &[Of<'s, VirtualService>]) -> Self {
+impl Sidecars {
+    pub(super) fn index(services: &[Of<'_, VirtualService>]) -> Self {
         let mut by_host = BTreeMap::new();
         for (document, service) in services {
             let namespace = &document.object.name.namespace;
             let complete = |host: &str| host::complete(host, namespace);
-            if !service.gateways.iter().all(|gateway| gateway.value == "mesh") {
+            if !is_for_sidecars(service) {
                 continue;
             }
             let destinations = service.http.iter().flat_map(|route| &route.route).map(|to| &to.destination);
             for destination in destinations.filter(|destination| destination.subset.is_some()) {
                 let host = complete(&destination.host);
                 if service.hosts.iter().any(|own| complete(own) == host) {
-                    by_host.entry(host).or_insert(*document);
+                    by_host.entry(host).or_insert_with(|| Document::clone(document));
                 }
             }
         }
@@ -50,4 +50,9 @@ impl<'s> Sidecars<'s> {
                 ));
         }
     }
+}
+
+/// Whether it is for the mesh alone.
+pub(super) fn is_for_sidecars(service: &VirtualService) -> bool {
+    service.gateways.iter().all(|gateway| gateway.value == "mesh")
 }

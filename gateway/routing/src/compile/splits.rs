@@ -1,6 +1,7 @@
 //! Weighted destinations → a split: targets, their schedule, and what it is known by over revisions.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -26,7 +27,11 @@ const MAX_TARGETS: usize = 256;
 pub(super) struct Splits<'s> {
     schedules: &'s mut Schedules,
     made: Vec<Arc<Split>>,
-    keys: BTreeSet<RouteKey>,
+    keys: HashSet<RouteKey, BuildHasherDefault<DefaultHasher>>,
+    /// Where they are those of before, and are made anew: which is next.
+    patch: Option<usize>,
+    /// Whether one was made that is not where it was before.
+    is_broken: bool,
 }
 
 /// A rule, as a split is made from it.
@@ -44,7 +49,34 @@ pub(super) struct Forwarding<'r> {
 
 impl<'s> Splits<'s> {
     pub(super) fn new(schedules: &'s mut Schedules) -> Self {
-        Splits { schedules, made: Vec::new(), keys: BTreeSet::new() }
+        Splits { schedules, made: Vec::new(), keys: HashSet::default(), patch: None, is_broken: false }
+    }
+
+    /// Goes on with the splits of before, to make some of them anew.
+    pub(super) fn patching(schedules: &'s mut Schedules, made: Vec<Arc<Split>>) -> Self {
+        Splits { made, patch: Some(0), ..Splits::new(schedules) }
+    }
+
+    /// The id that the next one gets.
+    pub(super) fn next(&self) -> usize {
+        self.patch.unwrap_or(self.made.len())
+    }
+
+    /// Makes those of before from this id on anew.
+    pub(super) fn resume(&mut self, next: usize) {
+        self.patch = Some(next);
+    }
+
+    /// Leaves those of before where they were after all.
+    pub(super) fn put_back(&mut self, first: usize, before: Vec<Arc<Split>>) {
+        for (place, split) in self.made.iter_mut().skip(first).zip(before) {
+            *place = split;
+        }
+    }
+
+    /// Whether the splits of before could not be patched.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     pub(super) fn finish(self) -> Vec<Arc<Split>> {
@@ -130,15 +162,24 @@ impl<'s> Splits<'s> {
             report_scaled(pos, schedule.effective(), sink);
         }
         let target = |((cluster, transform, origin), &weight)| Target { cluster, weight, transform, origin };
+        let next = self.next();
         let split = Arc::new(Split {
-            id: SplitId::new(self.made.len()),
-            key: self.own_key(key),
+            id: SplitId::new(next),
+            key: if self.patch.is_none() { self.own_key(key) } else { key },
             name,
             origin,
             schedule,
             targets: targets.into_iter().zip(&weights).map(target).collect(),
         });
-        self.made.push(split.clone());
+        if self.patch.is_none() {
+            self.made.push(split.clone());
+            return Some(split);
+        }
+        self.patch = Some(next + 1);
+        match self.made.get_mut(next).filter(|before| before.key == split.key) {
+            Some(before) => *before = split.clone(),
+            None => self.is_broken = true,
+        }
         Some(split)
     }
 

@@ -64,7 +64,8 @@ pub(super) fn read<'t>(
     let mut read = Read::default();
     for (file, text) in texts {
         for (first_line, text) in cut(text) {
-            let piece = Arc::new(Piece { file: file.clone(), first_line, text: text.into() });
+            let piece =
+                Arc::new(Piece { file: file.clone(), first_line: first_line.into(), text: text.into() });
             match node::parse(text) {
                 Ok(tree) => read.take(&tree, &piece, options, out),
                 Err(error) => {

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use crate::host::HostPattern;
 
-/// A table of host patterns. A look-up costs one hash for the host and one for each of its dots.
+/// A table of host patterns. A look-up costs one hash for the host and one for each of its dots. A clone shares the maps
+/// until one of the two is changed.
 #[derive(Clone, Debug)]
 pub struct HostTable<T> {
-    exact: Map<T>,
-    suffix: Map<T>,
+    exact: Arc<Map<T>>,
+    suffix: Arc<Map<T>>,
     any: Option<T>,
 }
 
@@ -18,16 +20,19 @@ type Map<T> = HashMap<Box<str>, T, BuildHasherDefault<DefaultHasher>>;
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        HostTable { exact: Map::default(), suffix: Map::default(), any: None }
+        HostTable { exact: Arc::default(), suffix: Arc::default(), any: None }
     }
 }
 
 impl<T> HostTable<T> {
     /// Puts `value` under a pattern and gives back what was there.
-    pub(crate) fn insert(&mut self, pattern: &HostPattern, value: T) -> Option<T> {
+    pub(crate) fn insert(&mut self, pattern: &HostPattern, value: T) -> Option<T>
+    where
+        T: Clone,
+    {
         match pattern {
-            HostPattern::Exact(host) => self.exact.insert(host.clone(), value),
-            HostPattern::Suffix(suffix) => self.suffix.insert(suffix.clone(), value),
+            HostPattern::Exact(host) => Arc::make_mut(&mut self.exact).insert(host.clone(), value),
+            HostPattern::Suffix(suffix) => Arc::make_mut(&mut self.suffix).insert(suffix.clone(), value),
             HostPattern::Any => self.any.replace(value),
         }
     }

@@ -28,8 +28,8 @@ impl fmt::Display for ListenerKey {
     }
 }
 
-/// One port.
-#[derive(Debug)]
+/// One port. A clone shares its tables.
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// What it is.
     pub key: ListenerKey,
@@ -43,7 +43,7 @@ pub struct Listener {
 pub type VirtualHosts = HostTable<Arc<VirtualHost>>;
 
 /// What is spoken on a port. All servers of one port are of one family; which one, the oldest Gateway says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ListenerProtocol {
     /// HTTP/1 and HTTP/2 in the clear. All HTTP servers of a port share their hosts.
     Http(VirtualHosts),

@@ -57,8 +57,8 @@ pub use variable::{Asked, Part, Tls, Value, Variable, View, date};
 pub(crate) use virtual_host::Indexes;
 pub use virtual_host::VirtualHost;
 
-/// One revision, ready to serve.
-#[derive(Debug, Default)]
+/// One revision, ready to serve. A clone shares what it is made of.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The ports to open, one entry for each pair of port and bind address, in the order of their keys.
     pub listeners: Vec<Listener>,

@@ -1,6 +1,6 @@
 //! Files' texts into a [`ConfigSet`]: cut into pieces, each read alone and only once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
@@ -31,23 +31,73 @@ impl Default for Limits {
 pub struct Reader {
     namespace: String,
     limits: Limits,
-    seen: Seen,
+    files: Map<Arc<str>, ReadFile>,
+    parsed: usize,
 }
 
-type Seen = HashMap<Arc<str>, Arc<ReadPiece>, BuildHasherDefault<DefaultHasher>>;
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
+/// The pieces of one file, in order.
+#[derive(Default)]
+struct ReadFile(Vec<ReadAt>);
+
+/// A piece where it stands, and what it says.
+#[derive(Clone)]
+struct ReadAt {
+    piece: Arc<Piece>,
+    read: Arc<ReadPiece>,
+}
 
 /// What a piece of text says, wherever it stands.
 struct ReadPiece {
-    objects: Vec<Arc<Object>>,
-    ignored: Vec<(String, Pos)>,
-    findings: Diagnostics,
+    objects: Box<[Arc<Object>]>,
+    /// What most pieces have nothing of.
+    rest: Option<Box<Rest>>,
     digest: [u8; 32],
 }
+
+#[derive(Default)]
+struct Rest {
+    ignored: Vec<(String, Pos)>,
+    findings: Diagnostics,
+}
+
+impl ReadAt {
+    /// The same piece, where it stands now.
+    fn stands(self, first_line: u32) -> Self {
+        self.piece.first_line.set(first_line);
+        self
+    }
+}
+
+impl ReadFile {
+    /// Whether it is this text: its pieces, one after the other, and nothing between them.
+    fn is(&self, text: &str) -> bool {
+        let mut rest = text;
+        let next = |at: &ReadAt| match rest.strip_prefix(&*at.piece.text) {
+            Some(after) => {
+                rest = after;
+                true
+            }
+            None => false,
+        };
+        self.0.iter().all(next) && rest.is_empty()
+    }
+}
+
+/// Pieces that were read, by their texts.
+#[derive(Default)]
+struct Known(Map<Arc<str>, Arc<ReadPiece>>);
 
 impl Reader {
     /// A reader that has read nothing. Objects without a namespace are in `namespace`.
     pub fn new(namespace: &str, limits: Limits) -> Self {
-        Reader { namespace: namespace.to_owned(), limits, seen: Seen::default() }
+        Reader { namespace: namespace.to_owned(), limits, files: Map::default(), parsed: 0 }
+    }
+
+    /// How many pieces the last reading had to parse; the others were known.
+    pub fn parsed(&self) -> usize {
+        self.parsed
     }
 
     /// Reads files, given by the names people know them by and their texts. `findings` is what was met while
@@ -57,38 +107,120 @@ impl Reader {
         texts: impl IntoIterator<Item = (&'t Arc<str>, &'t Arc<str>)>,
         findings: Diagnostics,
     ) -> ConfigSet {
-        let mut files = 0;
-        let pieces = texts.into_iter().inspect(|_| files += 1).flat_map(|(file, text)| {
-            cut(text).into_iter().map(move |(first_line, piece)| (file, first_line, piece))
-        });
-        let mut set = self.gather(pieces, findings);
-        set.files = files;
-        set
+        self.parsed = 0;
+        let mut before = std::mem::take(&mut self.files);
+        // Those that are as they were are set aside, so that only pieces of others are looked for elsewhere.
+        let texts: Vec<(&Arc<str>, &Arc<str>)> = texts.into_iter().collect();
+        let as_before = |&(file, text): &(&Arc<str>, &Arc<str>)| match before.get(file) {
+            Some(old) if old.is(text) => before.remove(file),
+            _ => None,
+        };
+        let same: Vec<Option<ReadFile>> = texts.iter().map(as_before).collect();
+        let mut known = None;
+        let mut files: Vec<(Arc<str>, ReadFile)> = Vec::with_capacity(texts.len());
+        for ((file, text), same) in texts.into_iter().zip(same) {
+            let read = same.unwrap_or_else(|| {
+                let known = known.get_or_insert_with(|| Known::of(&before));
+                ReadFile(self.read_file(file, cut(text), before.get(file), known))
+            });
+            files.push((file.clone(), read));
+        }
+        self.gather(files, findings)
     }
 
     /// Reads again what was cut from files before: pieces of documents that [`ConfigSet`] holds. The revision is the
     /// same, as it is that of the objects alone.
     pub fn read_pieces(&mut self, pieces: &[Piece]) -> ConfigSet {
-        let files = pieces.iter().map(|piece| &piece.file).collect::<BTreeSet<_>>().len();
-        let cut = pieces.iter().map(|piece| (&piece.file, piece.first_line, &*piece.text));
-        let mut set = self.gather(cut, Diagnostics::default());
-        set.files = files;
-        set
+        self.parsed = 0;
+        let mut known = Known::default();
+        let mut files: BTreeMap<Arc<str>, Vec<(u32, &str)>> = BTreeMap::new();
+        for piece in pieces {
+            files.entry(piece.file.clone()).or_default().push((piece.first_line.get(), &piece.text));
+        }
+        let read = |(file, cut): (Arc<str>, Vec<(u32, &str)>)| {
+            let read = ReadFile(self.read_file(&file, cut, None, &mut known));
+            (file, read)
+        };
+        let files: Vec<_> = files.into_iter().map(read).collect();
+        self.gather(files, Diagnostics::default())
     }
 
-    fn gather<'t>(
+    /// Reads the pieces of one file. Those that stand where they stood are the same ones.
+    fn read_file(
         &mut self,
-        pieces: impl Iterator<Item = (&'t Arc<str>, u32, &'t str)>,
-        findings: Diagnostics,
-    ) -> ConfigSet {
-        let mut set = ConfigSet { findings, ..ConfigSet::default() };
-        let mut now = Seen::default();
-        let mut ignored = BTreeMap::new();
-        let mut digests = Vec::new();
-        for (file, first_line, piece) in pieces {
-            self.read_piece(file, first_line, piece, &mut now, &mut set, &mut ignored, &mut digests);
+        file: &Arc<str>,
+        cut: Vec<(u32, &str)>,
+        before: Option<&ReadFile>,
+        known: &mut Known,
+    ) -> Vec<ReadAt> {
+        let mut old = before.map_or(&[][..], |before| &before.0);
+        let mut new = cut.as_slice();
+        let (mut front, mut back) = (Vec::with_capacity(cut.len()), Vec::new());
+        while let ([at, old_rest @ ..], [(line, text), new_rest @ ..]) = (old, new)
+            && *at.piece.text == **text
+        {
+            front.push(at.clone().stands(*line));
+            (old, new) = (old_rest, new_rest);
         }
-        self.seen = now;
+        while let ([old_rest @ .., at], [new_rest @ .., (line, text)]) = (old, new)
+            && *at.piece.text == **text
+        {
+            back.push(at.clone().stands(*line));
+            (old, new) = (old_rest, new_rest);
+        }
+        let mut moved: Map<&str, Vec<&ReadAt>> = Map::default();
+        old.iter().rev().for_each(|at| moved.entry(&at.piece.text).or_default().push(at));
+        for &(line, text) in new {
+            front.push(match moved.get_mut(text).and_then(Vec::pop) {
+                Some(at) => at.clone().stands(line),
+                None => {
+                    let (text, read) = self.find_or_parse(text, known);
+                    ReadAt {
+                        piece: Arc::new(Piece { file: file.clone(), first_line: line.into(), text }),
+                        read,
+                    }
+                }
+            });
+        }
+        front.extend(back.into_iter().rev());
+        front
+    }
+
+    fn find_or_parse(&mut self, text: &str, known: &mut Known) -> (Arc<str>, Arc<ReadPiece>) {
+        if let Some((text, read)) = known.0.get_key_value(text) {
+            return (text.clone(), read.clone());
+        }
+        let text: Arc<str> = text.into();
+        self.parsed += 1;
+        let read = Arc::new(self.parse(&text));
+        known.0.insert(text.clone(), read.clone());
+        (text, read)
+    }
+
+    /// Puts together what files say, and keeps them.
+    fn gather(&mut self, files: Vec<(Arc<str>, ReadFile)>, findings: Diagnostics) -> ConfigSet {
+        let mut set = ConfigSet { findings, files: files.len(), ..ConfigSet::default() };
+        let mut ignored: BTreeMap<&str, (usize, Origin)> = BTreeMap::new();
+        let mut digests = Vec::new();
+        for ReadAt { piece, read } in files.iter().flat_map(|(_, file)| &file.0) {
+            if let Some(rest) = &read.rest {
+                let here = |pos| Origin { piece: piece.clone(), pos };
+                set.findings.extend(rest.findings.iter().map(|finding| Diagnostic {
+                    origin: finding.origin.as_ref().map(|origin| here(origin.pos)),
+                    ..finding.clone()
+                }));
+                set.findings.leave_out(&rest.findings);
+                for (kind, pos) in &rest.ignored {
+                    ignored.entry(kind).or_insert_with(|| (0, here(*pos))).0 += 1;
+                }
+            }
+            if !read.objects.is_empty() {
+                digests.push(&read.digest);
+            }
+            let documents =
+                read.objects.iter().map(|object| Document { piece: piece.clone(), object: object.clone() });
+            set.documents.extend(documents);
+        }
         for (kind, (count, origin)) in ignored {
             let objects = if count == 1 { "object of this kind is" } else { "objects of this kind are" };
             let message = format!("{kind} is not read: {count} {objects} ignored");
@@ -101,58 +233,15 @@ impl Reader {
             set.documents.truncate(self.limits.objects);
         }
         set.revision = revision(digests);
+        self.files = files.into_iter().collect();
         set
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the accumulators of one reading, used nowhere else")]
-    fn read_piece(
-        &self,
-        file: &Arc<str>,
-        first_line: u32,
-        text: &str,
-        now: &mut Seen,
-        set: &mut ConfigSet,
-        ignored: &mut BTreeMap<String, (usize, Origin)>,
-        digests: &mut Vec<[u8; 32]>,
-    ) {
-        let known = now.get_key_value(text).or_else(|| self.seen.get_key_value(text));
-        let (text, read) = match known {
-            Some((text, read)) => (text.clone(), read.clone()),
-            None => {
-                let text: Arc<str> = text.into();
-                let read = Arc::new(self.parse(&text));
-                (text, read)
-            }
-        };
-        now.entry(text.clone()).or_insert_with(|| read.clone());
-        let piece = Arc::new(Piece { file: file.clone(), first_line, text });
-        let here = |pos| Origin { piece: piece.clone(), pos };
-        set.findings.extend(read.findings.iter().map(|finding| Diagnostic {
-            origin: finding.origin.as_ref().map(|origin| here(origin.pos)),
-            ..finding.clone()
-        }));
-        set.findings.leave_out(&read.findings);
-        for (kind, pos) in &read.ignored {
-            ignored.entry(kind.clone()).or_insert_with(|| (0, here(*pos))).0 += 1;
-        }
-        if !read.objects.is_empty() {
-            digests.push(read.digest);
-        }
-        let documents =
-            read.objects.iter().map(|object| Document { piece: piece.clone(), object: object.clone() });
-        set.documents.extend(documents);
     }
 
     /// Reads one piece for the first time.
     fn parse(&self, text: &Arc<str>) -> ReadPiece {
-        let piece = Arc::new(Piece { file: "".into(), first_line: 1, text: text.clone() });
+        let piece = Arc::new(Piece { file: "".into(), first_line: 1.into(), text: text.clone() });
         let mut findings = Diagnostics::default();
-        let mut read = ReadPiece {
-            objects: Vec::new(),
-            ignored: Vec::new(),
-            findings: Diagnostics::default(),
-            digest: Sha256::digest(content(text).as_bytes()).into(),
-        };
+        let (mut objects, mut rest) = (Vec::new(), Rest::default());
         let mut sink = Sink { piece: &piece, object: "", out: &mut findings, root: None };
         if text.len() > self.limits.document_bytes {
             let message = format!(
@@ -166,24 +255,42 @@ impl Reader {
                 Err(error) => {
                     sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
                 }
-                Ok(tree) => self.take(&tree, &mut sink, &mut read),
+                Ok(tree) => self.take(&tree, &mut sink, &mut objects, &mut rest.ignored),
             }
         }
         super::name_paths(&mut findings);
-        read.findings = findings;
-        read
+        rest.findings = findings;
+        let has_rest = !rest.ignored.is_empty() || !rest.findings.is_empty();
+        ReadPiece {
+            objects: objects.into(),
+            rest: has_rest.then(|| Box::new(rest)),
+            digest: Sha256::digest(content(text).as_bytes()).into(),
+        }
     }
 
-    fn take(&self, tree: &At<node::Node>, sink: &mut Sink<'_>, read: &mut ReadPiece) {
+    fn take(
+        &self,
+        tree: &At<node::Node>,
+        sink: &mut Sink<'_>,
+        objects: &mut Vec<Arc<Object>>,
+        ignored: &mut Vec<(String, Pos)>,
+    ) {
         if matches!(tree.value, node::Node::Null) {
             return;
         }
         match object::read(tree, &self.namespace, sink) {
-            Read::Object(object) => read.objects.push(object.into()),
-            Read::List(items) => items.iter().for_each(|item| self.take(item, sink, read)),
-            Read::Ignored(kind) => read.ignored.push((kind, tree.pos)),
+            Read::Object(object) => objects.push(object.into()),
+            Read::List(items) => items.iter().for_each(|item| self.take(item, sink, objects, ignored)),
+            Read::Ignored(kind) => ignored.push((kind, tree.pos)),
             Read::Nothing => {}
         }
+    }
+}
+
+impl Known {
+    fn of(files: &Map<Arc<str>, ReadFile>) -> Self {
+        let pieces = files.values().flat_map(|file| &file.0);
+        Known(pieces.map(|at| (at.piece.text.clone(), at.read.clone())).collect())
     }
 }
 
@@ -231,7 +338,7 @@ pub(crate) fn cut(text: &str) -> Vec<(u32, &str)> {
 }
 
 /// The hash of everything that was read: of the pieces' hashes, sorted, so that files' order is irrelevant.
-fn revision(mut digests: Vec<[u8; 32]>) -> Revision {
+fn revision(mut digests: Vec<&[u8; 32]>) -> Revision {
     use std::fmt::Write;
     digests.sort_unstable();
     let mut all = Sha256::new();
@@ -264,8 +371,9 @@ mod tests {
         let pieces: Vec<Piece> = set.documents.iter().map(|document| (*document.piece).clone()).collect();
         let again = Reader::new("default", Limits::default()).read_pieces(&pieces);
         assert_eq!((again.revision.hash(), again.files), (set.revision.hash(), 2));
-        let lines =
-            |set: &ConfigSet| -> Vec<u32> { set.documents.iter().map(|d| d.piece.first_line).collect() };
+        let lines = |set: &ConfigSet| -> Vec<u32> {
+            set.documents.iter().map(|d| d.piece.first_line.get()).collect()
+        };
         assert_eq!((lines(&again), lines(&set)), (vec![5, 5], vec![5, 5]));
     }
 

@@ -16,7 +16,7 @@ use crate::settings::Span;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn route(name: &str) -> Route {
-    let piece = Piece { file: "conf/shop.yaml".into(), first_line: 10, text: "".into() };
+    let piece = Piece { file: "conf/shop.yaml".into(), first_line: 10.into(), text: "".into() };
     Route {
         name: name.into(),
         origin: Origin { piece: piece.into(), pos: Pos { line: 3, ..Pos::default() } },

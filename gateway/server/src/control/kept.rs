@@ -99,7 +99,7 @@ impl Kept {
                 self.revision.clone_from(&revision);
                 let piece = |kept: KeptPiece<'_>| Piece {
                     file: kept.file.into(),
-                    first_line: kept.line,
+                    first_line: kept.line.into(),
                     text: kept.text.into(),
                 };
                 Some((revision, page.pieces.into_iter().map(piece).collect()))
@@ -136,11 +136,11 @@ fn write(directory: &Path, set: &ConfigSet) -> Result<(), String> {
         }
         let piece = &document.piece;
         if names_a_secret(&piece.text) {
-            return Err(format!("{}:{} has a Secret among its objects", piece.file, piece.first_line));
+            return Err(format!("{}:{} has a Secret among its objects", piece.file, piece.first_line.get()));
         }
         pieces.push(KeptPiece {
             file: (*piece.file).into(),
-            line: piece.first_line,
+            line: piece.first_line.get(),
             text: (*piece.text).into(),
         });
         last = Some(piece);
@@ -208,7 +208,7 @@ mod tests {
         let (revision, pieces) = Kept::new(Some(folder.path().to_owned())).read().expect("it is kept");
         let again = Reader::new("default", Limits::default()).read_pieces(&pieces);
         assert_eq!((again.revision.hash(), again.documents.len()), (&*revision, 2));
-        assert_eq!(again.documents[0].piece.first_line, 5);
+        assert_eq!(again.documents[0].piece.first_line.get(), 5);
         assert_eq!(&*again.documents[0].piece.file, "conf/a.yaml");
     }
 

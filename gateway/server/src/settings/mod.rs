@@ -267,7 +267,7 @@ impl Settings {
 
     fn parse(name: &str, text: &str) -> Result<Self, Box<Diagnostic>> {
         let refuse = |pos: Pos, message: String| {
-            let piece = Piece { file: name.into(), first_line: 1, text: text.into() };
+            let piece = Piece { file: name.into(), first_line: 1.into(), text: text.into() };
             let origin = Origin { piece: piece.into(), pos };
             Box::new(Diagnostic::new(Code::SCHEMA_VALIDATION, Severity::Error, Some(origin), message))
         };

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::objects::Objects;
+use super::objects::{Objects, Of};
 use super::{Addresses, Surroundings};
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
 use crate::snapshot::{Locality, Probe, Service, Workload};
+use crate::wire::registry::ServiceEntry;
 use kubernetes::Kubernetes;
 
 /// Names in a row for one host; more go in a circle.
@@ -38,6 +39,7 @@ pub(in crate::compile) struct Registry {
 }
 
 /// One host as one namespace defines it.
+#[derive(PartialEq)]
 pub(in crate::compile) struct Entry {
     pub(in crate::compile) service: Arc<Service>,
     pub(in crate::compile) ports: Vec<Port>,
@@ -60,6 +62,7 @@ pub(in crate::compile) struct Entry {
 }
 
 /// A port of a service.
+#[derive(PartialEq)]
 pub(in crate::compile) struct Port {
     pub(in crate::compile) number: u16,
     name: Arc<str>,
@@ -71,7 +74,7 @@ pub(in crate::compile) struct Port {
 }
 
 /// Who may answer for a service: an endpoint before its port is known.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(in crate::compile) struct Member {
     pub(in crate::compile) address: Address,
     /// Its own ports, by the names of the service's.
@@ -87,7 +90,7 @@ pub(in crate::compile) struct Member {
 }
 
 /// Where a member is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(in crate::compile) enum Address {
     Ip(IpAddr),
     /// A name in lower case: all the addresses that it has.
@@ -125,12 +128,7 @@ impl Registry {
     ) -> Self {
         let groups = group::Groups::read_all(objects, out);
         let mut workloads = workload::read_all(objects, &groups, out);
-        let mut registry = Registry {
-            by_host: BTreeMap::new(),
-            hidden: BTreeMap::new(),
-            protocols: BTreeMap::new(),
-            namespace: here.namespace.as_str().into(),
-        };
+        let mut registry = Registry::empty(here);
         let kubernetes = Kubernetes::index(objects);
         registry.add_services(&kubernetes, &workloads, here, out);
         workloads.extend(kubernetes.selectable_pods());
@@ -139,6 +137,58 @@ impl Registry {
         }
         registry.report_external_names(&kubernetes, out);
         registry
+    }
+
+    fn empty(here: &Surroundings) -> Self {
+        Registry {
+            by_host: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+            namespace: here.namespace.as_str().into(),
+        }
+    }
+
+    /// The hosts that are others in another registry; `None` where one of the two has hosts that the other has not, or
+    /// says where other hosts are to be found.
+    pub(in crate::compile) fn differences(&self, now: &Registry) -> Option<Vec<String>> {
+        let Registry { by_host, hidden, protocols: _, namespace: _ } = self;
+        if !by_host.keys().eq(now.by_host.keys()) || *hidden != now.hidden {
+            return None;
+        }
+        let pairs = by_host.iter().zip(now.by_host.values());
+        let differ: Vec<_> = pairs.filter(|((_, old), new)| old != new).collect();
+        let mut all = differ.iter().flat_map(|((_, old), new)| old.iter().chain(*new));
+        let alias = all.any(|entry| entry.external_name.is_some());
+        (!alias).then(|| differ.iter().map(|((host, _), _)| host.to_string()).collect())
+    }
+
+    /// Puts the services of a ServiceEntry that selects nobody in the place of what it gave before, for the same hosts.
+    /// Gives the hosts; `None` where others have to do with one of them, or where something is found.
+    pub(in crate::compile) fn renew(
+        &mut self,
+        entry: Of<'_, ServiceEntry>,
+        here: &Surroundings,
+    ) -> Option<Vec<String>> {
+        let (mut own, mut out) = (Registry::empty(here), Diagnostics::default());
+        own.add_service_entry(entry, &[], &mut out);
+        if !out.is_empty() || !own.hidden.is_empty() {
+            return None;
+        }
+        let hosts: Vec<String> = own.by_host.keys().map(ToString::to_string).collect();
+        let is_alone = |(host, new): (&Arc<str>, &Vec<Entry>)| match (self.by_host.get(host), &**new) {
+            (Some(old), [new]) => matches!(&**old, [old] if old.titles == new.titles && !old.is_kubernetes),
+            _ => false,
+        };
+        let speaks = |(key, (word, _)): (_, &(String, Origin))| {
+            self.protocols.get(key).is_some_and(|(known, _)| known == word)
+        };
+        // Nothing is put in before it is sure that all is.
+        if !own.by_host.iter().all(is_alone) || !own.protocols.iter().all(speaks) {
+            return None;
+        }
+        self.by_host.extend(own.by_host);
+        self.protocols.extend(own.protocols);
+        Some(hosts)
     }
 
     /// The service of a host, as routes of `namespace` see it: that namespace's own, else the first; none that is not
