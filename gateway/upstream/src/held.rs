@@ -10,11 +10,8 @@
 //! reconciles anew over the same snapshot.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use trysail_routing::snapshot::{Cluster, ClusterId, ClusterKey, Snapshot, Split, SplitId};
-
-use crate::endpoint::EndpointState;
+use trysail_routing::snapshot::{ClusterId, Snapshot, Split, SplitId};
 
 /// One target that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,28 +24,19 @@ pub struct Held {
     pub siblings: Vec<ClusterId>,
 }
 
-/// Who has been ready since it appeared.
+/// Who has been ready since it appeared, by the clusters' ids.
 #[derive(Debug, Default)]
-pub(crate) struct Gate(BTreeSet<ClusterKey>);
+pub(crate) struct Gate(Vec<bool>);
 
 impl Gate {
-    /// The gate of a snapshot: who was ready `before`, and is still there, and who is ready now.
-    /// `endpoints` are those of the snapshot's clusters, in their order.
-    pub(crate) fn over<'e>(
-        before: &Gate,
-        snapshot: &Snapshot,
-        endpoints: impl Iterator<Item = &'e [Arc<EndpointState>]>,
-    ) -> Gate {
-        let opens = |(cluster, endpoints): (&Arc<Cluster>, &[Arc<EndpointState>])| {
-            let open = before.0.contains(&cluster.key) || endpoints.iter().any(|it| it.is_ready());
-            open.then(|| cluster.key.clone())
-        };
-        Gate(snapshot.clusters.iter().zip(endpoints).filter_map(opens).collect())
+    /// The gate of a snapshot: of each of its clusters whether it was ready before, or is now.
+    pub(crate) fn of(open: Vec<bool>) -> Gate {
+        Gate(open)
     }
 
-    /// Whether a cluster takes what it is given.
-    pub(crate) fn is_open(&self, key: &ClusterKey) -> bool {
-        self.0.contains(key)
+    /// Whether the cluster at an index takes what it is given.
+    pub(crate) fn is_open(&self, index: usize) -> bool {
+        self.0.get(index).is_some_and(|open| *open)
     }
 
     /// The weights that hold now; `None` for those that are written. Adds to `held` which targets have none.
@@ -61,7 +49,7 @@ impl Gate {
         let takes = |id: ClusterId| {
             let cluster = snapshot.cluster(id);
             // What does not exist at all is Istio's 503 (NC): it is not about to come.
-            cluster.service.is_none() || self.is_open(&cluster.key)
+            self.is_open(id.index()) || cluster.service.is_none()
         };
         let weighty = || split.targets.iter().filter(|target| target.weight > 0);
         if weighty().all(|target| takes(target.cluster)) {

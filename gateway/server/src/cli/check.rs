@@ -96,7 +96,7 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
     let (findings, served) = if asked.per_object {
         (judge_alone(&set, &surroundings), None)
     } else {
-        let Compiled { snapshot, mut findings } = Compiler::new(0).compile(&set, &surroundings);
+        let Compiled { snapshot, mut findings, .. } = Compiler::new(0).compile(&set, &surroundings);
         let unseen = credentials(&snapshot, settings, asked.here, &mut findings);
         (findings, Some((snapshot, unseen)))
     };

@@ -89,7 +89,7 @@ impl Explain {
                 return Err(ExitCode::from(USAGE));
             }
         };
-        let Compiled { snapshot, findings } = Compiler::new(0).compile(&set, &settings.surroundings());
+        let Compiled { snapshot, findings, .. } = Compiler::new(0).compile(&set, &settings.surroundings());
         if findings.has_errors() {
             say_findings(&findings);
         }

@@ -246,7 +246,7 @@ impl Reloader {
     pub(crate) fn apply(&mut self, set: ConfigSet, source: Source, began: Instant) -> Outcome {
         let before = self.active.load_full();
         let known = self.resolver.addresses();
-        let Compiled { mut snapshot, mut findings } = self.compile(&set, known.clone());
+        let Compiled { mut snapshot, mut findings, .. } = self.compile(&set, known.clone());
         if snapshot.objects == 0
             && before.snapshot.objects > 0
             && !self.settings.allow_empty
