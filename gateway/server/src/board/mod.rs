@@ -145,11 +145,30 @@ pub(crate) struct Board(Mutex<HashMap<RouteKey, Route>>);
 impl Board {
     /// The periods for a snapshot with its tickets: those that go on, else new ones.
     pub(crate) fn bind(&self, snapshot: &Snapshot, upstreams: &Upstreams, now: Instant) -> Handles {
+        self.bind_after(&Snapshot::default(), snapshot, upstreams, now)
+    }
+
+    /// The same after the snapshot in force: a split that is the same one has the same destinations.
+    pub(crate) fn bind_after(
+        &self,
+        before: &Snapshot,
+        snapshot: &Snapshot,
+        upstreams: &Upstreams,
+        now: Instant,
+    ) -> Handles {
         let since = SystemTime::now();
         let mut routes = self.0.lock();
         routes.values_mut().for_each(|route| route.gone = route.gone.or(Some(now)));
         let bind = |split: &Arc<Split>| {
-            let (ticket, destinations) = (upstreams.ticket(split.id), destinations(snapshot, split));
+            let ticket = upstreams.ticket(split.id);
+            let stays = before.splits.get(split.id.index()).is_some_and(|was| Arc::ptr_eq(was, split));
+            if let Some(route) = routes.get_mut(&split.key).filter(|_| stays)
+                && Arc::ptr_eq(&route.now.ticket, ticket)
+            {
+                route.gone = None;
+                return route.now.clone();
+            }
+            let destinations = destinations(snapshot, split);
             let begin = |destinations| Arc::new(Period::new(ticket, destinations, since));
             let Some(route) = routes.get_mut(&split.key) else {
                 let period = begin(destinations);

@@ -20,7 +20,6 @@ use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
-use trysail_upstream::Upstreams;
 
 use self::ending::Leaving;
 use self::signals::Signals;
@@ -307,7 +306,7 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
         PeerTimes { connect: settings.upstream.connect_timeout.0, idle: settings.upstream.idle_timeout.0 };
     Arc::new(ArcSwap::from_pointee(Active {
         revision: Revision::default(),
-        upstreams: Upstreams::default(),
+        upstreams: Arc::default(),
         peers: Arc::new(Peers::build(&snapshot, &Trusts::default(), times)),
         board: Arc::default(),
         term: Term::default(),

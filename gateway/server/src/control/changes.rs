@@ -1,6 +1,8 @@
 //! What one revision changes for traffic, in one sentence.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use trysail_routing::snapshot::{Snapshot, Split};
 
@@ -9,7 +11,12 @@ const TOLD: usize = 5;
 
 /// What `after` changes: weights, routes added and removed. Empty where traffic goes as before.
 pub(super) fn describe(before: &Snapshot, after: &Snapshot) -> String {
-    let (old, new) = (by_name(before), by_name(after));
+    let same = |(old, new): &(&Arc<Split>, &Arc<Split>)| Arc::ptr_eq(old, new);
+    let front = before.splits.iter().zip(&after.splits).take_while(same).count();
+    let rest = (before.splits.len().min(after.splits.len())).saturating_sub(front);
+    let back = before.splits.iter().rev().zip(after.splits.iter().rev()).take(rest).take_while(same).count();
+    let between = |snapshot: &'_ Snapshot| front..snapshot.splits.len() - back;
+    let (old, new) = (by_name(before, between(before)), by_name(after, between(after)));
     let mut told = Vec::new();
     for (name, route) in &new {
         match old.get(name) {
@@ -28,8 +35,10 @@ pub(super) fn describe(before: &Snapshot, after: &Snapshot) -> String {
     told.join("; ")
 }
 
-fn by_name(snapshot: &Snapshot) -> BTreeMap<&str, &Split> {
-    snapshot.splits.iter().map(|split| (&*split.name, &**split)).collect()
+/// The routes of some splits, by name.
+fn by_name(snapshot: &Snapshot, which: Range<usize>) -> BTreeMap<&str, &Split> {
+    let splits = snapshot.splits.get(which).unwrap_or_default();
+    splits.iter().map(|split| (&*split.name, &**split)).collect()
 }
 
 /// `v1 90 → 80, v2 10 → 20`; `None` where nothing moved.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
+use parking_lot::Mutex;
 use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{Listener, Snapshot};
@@ -18,7 +19,7 @@ use crate::health::Prober;
 use crate::listener::{self, Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::term::Term;
-use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
+use crate::proxy::{Active, ActiveCell, PeerTimes, Remains};
 use crate::render;
 use crate::resolver::Resolver;
 use crate::settings::Settings;
@@ -62,6 +63,8 @@ pub(crate) struct Reloader {
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
     refused: bool,
+    /// What revisions before this one leave, as long as requests work by them.
+    remains: Mutex<Vec<Remains>>,
 }
 
 impl Reloader {
@@ -97,7 +100,16 @@ impl Reloader {
             said_of_start: None,
             said,
             refused: false,
+            remains: Mutex::default(),
         }
+    }
+
+    /// Frees what revisions have left by which nobody works any more.
+    pub(crate) fn free(&self) {
+        let all = &mut *self.remains.lock();
+        let (free, held): (Vec<_>, Vec<_>) = std::mem::take(all).into_iter().partition(Remains::are_free);
+        *all = held;
+        drop(free);
     }
 
     /// Who looks names up.
@@ -138,7 +150,7 @@ impl Reloader {
         }
         let (before, began) = (self.active.load_full(), Instant::now());
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
-        let board = self.desk.board.bind(&before.snapshot, &upstreams, began);
+        let board = self.desk.board.bind_after(&before.snapshot, &before.snapshot, &upstreams, began);
         self.put(before.with(upstreams, board, Term::default()));
         self.note(&before, Source::Endpoints, began);
     }
@@ -401,15 +413,17 @@ impl Reloader {
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let now = Instant::now();
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, now);
+        let old = &before.snapshot;
+        let requests = self.metrics.traffic.bind_after((old, Some(&before.requests)), &snapshot, now);
         self.put(Active {
-            board: Arc::new(self.desk.board.bind(&snapshot, &upstreams, now)),
+            board: Arc::new(self.desk.board.bind_after(old, &snapshot, &upstreams, now)),
             term: Term::default(),
             revision: set.revision.clone(),
-            upstreams,
+            upstreams: Arc::new(upstreams),
             endpoints: self.metrics.endpoints.clone(),
-            peers: Arc::new(Peers::build(&snapshot, &trusts, times)),
-            requests: Arc::new(self.metrics.traffic.bind(&snapshot, Instant::now())),
-            loads: Arc::new(self.metrics.overloads.bind(&snapshot, Instant::now())),
+            peers: Arc::new(before.peers.build_after(old, &snapshot, &trusts, times)),
+            requests: Arc::new(requests),
+            loads: Arc::new(self.metrics.overloads.bind((old, &before.loads), &snapshot, now)),
             tls,
             trusts,
             bound,
@@ -423,6 +437,7 @@ impl Reloader {
         self.metrics.credentials.in_force(&active.tls.expiries);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         let before = self.active.swap(Arc::new(active));
+        self.remains.lock().push(Remains::of(&before));
         self.desk.formers.replaced(&before, Instant::now());
         self.prober.follow();
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
-use trysail_routing::snapshot::{Snapshot, Split};
+use trysail_routing::snapshot::{ClusterId, Snapshot, Split};
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
@@ -39,10 +39,10 @@ pub(crate) struct Configuration {
 #[derive(Default)]
 struct Now {
     revision: Revision,
-    /// Summed where rules share a name, or targets all that they say: a series may be there but once.
-    weights: BTreeMap<Target, u64>,
-    /// The same for what holds now.
-    effective: BTreeMap<Target, u64>,
+    /// Its weights, which are put together when somebody asks.
+    snapshot: Arc<Snapshot>,
+    /// The targets that are held.
+    held: BTreeSet<(usize, ClusterId)>,
 }
 
 /// One target of one route.
@@ -133,27 +133,21 @@ impl Configuration {
 
     /// Notes what is in force from now on; `timestamp` in seconds since 1970.
     pub(crate) fn in_force(&self, revision: &Revision, snapshot: &Snapshot, timestamp: i64) {
-        let mut now = self.now.lock();
-        now.weights = weights(snapshot, |_, target| target.weight);
-        now.revision = revision.clone();
-        drop(now);
+        self.now.lock().revision = revision.clone();
         self.objects.set(snapshot.objects as i64);
         self.last_applied.set(timestamp);
     }
 
     /// Notes what each target gets from now on.
-    pub(crate) fn split_by(&self, snapshot: &Snapshot, upstreams: &Upstreams) {
-        let held: BTreeSet<_> =
-            upstreams.held().iter().map(|held| (held.split.index(), held.cluster)).collect();
-        let weight = |split: &Split, target: &trysail_routing::snapshot::Target| {
-            let is_held = held.contains(&(split.id.index(), target.cluster));
-            if is_held { 0 } else { target.weight }
-        };
-        self.now.lock().effective = weights(snapshot, weight);
+    pub(crate) fn split_by(&self, snapshot: &Arc<Snapshot>, upstreams: &Upstreams) {
+        let mut now = self.now.lock();
+        now.snapshot = snapshot.clone();
+        now.held = upstreams.held().iter().map(|held| (held.split.index(), held.cluster)).collect();
     }
 }
 
-/// The weights of all targets.
+/// The weights of all targets, summed where rules share a name, or targets all that they say: a series may be there but
+/// once.
 fn weights(
     snapshot: &Snapshot,
     weight: impl Fn(&Split, &trysail_routing::snapshot::Target) -> u32,
@@ -210,8 +204,15 @@ impl Collector for Collected {
             ];
             (super::labels(&pairs), *weight as f64)
         };
-        families.push(family(WEIGHT, &all.weight, now.weights.iter().map(sample)));
-        families.push(family(EFFECTIVE, &all.effective, now.effective.iter().map(sample)));
+        let (snapshot, held) = (now.snapshot.clone(), now.held.clone());
+        drop(now);
+        let configured = weights(&snapshot, |_, target| target.weight);
+        families.push(family(WEIGHT, &all.weight, configured.iter().map(sample)));
+        let effective = weights(&snapshot, |split, target| {
+            let is_held = held.contains(&(split.id.index(), target.cluster));
+            if is_held { 0 } else { target.weight }
+        });
+        families.push(family(EFFECTIVE, &all.effective, effective.iter().map(sample)));
         families.retain(|family| !family.get_metric().is_empty());
         families
     }

@@ -2,7 +2,7 @@
 //!
 //! Bound when a snapshot is swapped in; states are looked at when they are scraped. What is gone goes with the swap.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,7 +17,15 @@ pub(crate) struct Endpoints {
     endpoints: Desc,
     ejections: Desc,
     held: Desc,
-    now: Mutex<BTreeMap<ClusterKey, Cluster>>,
+    now: Mutex<Now>,
+}
+
+/// What is in force; which endpoints that are is put together when somebody asks.
+#[derive(Default)]
+struct Now {
+    snapshot: Arc<Snapshot>,
+    upstreams: Arc<Upstreams>,
+    ejections: BTreeMap<ClusterKey, BTreeMap<Reason, u64>>,
 }
 
 /// One cluster.
@@ -45,27 +53,45 @@ impl Endpoints {
     }
 
     /// Notes whose endpoints are in force from now on.
-    pub(crate) fn bind(&self, snapshot: &Snapshot, upstreams: &Upstreams) {
-        let mut now = self.now.lock();
-        let mut before = std::mem::take(&mut *now);
+    pub(crate) fn bind(&self, snapshot: &Arc<Snapshot>, upstreams: &Arc<Upstreams>) {
+        let now = &mut *self.now.lock();
+        if !now.ejections.is_empty() && !Arc::ptr_eq(&now.snapshot, snapshot) {
+            let stay: HashSet<&ClusterKey> = snapshot.clusters.iter().map(|cluster| &cluster.key).collect();
+            now.ejections.retain(|key, _| stay.contains(key));
+        }
+        (now.snapshot, now.upstreams) = (snapshot.clone(), upstreams.clone());
+    }
+
+    /// The clusters in force, by their keys.
+    fn clusters(&self) -> BTreeMap<ClusterKey, Cluster> {
+        let (snapshot, upstreams, ejections) = {
+            let now = self.now.lock();
+            (now.snapshot.clone(), now.upstreams.clone(), now.ejections.clone())
+        };
+        let mut clusters: BTreeMap<ClusterKey, Cluster> = BTreeMap::new();
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
-            let ejections = before.remove(&cluster.key).unwrap_or_default().ejections;
-            let endpoints = upstreams.endpoints(index).to_vec();
-            let entry = now.entry(cluster.key.clone()).or_default();
-            entry.endpoints.extend(endpoints);
-            entry.ejections.extend(ejections);
+            let entry = clusters.entry(cluster.key.clone()).or_default();
+            entry.endpoints.extend_from_slice(upstreams.endpoints(index));
+        }
+        for (key, ejections) in ejections {
+            if let Some(cluster) = clusters.get_mut(&key) {
+                cluster.ejections = ejections;
+            }
         }
         for held in upstreams.held() {
-            if let Some(cluster) = now.get_mut(&snapshot.cluster(held.cluster).key) {
+            if let Some(cluster) = clusters.get_mut(&snapshot.cluster(held.cluster).key) {
                 cluster.is_held = true;
             }
         }
+        clusters
     }
 
     /// Counts an ejection.
     pub(crate) fn ejected(&self, cluster: &ClusterKey, reason: Reason) {
-        if let Some(cluster) = self.now.lock().get_mut(cluster) {
-            *cluster.ejections.entry(reason).or_default() += 1;
+        let now = &mut *self.now.lock();
+        // Of one that is not in force any more nothing is told.
+        if now.snapshot.clusters.iter().any(|one| one.key == *cluster) {
+            *now.ejections.entry(cluster.clone()).or_default().entry(reason).or_default() += 1;
         }
     }
 }
@@ -80,7 +106,7 @@ impl Collector for Collected {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (mut endpoints, mut ejections, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, cluster) in &*self.0.now.lock() {
+        for (key, cluster) in &self.0.clusters() {
             let mut counts = State::ALL.map(|state| (state, 0));
             for endpoint in &cluster.endpoints {
                 let state = endpoint.state();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
-use trysail_routing::snapshot::{ClusterId, Snapshot};
+use trysail_routing::snapshot::{Cluster, ClusterId, Snapshot};
 use trysail_upstream::limits::Overflow;
 
 /// How long the series of a subset that is gone are still exported.
@@ -38,6 +38,8 @@ impl Again {
 pub(crate) struct Load {
     overflows: [AtomicU64; Overflow::COUNT],
     retries: [AtomicU64; Again::ALL.len()],
+    /// When it was last bound to a snapshot, by the number of bindings.
+    bound: AtomicU64,
 }
 
 impl Load {
@@ -76,6 +78,8 @@ struct Series {
 pub(crate) struct Overloads {
     descs: [Desc; 2],
     series: Mutex<HashMap<Key, Series>>,
+    /// How often handles were bound.
+    turns: AtomicU64,
 }
 
 const OVERFLOWS: (&str, &str) = ("trysail_overflow_total", "Ceilings of a connection pool that were met.");
@@ -87,23 +91,36 @@ impl Overloads {
         let desc = |(name, help): (&str, &str)| {
             Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
         };
-        Ok(Overloads { descs: [desc(OVERFLOWS)?, desc(RETRIES)?], series: Mutex::default() })
+        Ok(Overloads {
+            descs: [desc(OVERFLOWS)?, desc(RETRIES)?],
+            series: Mutex::default(),
+            turns: AtomicU64::new(0),
+        })
     }
 
-    /// The handles for a snapshot: counters that are there already, by what they are labelled with, else new ones.
-    pub(crate) fn bind(&self, snapshot: &Snapshot, now: Instant) -> Loads {
+    /// The handles for a snapshot: counters that are there already, by what they are labelled with, else new ones. Clusters
+    /// that are the same as in the snapshot in force, and stand where they stood, keep its handles.
+    pub(crate) fn bind(&self, before: (&Snapshot, &Loads), snapshot: &Snapshot, now: Instant) -> Loads {
         let mut series = self.series.lock();
         series.retain(|_, one| one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE));
-        for one in series.values_mut() {
-            one.gone = one.gone.or(Some(now));
-        }
-        let bind = |cluster: &Arc<trysail_routing::snapshot::Cluster>| {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
+        let bind = |(index, cluster): (usize, &Arc<Cluster>)| {
+            let same = before.0.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
+            if let Some(kept) = same.and_then(|_| before.1.0.get(index)) {
+                kept.bound.store(turn, Ordering::Relaxed);
+                return kept.clone();
+            }
             let key = (cluster.key.host.clone(), cluster.key.subset.clone());
             let one = series.entry(key).or_insert_with(|| Series { load: Arc::default(), gone: None });
-            one.gone = None;
+            one.load.bound.store(turn, Ordering::Relaxed);
             one.load.clone()
         };
-        Loads(snapshot.clusters.iter().map(bind).collect())
+        let loads = Loads(snapshot.clusters.iter().enumerate().map(bind).collect());
+        for one in series.values_mut() {
+            let is_bound = one.load.bound.load(Ordering::Relaxed) == turn;
+            one.gone = if is_bound { None } else { one.gone.or(Some(now)) };
+        }
+        loads
     }
 }
 

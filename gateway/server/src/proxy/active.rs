@@ -1,7 +1,7 @@
 //! What the data plane consults: one revision with all that hangs on its ids, swapped in as one.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use trysail_routing::snapshot::Snapshot;
@@ -21,7 +21,7 @@ pub(crate) struct Active {
     /// The routes and clusters.
     pub(crate) snapshot: Arc<Snapshot>,
     /// Endpoint state and split tickets, by the snapshot's ids.
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Arc<Upstreams>,
     /// What to connect to, by the snapshot's ids.
     pub(crate) peers: Arc<Peers>,
     /// Where requests are counted, by the snapshot's ids.
@@ -48,7 +48,7 @@ impl Active {
         Active {
             revision: self.revision.clone(),
             snapshot: self.snapshot.clone(),
-            upstreams,
+            upstreams: Arc::new(upstreams),
             peers: self.peers.clone(),
             requests: self.requests.clone(),
             board: Arc::new(board),
@@ -59,6 +59,38 @@ impl Active {
             trusts: self.trusts.clone(),
             bound: self.bound.clone(),
         }
+    }
+}
+
+/// What hangs on a revision, held until its last request has ended: so that it is freed by whoever holds this, and not by
+/// that request.
+pub(crate) struct Remains {
+    of: Weak<Active>,
+    _snapshot: Arc<Snapshot>,
+    _upstreams: Arc<Upstreams>,
+    _peers: Arc<Peers>,
+    _requests: Arc<Handles>,
+    _board: Arc<board::Handles>,
+    _loads: Arc<Loads>,
+}
+
+impl Remains {
+    /// Those of a revision.
+    pub(crate) fn of(active: &Arc<Active>) -> Self {
+        Remains {
+            of: Arc::downgrade(active),
+            _snapshot: active.snapshot.clone(),
+            _upstreams: active.upstreams.clone(),
+            _peers: active.peers.clone(),
+            _requests: active.requests.clone(),
+            _board: active.board.clone(),
+            _loads: active.loads.clone(),
+        }
+    }
+
+    /// Whether nothing works by the revision any more.
+    pub(crate) fn are_free(&self) -> bool {
+        self.of.strong_count() == 0
     }
 }
 

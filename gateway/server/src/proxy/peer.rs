@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::{ALPN, TcpKeepalive};
@@ -13,7 +14,7 @@ use trysail_upstream::limits::STREAMS;
 use crate::tls::{Trust, Trusts};
 
 /// The templates of one snapshot, by its ids.
-pub(crate) struct Peers(Vec<Templates>);
+pub(crate) struct Peers(Vec<Arc<Templates>>);
 
 struct Templates {
     endpoints: Vec<HttpPeer>,
@@ -35,7 +36,26 @@ impl Peers {
     /// The templates for a snapshot.
     pub(crate) fn build(snapshot: &Snapshot, trusts: &Trusts, times: PeerTimes) -> Self {
         let templates =
-            |(index, cluster): (usize, &std::sync::Arc<Cluster>)| templates(cluster, trusts.of(index), times);
+            |(index, cluster): (usize, &Arc<Cluster>)| Arc::new(templates(cluster, trusts.of(index), times));
+        Peers(snapshot.clusters.iter().enumerate().map(templates).collect())
+    }
+
+    /// The same after a snapshot that had these peers: clusters in the clear that are the same, and stand where they
+    /// stood, keep theirs.
+    pub(crate) fn build_after(
+        &self,
+        before: &Snapshot,
+        snapshot: &Snapshot,
+        trusts: &Trusts,
+        times: PeerTimes,
+    ) -> Self {
+        let templates = |(index, cluster): (usize, &Arc<Cluster>)| {
+            let same = before.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
+            match same.filter(|_| cluster.policy.tls.is_none()).and_then(|_| self.0.get(index)) {
+                Some(kept) => kept.clone(),
+                None => Arc::new(templates(cluster, trusts.of(index), times)),
+            }
+        };
         Peers(snapshot.clusters.iter().enumerate().map(templates).collect())
     }
 

@@ -14,10 +14,11 @@ mod text;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use trysail_routing::snapshot::{Cluster, ClusterId, Service, Snapshot, Workload};
+use trysail_routing::snapshot::{Cluster, ClusterId, Endpoint, Service, Snapshot, Workload};
 
 use account::Key;
 pub(crate) use account::{Account, OpenStream};
@@ -33,7 +34,7 @@ const UNKNOWN: &str = "unknown";
 /// The handles of one snapshot, indexed by its ids.
 #[derive(Debug)]
 pub(crate) struct Handles {
-    clusters: Vec<ClusterHandles>,
+    clusters: Vec<Arc<ClusterHandles>>,
     /// Requests for which no cluster was chosen.
     nowhere: Arc<Account>,
 }
@@ -59,6 +60,8 @@ pub(crate) struct Traffic {
     source: Source,
     nobody: Arc<Workload>,
     series: Mutex<HashMap<Key, Series>>,
+    /// How often handles were bound.
+    turns: AtomicU64,
 }
 
 struct Series {
@@ -78,35 +81,51 @@ impl Traffic {
             canonical_service: unknown,
             canonical_revision: "latest".into(),
         };
-        Traffic { source, nobody: Arc::new(nobody), series: Mutex::default() }
+        Traffic { source, nobody: Arc::new(nobody), series: Mutex::default(), turns: AtomicU64::new(0) }
     }
 
     /// The handles for a snapshot: accounts that are there already, by whom they are for, else new ones.
     pub(crate) fn bind(&self, snapshot: &Snapshot, now: Instant) -> Handles {
+        self.bind_after((&Snapshot::default(), None), snapshot, now)
+    }
+
+    /// The same after the snapshot in force, whose handles those clusters keep that are the same and stand where they
+    /// stood.
+    pub(crate) fn bind_after(
+        &self,
+        (before, handles): (&Snapshot, Option<&Handles>),
+        snapshot: &Snapshot,
+        now: Instant,
+    ) -> Handles {
         let mut series = self.series.lock();
         series.retain(|_, one| one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE));
-        for one in series.values_mut() {
-            one.gone = one.gone.or(Some(now));
-        }
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
         let mut handle = |service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>| {
             let key = self.key(service, workload);
             let one = series.entry(key).or_insert_with_key(|key| Series {
                 account: Arc::new(Account::new(key.clone())),
                 gone: None,
             });
-            one.gone = None;
+            one.account.mark(turn);
             one.account.clone()
         };
         let nowhere = handle(None, None);
-        let bind = |cluster: &Arc<Cluster>| ClusterHandles {
-            nobody: handle(cluster.service.as_ref(), None),
-            endpoints: cluster
-                .endpoints
-                .iter()
-                .map(|endpoint| handle(cluster.service.as_ref(), Some(&endpoint.workload)))
-                .collect(),
+        let bind = |(index, cluster): (usize, &Arc<Cluster>)| {
+            let same = before.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
+            if let Some(kept) = same.and_then(|_| handles?.clusters.get(index)) {
+                kept.endpoints.iter().chain([&kept.nobody]).for_each(|account| account.mark(turn));
+                return kept.clone();
+            }
+            let service = cluster.service.as_ref();
+            let nobody = handle(service, None);
+            let of = |endpoint: &Endpoint| handle(service, Some(&endpoint.workload));
+            Arc::new(ClusterHandles { nobody, endpoints: cluster.endpoints.iter().map(of).collect() })
         };
-        Handles { clusters: snapshot.clusters.iter().map(bind).collect(), nowhere }
+        let handles = Handles { clusters: snapshot.clusters.iter().enumerate().map(bind).collect(), nowhere };
+        for one in series.values_mut() {
+            one.gone = if one.account.is_marked(turn) { None } else { one.gone.or(Some(now)) };
+        }
+        handles
     }
 
     fn key(&self, service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>) -> Key {
