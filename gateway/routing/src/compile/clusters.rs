@@ -1,6 +1,6 @@
 //! Destinations → clusters: host, subset and port resolved, each cluster made once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
@@ -37,8 +37,26 @@ pub(super) struct Clusters<'s> {
     asked: Vec<ClusterId>,
     /// The objects that what was made so far is made from.
     pub(super) uses: Uses,
+    policies: Policies,
     /// Hosts for which a ServiceEntry to paste was given; once is enough.
     offered: BTreeSet<Arc<str>>,
+}
+
+/// The policies that were met last: most clusters have one of few, and share it.
+#[derive(Default)]
+struct Policies(VecDeque<Arc<Policy>>);
+
+impl Policies {
+    fn same(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        if let Some(known) = self.0.iter().find(|known| **known == policy) {
+            return known.clone();
+        }
+        if self.0.len() >= 16 {
+            self.0.pop_front();
+        }
+        self.0.push_back(policy.clone());
+        policy
+    }
 }
 
 /// The clusters themselves.
@@ -65,6 +83,7 @@ impl<'s> Clusters<'s> {
             turn: 0,
             asked: Vec::new(),
             uses: Uses::default(),
+            policies: Policies::default(),
             offered: BTreeSet::new(),
         }
     }
@@ -263,6 +282,7 @@ impl<'s> Clusters<'s> {
         let service = entry.map(|entry| entry.service.clone());
         let namespace = service.as_ref().map_or_else(|| "".into(), |service| service.namespace.clone());
         let Made { endpoints, names, policy, policy_places, origin } = of;
+        let policy = self.policies.same(policy);
         let cluster = Cluster { key: key.clone(), service, endpoints, names, policy, policy_places, origin };
         let Table { made, ids, makers } = &mut self.table;
         let known = ids.get(&(key.clone(), namespace.clone())).copied();
@@ -466,5 +486,7 @@ fn endpoints(port: u16, members: &[&Member], policy: &Composed, here: &Surroundi
             probe: member.probe.clone(),
         })
     });
-    placed.collect()
+    let mut endpoints: Vec<Endpoint> = placed.collect();
+    endpoints.shrink_to_fit();
+    endpoints
 }

@@ -1,5 +1,6 @@
 //! HTTPMatchRequest → conditions, and where its block applies.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ pub(super) fn compile(
 }
 
 /// Something that every request has: to ask whether it is there is a mistake.
-fn compile_whole(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
+fn compile_whole(written: &At<Box<StringMatch>>, sink: &mut Sink<'_>) -> Option<ValueTest> {
     match compile_value(written, sink)? {
         ValueTest::Present => {
             sink.schema(written.pos, "it takes one of exact, prefix and regex".into());
@@ -195,8 +196,11 @@ fn not_empty(pos: Pos, test: ValueTest, meant: &str, sink: &mut Sink<'_>) -> Opt
 }
 
 /// Istio `StringMatch`: one of three; none, or the regex `*`, means "present".
-pub(super) fn compile_value(written: &At<StringMatch>, sink: &mut Sink<'_>) -> Option<ValueTest> {
-    let StringMatch { exact, prefix, regex } = &written.value;
+pub(super) fn compile_value(
+    written: &At<impl Borrow<StringMatch>>,
+    sink: &mut Sink<'_>,
+) -> Option<ValueTest> {
+    let StringMatch { exact, prefix, regex } = written.value.borrow();
     match (exact, prefix, regex) {
         (None, None, None) => Some(ValueTest::Present),
         (Some(exact), None, None) => Some(ValueTest::Exact(exact.as_str().into())),

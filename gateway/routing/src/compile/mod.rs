@@ -34,6 +34,7 @@ mod routes;
 mod rules;
 mod schedules;
 mod sidecars;
+mod small;
 mod splits;
 mod streams;
 mod support;

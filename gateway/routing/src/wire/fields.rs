@@ -121,7 +121,7 @@ impl<T: FromNode> FromNode for Vec<At<T>> {
             sink.wrong_type(node, "a list");
             return None;
         };
-        Some(items.iter().filter_map(|item| At::<T>::from_node(item, sink)).collect())
+        Some(exact(items.iter().filter_map(|item| At::<T>::from_node(item, sink))))
     }
 }
 
@@ -134,8 +134,15 @@ impl<T: FromNode> FromNode for Vec<(At<String>, At<T>)> {
         };
         let read =
             |(key, value): &(At<String>, At<Node>)| Some((key.clone(), At::<T>::from_node(value, sink)?));
-        Some(entries.iter().filter_map(read).collect())
+        Some(exact(entries.iter().filter_map(read)))
     }
+}
+
+/// A list without room to spare: there may be millions of them, and none grows.
+fn exact<T>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.shrink_to_fit();
+    all
 }
 
 impl<T: FromNode> FromNode for At<T> {

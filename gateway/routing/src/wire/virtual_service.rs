@@ -39,11 +39,11 @@ wire! {
     /// One block of conditions, all of which must hold.
     HttpMatch {
         name: may String;
-        uri: may StringMatch;
+        uri: may Box<StringMatch>;
         ignore_uri_case: may bool = "ignoreUriCase";
-        scheme: may StringMatch;
-        method: may StringMatch;
-        authority: may StringMatch;
+        scheme: may Box<StringMatch>;
+        method: may Box<StringMatch>;
+        authority: may Box<StringMatch>;
         headers: map StringMatch;
         without_headers: map StringMatch = "withoutHeaders";
         query_params: map StringMatch = "queryParams";

@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::objects::{Objects, Of};
+use super::small::SmallMap;
 use super::{Addresses, Surroundings};
 use crate::diagnostic::Diagnostics;
 use crate::origin::{At, Origin};
@@ -25,7 +26,7 @@ use kubernetes::Kubernetes;
 const MOST_NAMES: usize = 16;
 
 /// Labels by key.
-pub(in crate::compile) type Labels = BTreeMap<Arc<str>, Arc<str>>;
+pub(in crate::compile) type Labels = SmallMap<Arc<str>, Arc<str>>;
 
 /// Every service that the gateway sees, by host; for one host Kubernetes' Service first, then the oldest.
 pub(in crate::compile) struct Registry {
@@ -78,9 +79,9 @@ pub(in crate::compile) struct Port {
 pub(in crate::compile) struct Member {
     pub(in crate::compile) address: Address,
     /// Its own ports, by the names of the service's.
-    ports: BTreeMap<Arc<str>, u16>,
+    ports: SmallMap<Arc<str>, u16>,
     /// Where it answers, by the service's port.
-    targets: BTreeMap<u16, u16>,
+    targets: SmallMap<u16, u16>,
     pub(in crate::compile) labels: Arc<Labels>,
     pub(in crate::compile) workload: Arc<Workload>,
     /// Its share, over 0.

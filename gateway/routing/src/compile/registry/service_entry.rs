@@ -1,6 +1,5 @@
 //! A ServiceEntry → the hosts that it defines.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::workload::{Endpoint, Selectable, read_member, workload};
@@ -8,6 +7,7 @@ use super::{Address, Entry, Labels, Member, Port, Registry, labels, selects};
 use crate::compile::export::{Export, Exported};
 use crate::compile::names::{domain, is_domain};
 use crate::compile::objects::Of;
+use crate::compile::small::SmallMap;
 use crate::compile::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host::HostPattern;
@@ -197,11 +197,11 @@ impl Registry {
 
 /// The host where it has no endpoints and is looked up; it has no labels then, as Istio has it.
 fn host_itself(host: &Arc<str>, namespace: &Arc<str>) -> Member {
-    let labels = Labels::new();
+    let labels = Labels::default();
     Member {
         address: Address::Name(host.clone()),
-        ports: BTreeMap::new(),
-        targets: BTreeMap::new(),
+        ports: SmallMap::default(),
+        targets: SmallMap::default(),
         workload: Arc::new(workload(&labels, None, namespace, host)),
         labels: Arc::new(labels),
         weight: 1,

@@ -1,12 +1,12 @@
 //! WorkloadEntries, alone and inside ServiceEntries → members.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::group::{self, Group, Groups};
 use super::{Address, Labels, Member, labels};
 use crate::compile::names::is_domain;
 use crate::compile::objects::Objects;
+use crate::compile::small::SmallMap;
 use crate::compile::support::Written;
 use crate::compile::validate;
 use crate::diagnostic::{Code, Diagnostics, Severity};
@@ -73,7 +73,7 @@ pub(super) fn read_all<'s>(
             validate::announced_sidecar(&document.object.labels, sink);
             let own = labels(entry.labels.iter().chain(&document.object.labels));
             let group = groups.of(document, &own, sink);
-            let mut labels = group.map_or_else(Labels::new, |group| group.labels.clone());
+            let mut labels = group.map_or_else(Labels::default, |group| group.labels.clone());
             labels.extend(own);
             let name = &document.object.name;
             // Istio names what it has made from a group by the group.
@@ -126,7 +126,7 @@ pub(super) fn read_member(entry: &WorkloadEntry, read: Endpoint<'_>, sink: &mut 
     Some(Member {
         address,
         ports: all_ports.map(|(name, number)| (name.as_str().into(), number.value)).collect(),
-        targets: BTreeMap::new(),
+        targets: SmallMap::default(),
         workload: Arc::new(workload(&read.labels, read.own_name, read.namespace, read.host)),
         labels: Arc::new(read.labels),
         // Istio: 0 is as good as absent.

@@ -4,7 +4,6 @@ mod pods;
 mod ports;
 mod slices;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::compile::Surroundings;
 use crate::compile::export::Export;
 use crate::compile::names::is_domain;
 use crate::compile::objects::{Objects, Of};
+use crate::compile::small::SmallMap;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::host;
 use crate::origin::At;
@@ -166,7 +166,7 @@ fn chosen(
             });
             Some((port.port.number, target?))
         };
-        let targets: BTreeMap<u16, u16> = ports.iter().filter_map(target).collect();
+        let targets: SmallMap<u16, u16> = ports.iter().filter_map(target).collect();
         member.targets = targets;
         members.push(member);
     }
@@ -176,10 +176,10 @@ fn chosen(
 /// The host outside that a Service is another name for. It answers on the Service's own ports: where nothing stands
 /// between, a `targetPort` has nobody to translate it.
 fn outside(name: &Arc<str>, namespace: &Arc<str>, host: &str, ports: &[ServicePort<'_>]) -> Member {
-    let labels = Labels::new();
+    let labels = Labels::default();
     Member {
         address: name.parse().map_or_else(|_| Address::Name(name.clone()), Address::Ip),
-        ports: BTreeMap::new(),
+        ports: SmallMap::default(),
         targets: ports.iter().map(|port| (port.port.number, port.port.number)).collect(),
         workload: Arc::new(workload(&labels, None, namespace, host)),
         labels: Arc::new(labels),

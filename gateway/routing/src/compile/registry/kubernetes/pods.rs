@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::compile::objects::Of;
 use crate::compile::registry::workload::{Selectable, workload};
 use crate::compile::registry::{Address, Labels, Member, labels};
+use crate::compile::small::SmallMap;
 use crate::origin::At;
 use crate::snapshot::{Locality, Workload};
 use crate::wire::Document;
@@ -73,8 +74,8 @@ impl<'s> Pods<'s> {
             labels: (*pod.labels).clone(),
             member: pod.ready_at.map(|address| Member {
                 address: Address::Ip(address),
-                ports: BTreeMap::new(),
-                targets: BTreeMap::new(),
+                ports: SmallMap::default(),
+                targets: SmallMap::default(),
                 labels: pod.labels.clone(),
                 workload: pod.workload.clone(),
                 weight: 1,

@@ -10,6 +10,7 @@ use crate::compile::Surroundings;
 use crate::compile::objects::Of;
 use crate::compile::registry::workload::workload;
 use crate::compile::registry::{Address, Labels, Member};
+use crate::compile::small::SmallMap;
 use crate::diagnostic::{Code, Diagnostics, Severity};
 use crate::origin::At;
 use crate::snapshot::Locality;
@@ -57,9 +58,9 @@ impl Slice<'_> {
             sink.add(Severity::Warning, Code::UNSUPPORTED_FIELD, kind.pos, message);
             return Vec::new();
         }
-        let targets: BTreeMap<u16, u16> = ports.iter().filter_map(|port| target(port, own)).collect();
+        let targets: SmallMap<u16, u16> = ports.iter().filter_map(|port| target(port, own)).collect();
         // What has no Pod has no labels; the Service's name is all that is known of who answers.
-        let nobody = Arc::new(Labels::new());
+        let nobody = Arc::new(Labels::default());
         let unknown = Arc::new(workload(&nobody, None, self.namespace, self.host));
         let mut members = Vec::new();
         for endpoint in endpoints {
@@ -80,7 +81,7 @@ impl Slice<'_> {
                 };
                 members.push(Member {
                     address: Address::Ip(ip),
-                    ports: BTreeMap::new(),
+                    ports: SmallMap::default(),
                     targets: targets.clone(),
                     labels: pod.map_or(&nobody, |pod| &pod.labels).clone(),
                     workload: pod.map_or(&unknown, |pod| &pod.workload).clone(),
