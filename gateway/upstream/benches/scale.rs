@@ -3,6 +3,7 @@
 //!
 //! `cargo bench -p trysail-upstream --bench scale [-- HOSTS ROUTES]`; without numbers a table of several sizes.
 #![expect(clippy::disallowed_methods, reason = "a bench measures time, and asks the kernel for memory")]
+#![expect(clippy::print_stdout, reason = "a bench tells what it found")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -269,14 +269,16 @@ impl Upstreams {
     }
 }
 
+/// What is made when it is first asked for.
+type Lazy<'b, T> = LazyCell<T, Box<dyn FnOnce() -> T + 'b>>;
+
 /// What there was, found by place where everything is where it was, else by key.
 struct Before<'b> {
     upstreams: &'b Upstreams,
     clusters_aligned: bool,
     splits_aligned: bool,
-    by_key:
-        LazyCell<Map<&'b ClusterKey, Vec<usize>>, Box<dyn FnOnce() -> Map<&'b ClusterKey, Vec<usize>> + 'b>>,
-    by_route: LazyCell<Map<RouteKey, usize>, Box<dyn FnOnce() -> Map<RouteKey, usize> + 'b>>,
+    by_key: Lazy<'b, Map<&'b ClusterKey, Vec<usize>>>,
+    by_route: Lazy<'b, Map<RouteKey, usize>>,
 }
 
 impl<'b> Before<'b> {

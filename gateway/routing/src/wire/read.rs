@@ -121,7 +121,7 @@ impl Reader {
         for ((file, text), same) in texts.into_iter().zip(same) {
             let read = same.unwrap_or_else(|| {
                 let known = known.get_or_insert_with(|| Known::of(&before));
-                ReadFile(self.read_file(file, cut(text), before.get(file), known))
+                ReadFile(self.read_file(file, &cut(text), before.get(file), known))
             });
             files.push((file.clone(), read));
         }
@@ -138,7 +138,7 @@ impl Reader {
             files.entry(piece.file.clone()).or_default().push((piece.first_line.get(), &piece.text));
         }
         let read = |(file, cut): (Arc<str>, Vec<(u32, &str)>)| {
-            let read = ReadFile(self.read_file(&file, cut, None, &mut known));
+            let read = ReadFile(self.read_file(&file, &cut, None, &mut known));
             (file, read)
         };
         let files: Vec<_> = files.into_iter().map(read).collect();
@@ -149,12 +149,12 @@ impl Reader {
     fn read_file(
         &mut self,
         file: &Arc<str>,
-        cut: Vec<(u32, &str)>,
+        cut: &[(u32, &str)],
         before: Option<&ReadFile>,
         known: &mut Known,
     ) -> Vec<ReadAt> {
         let mut old = before.map_or(&[][..], |before| &before.0);
-        let mut new = cut.as_slice();
+        let mut new = cut;
         let (mut front, mut back) = (Vec::with_capacity(cut.len()), Vec::new());
         while let ([at, old_rest @ ..], [(line, text), new_rest @ ..]) = (old, new)
             && *at.piece.text == **text

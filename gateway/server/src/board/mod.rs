@@ -143,13 +143,9 @@ struct Route {
 pub(crate) struct Board(Mutex<HashMap<RouteKey, Route>>);
 
 impl Board {
-    /// The periods for a snapshot with its tickets: those that go on, else new ones.
-    pub(crate) fn bind(&self, snapshot: &Snapshot, upstreams: &Upstreams, now: Instant) -> Handles {
-        self.bind_after(&Snapshot::default(), snapshot, upstreams, now)
-    }
-
-    /// The same after the snapshot in force: a split that is the same one has the same destinations.
-    pub(crate) fn bind_after(
+    /// The periods for a snapshot with its tickets: those that go on, else new ones. `before` is the snapshot in force: a
+    /// split that is the same one there has the same destinations.
+    pub(crate) fn bind(
         &self,
         before: &Snapshot,
         snapshot: &Snapshot,

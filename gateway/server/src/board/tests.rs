@@ -47,7 +47,7 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     let (before, after) = (snapshot(50, 50), snapshot(90, 10));
     let (split, key) = (before.splits[0].id, before.splits[0].key);
     let old = Upstreams::reconcile(&Upstreams::default(), &before, 1, now);
-    let first = board.bind(&before, &old, now);
+    let first = board.bind(&Snapshot::default(), &before, &old, now);
     let turns: Vec<usize> = (0..10).map(|_| old.ticket(split).take()).collect();
     for turn in &turns[..9] {
         first.of((split, *turn)).unwrap().tell(&answered());
@@ -56,11 +56,11 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     // The same weights go on.
     let same = Upstreams::reconcile(&old, &before, 1, now);
     assert!(Arc::ptr_eq(
-        board.bind(&before, &same, now).period(split).unwrap(),
+        board.bind(&Snapshot::default(), &before, &same, now).period(split).unwrap(),
         first.period(split).unwrap()
     ));
     let new = Upstreams::reconcile(&same, &after, 1, now);
-    let second = board.bind(&after, &new, now);
+    let second = board.bind(&Snapshot::default(), &after, &new, now);
     first.of((split, turns[9])).unwrap().tell(&answered());
     let requests = |handles: &Handles| -> u64 {
         handles.period(split).unwrap().tallies().iter().map(|tally| tally.requests).sum()
@@ -83,7 +83,7 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     // What is gone goes after a while.
     let nothing = Snapshot::default();
     let none = Upstreams::reconcile(&new, &nothing, 1, now);
-    board.bind(&nothing, &none, now);
+    board.bind(&Snapshot::default(), &nothing, &none, now);
     assert_eq!(totals().len(), 2);
     board.sample(now + GRACE);
     assert!(totals().is_empty());

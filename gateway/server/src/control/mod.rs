@@ -138,7 +138,7 @@ impl Follower {
         });
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             loop {
-                reloader.free();
+                reloader.remains.free();
                 let wake = match woken.recv_timeout(CREDENTIALS) {
                     Ok(wake) => wake,
                     Err(mpsc::RecvTimeoutError::Timeout) if reloader.credentials_changed() => Wake::Changed,

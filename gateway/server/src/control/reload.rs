@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
-use parking_lot::Mutex;
 use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::{Listener, Snapshot};
@@ -64,7 +63,7 @@ pub(crate) struct Reloader {
     said: BTreeSet<String>,
     refused: bool,
     /// What revisions before this one leave, as long as requests work by them.
-    remains: Mutex<Vec<Remains>>,
+    pub(super) remains: Remains,
 }
 
 impl Reloader {
@@ -100,16 +99,8 @@ impl Reloader {
             said_of_start: None,
             said,
             refused: false,
-            remains: Mutex::default(),
+            remains: Remains::default(),
         }
-    }
-
-    /// Frees what revisions have left by which nobody works any more.
-    pub(crate) fn free(&self) {
-        let all = &mut *self.remains.lock();
-        let (free, held): (Vec<_>, Vec<_>) = std::mem::take(all).into_iter().partition(Remains::are_free);
-        *all = held;
-        drop(free);
     }
 
     /// Who looks names up.
@@ -150,7 +141,7 @@ impl Reloader {
         }
         let (before, began) = (self.active.load_full(), Instant::now());
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
-        let board = self.desk.board.bind_after(&before.snapshot, &before.snapshot, &upstreams, began);
+        let board = self.desk.board.bind(&before.snapshot, &before.snapshot, &upstreams, began);
         self.put(before.with(upstreams, board, Term::default()));
         self.note(&before, Source::Endpoints, began);
     }
@@ -416,7 +407,7 @@ impl Reloader {
         let old = &before.snapshot;
         let requests = self.metrics.traffic.bind_after((old, Some(&before.requests)), &snapshot, now);
         self.put(Active {
-            board: Arc::new(self.desk.board.bind_after(old, &snapshot, &upstreams, now)),
+            board: Arc::new(self.desk.board.bind(old, &snapshot, &upstreams, now)),
             term: Term::default(),
             revision: set.revision.clone(),
             upstreams: Arc::new(upstreams),
@@ -437,7 +428,7 @@ impl Reloader {
         self.metrics.credentials.in_force(&active.tls.expiries);
         self.metrics.configuration.split_by(&active.snapshot, &active.upstreams);
         let before = self.active.swap(Arc::new(active));
-        self.remains.lock().push(Remains::of(&before));
+        self.remains.keep(&before);
         self.desk.formers.replaced(&before, Instant::now());
         self.prober.follow();
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
@@ -62,10 +63,13 @@ impl Active {
     }
 }
 
-/// What hangs on a revision, held until its last request has ended: so that it is freed by whoever holds this, and not by
-/// that request.
-pub(crate) struct Remains {
-    of: Weak<Active>,
+/// What hangs on revisions that were replaced, held until their last requests have ended: so that it is freed by whoever
+/// asks for it, and not by a request.
+#[derive(Default)]
+pub(crate) struct Remains(Mutex<Vec<Left>>);
+
+struct Left {
+    by: Weak<Active>,
     _snapshot: Arc<Snapshot>,
     _upstreams: Arc<Upstreams>,
     _peers: Arc<Peers>,
@@ -75,22 +79,22 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
-    /// Those of a revision.
-    pub(crate) fn of(active: &Arc<Active>) -> Self {
-        Remains {
-            of: Arc::downgrade(active),
+    /// Holds what a revision leaves.
+    pub(crate) fn keep(&self, active: &Arc<Active>) {
+        self.0.lock().push(Left {
+            by: Arc::downgrade(active),
             _snapshot: active.snapshot.clone(),
             _upstreams: active.upstreams.clone(),
             _peers: active.peers.clone(),
             _requests: active.requests.clone(),
             _board: active.board.clone(),
             _loads: active.loads.clone(),
-        }
+        });
     }
 
-    /// Whether nothing works by the revision any more.
-    pub(crate) fn are_free(&self) -> bool {
-        self.of.strong_count() == 0
+    /// Frees what those have left by which nobody works any more.
+    pub(crate) fn free(&self) {
+        self.0.lock().retain(|left| left.by.strong_count() > 0);
     }
 }
 
