@@ -24,8 +24,9 @@ otlp: ## clippy and the tests of traces, which a build has only with the feature
 	@$(ready) && cargo clippy -p trysail --all-targets --features otlp --locked -- -D warnings && \
 	exec cargo test -p trysail --features otlp --locked -- trac otlp $(ARGS)
 
-torture: ## 5,000 slow clients of each kind; takes minutes, and 20,000 descriptors
-	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --locked -- --ignored --nocapture five_thousand $(ARGS)
+torture: ## 5,000 slow clients of each kind, 100,000 mutated requests; takes minutes, and 20,000 descriptors
+	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --test wire --locked -- --ignored --nocapture \
+	five_thousand hundred_thousand $(ARGS)
 
 SECONDS := 30
 fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
