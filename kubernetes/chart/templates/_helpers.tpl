@@ -33,6 +33,14 @@ ports:
   {{ .port }}: {{ .targetPort }}
 {{- end }}
 {{ toYaml $ours }}
+{{- if eq .Values.source "kubernetes" }}
+kubernetes:
+  lease: {{ include "trysail.name" . }}
+  status: {{ .Values.writeStatus }}
+  {{- with .Values.namespaces }}
+  namespaces: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- with .Values.settings }}
 {{ toYaml . }}
 {{- end }}
@@ -54,8 +62,12 @@ metadata:
     {{- end }}
     {{- with .Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
+  {{- if eq .Values.source "kubernetes" }}
+  automountServiceAccountToken: true
+  {{- else }}
   # It asks nothing of the API server.
   automountServiceAccountToken: false
+  {{- end }}
   serviceAccountName: {{ include "trysail.name" . }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
@@ -76,7 +88,14 @@ spec:
       image: {{ printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       # /usr/bin/trysail of the image.
+      {{- if eq .Values.source "kubernetes" }}
+      args: [run, --kubernetes, --settings, /etc/trysail/settings/trysail.yaml]
+      env:
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+      {{- else }}
       args: [run, --config, /etc/trysail/files, --settings, /etc/trysail/settings/trysail.yaml]
+      {{- end }}
       ports:
         {{- range .Values.ports }}
         - name: {{ .name }}
@@ -87,12 +106,8 @@ spec:
         {{- end }}
         - {name: metrics, containerPort: 15020}
         - {name: health, containerPort: 15021}
-      # Open once a revision is in force and its ports are bound: large configurations take seconds.
-      startupProbe:
-        httpGet: {path: /healthz/ready, port: health}
-        periodSeconds: 1
-        failureThreshold: 60
-      # Says no from SIGTERM on. There is no liveness probe: a restart mends nothing that a gateway waits for.
+      # Yes once a revision is in force and its ports are bound, no from SIGTERM on. There is no other probe: a restart mends
+      # nothing that a gateway waits for.
       readinessProbe:
         httpGet: {path: /healthz/ready, port: health}
         periodSeconds: 2
@@ -103,23 +118,31 @@ spec:
         readOnlyRootFilesystem: true
         capabilities: {drop: [ALL]}
       volumeMounts:
+        {{- if eq .Values.source "files" }}
         - {name: files, mountPath: /etc/trysail/files, readOnly: true}
+        {{- end }}
         - {name: settings, mountPath: /etc/trysail/settings, readOnly: true}
         # The last good revision, for a container that starts again.
         - {name: state, mountPath: /var/lib/trysail}
+        {{- if eq .Values.source "files" }}
         {{- range .Values.certificates }}
         - {name: {{ printf "certificate-%s" . | quote }}, mountPath: {{ printf "/etc/trysail/certificates/%s" . | quote }}, readOnly: true}
         {{- end }}
+        {{- end }}
   volumes:
+    {{- if eq .Values.source "files" }}
     - name: files
       configMap: {name: {{ default (printf "%s-files" (include "trysail.name" .)) .Values.filesFrom }}}
+    {{- end }}
     - name: settings
       configMap: {name: {{ include "trysail.name" . }}-settings}
     - name: state
       emptyDir: {sizeLimit: 256Mi}
+    {{- if eq .Values.source "files" }}
     {{- range .Values.certificates }}
     - name: {{ printf "certificate-%s" . | quote }}
       secret: {secretName: {{ . | quote }}}
+    {{- end }}
     {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector: {{ toYaml . | nindent 4 }}

@@ -11,11 +11,16 @@ use crate::gateway::{PATIENCE, Reviews, SEED};
 use crate::helm::{Manifests, template};
 
 /// Sets of values that are rendered below.
-const SETS: [&[&str]; 4] = [
+const SETS: [&[&str]; 6] = [
     &[],
+    &["--set", "namespaces={shop,cart},writeStatus=false"],
+    &["--set", "source=files"],
     &["--set", "kind=DaemonSet,hostPorts=true"],
     &["--set", "preStopDelaySeconds=20,drainSeconds=600,settings.trustedHops=1"],
-    &["--set", "ports[0].name=web,ports[0].port=8000,ports[0].targetPort=9000,certificates={shop}"],
+    &[
+        "--set",
+        "ports[0].name=web,ports[0].port=8000,ports[0].targetPort=9000,source=files,certificates={shop}",
+    ],
 ];
 
 fn each(check: impl Fn(&Manifests)) {
@@ -79,7 +84,8 @@ fn the_pod_has_no_rights() {
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_ne!(integer(&pod["securityContext"]["runAsUser"]), 0);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        assert_eq!(pod["automountServiceAccountToken"], false);
+        // A token only where the API server is asked.
+        assert_eq!(pod["automountServiceAccountToken"] == true, rendered.has("RoleBinding"));
         let security = &container["securityContext"];
         assert_eq!(security["allowPrivilegeEscalation"], false);
         assert_eq!(security["readOnlyRootFilesystem"], true);
@@ -91,17 +97,16 @@ fn the_pod_has_no_rights() {
         for volume in pod["volumes"].as_sequence().expect("volumes") {
             assert!(volume["hostPath"].is_null(), "{volume:?}");
         }
-        assert!(integer(&container["startupProbe"]["failureThreshold"]) >= 30);
-        assert!(container["livenessProbe"].is_null());
+        // What would end a gateway that waits.
+        assert!(container["livenessProbe"].is_null() && container["startupProbe"].is_null());
     });
 }
 
 /// The files and settings of the ConfigMaps, as the kubelet lays them, and the pod's own command line.
 #[test]
 fn the_pods_command_serves_what_the_config_maps_say() {
-    let Some(rendered) = template(&["--set-file", &format!("files.shop\\.yaml={}", seed().display())]) else {
-        return;
-    };
+    let file = format!("files.shop\\.yaml={}", seed().display());
+    let Some(rendered) = template(&["--set", "source=files", "--set-file", &file]) else { return };
     let rendered = rendered.expect("it renders");
     let reviews = Reviews::start(&["v1", "v2"]);
     let (files, settings) = (Folder::new(), Folder::new());
@@ -140,6 +145,55 @@ fn the_pods_command_serves_what_the_config_maps_say() {
     assert_eq!(counts.values().copied().collect::<Vec<i32>>(), [50, 50], "{counts:?}");
     process.signal_term().expect("it takes signals");
     assert!(process.wait(PATIENCE).is_some_and(|status| status.success()));
+}
+
+/// Of the cluster's objects it may read what it follows, and write what it finds; of its own namespace alone it reads Secrets.
+#[test]
+fn rights_are_those_that_are_needed() {
+    // Values, roles by kind and namespace, and who may write.
+    let table: [(&[&str], &[&str], bool); 4] = [
+        (&[], &["ClusterRole -", "Role edge"], true),
+        (&["--set", "writeStatus=false"], &["ClusterRole -", "Role edge"], false),
+        (&["--set", "namespaces={shop,cart}"], &["Role cart", "Role edge", "Role shop"], true),
+        (&["--set", "source=files"], &[], false),
+    ];
+    for (values, expected, writes) in table {
+        let Some(rendered) = template(values) else { return };
+        let rendered = rendered.expect("it renders");
+        let (mut roles, mut verbs) = (Vec::new(), std::collections::BTreeSet::new());
+        let words = |list: &Value| -> Vec<String> {
+            let list = list.as_sequence().expect("a list").iter();
+            list.map(|one| one.as_str().expect("a word").to_owned()).collect()
+        };
+        for role in &rendered.0 {
+            let kind = role["kind"].as_str().expect("a kind");
+            if !kind.ends_with("Role") {
+                continue;
+            }
+            let (name, namespace) = (&role["metadata"]["name"], &role["metadata"]["namespace"]);
+            roles.push(format!("{kind} {}", namespace.as_str().unwrap_or("-")));
+            for rule in role["rules"].as_sequence().expect("rules") {
+                let (resources, may) = (words(&rule["resources"]), words(&rule["verbs"]));
+                assert!(!resources.iter().chain(&may).any(|word| word == "*"), "{rule:?}");
+                let is_own = name == "shop-trysail-own" && namespace == "edge";
+                assert!(is_own || !resources.contains(&"secrets".to_owned()), "{role:?}");
+                verbs.extend(may);
+            }
+            // And it is given to the pod's account.
+            let is_given = |one: &&Value| {
+                one["roleRef"]["name"] == *name
+                    && one["roleRef"]["kind"] == kind
+                    && one["metadata"]["namespace"] == *namespace
+            };
+            let binding = rendered.0.iter().find(is_given).unwrap_or_else(|| panic!("{name:?} is nobody's"));
+            assert_eq!(binding["subjects"][0]["name"], rendered.pod()["spec"]["serviceAccountName"]);
+            assert_eq!(binding["subjects"][0]["namespace"], "edge");
+        }
+        roles.sort();
+        assert_eq!(roles, expected, "{values:?}");
+        let writing = ["create", "patch", "update"].iter().any(|verb| verbs.contains(*verb));
+        assert_eq!(writing, writes, "{values:?}");
+    }
 }
 
 /// Settings of every set are taken by the program.

@@ -25,6 +25,7 @@ fn values_make_what_they_name() {
                 "Role",
             ],
         ),
+        (&["source=files"], &["Deployment"], &["ClusterRole", "Role", "RoleBinding"]),
         (&["kind=DaemonSet"], &["DaemonSet", "PodDisruptionBudget"], &["Deployment"]),
         (&["replicas=1"], &["Deployment"], &["PodDisruptionBudget"]),
         (&["podDisruptionBudget.enabled=false"], &["Deployment"], &["PodDisruptionBudget"]),
@@ -55,6 +56,8 @@ fn values_that_are_none_are_refused() {
     let table = [
         ("replicas=0", "replicas"),
         ("kind=StatefulSet", "kind"),
+        ("source=consul", "source"),
+        ("settings.kubernetes.lease=x", "settings"),
         ("servcie.type=ClusterIP", "servcie"),
         ("service.type=ExternalName", "type"),
         ("ports[0].name=http,ports[0].port=80,ports[0].targetPort=80", "targetPort"),
