@@ -17,6 +17,7 @@ mod path;
 pub(crate) mod read;
 pub(crate) mod registry;
 pub(crate) mod sink;
+mod single;
 pub(crate) mod virtual_service;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use object::{Object, ObjectName};
 pub use path::{Places, name_paths};
 pub use read::{Limits, Reader};
+pub use single::Single;
 
 use crate::diagnostic::Diagnostics;
 use crate::origin::{Origin, Piece, Pos};
