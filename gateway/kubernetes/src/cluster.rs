@@ -184,11 +184,19 @@ impl Cluster {
         self.tasks.lock().push(task);
     }
 
-    /// Follows these Secrets too, whatever their type, and no others by name.
+    /// Follows these Secrets too, whatever their type, and no others by name. What can be no name is passed over.
     pub fn want_secrets(&self, names: &BTreeSet<String>) {
         let mut named = self.named.lock();
+        let by_name: BTreeSet<u64> = named.values().map(|follower| follower.teller.id).collect();
+        let by_type = self.held.secrets_but_of(&by_name);
+        let plain = |name: &String| {
+            name.len() <= 253
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        };
+        let names: BTreeSet<&String> =
+            names.iter().filter(|name| plain(name) && !by_type.contains(*name)).collect();
         named.retain(|name, follower| {
-            let wanted = names.contains(name);
+            let wanted = names.contains(&name);
             if !wanted {
                 follower.task.abort();
                 self.standing.close(&follower.seat);

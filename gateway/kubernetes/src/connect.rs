@@ -1,12 +1,19 @@
 //! Which API server, and as whom.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use http::Request;
+
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use log::warn;
+use serde_json::Value;
 
-use crate::api::Api;
+use crate::api::{Api, Fault, Place};
+use crate::pace::Pace;
+use crate::{Kind, Timing};
 
 /// Where it stands how to reach the API server.
 #[derive(Clone, Debug)]
@@ -76,5 +83,31 @@ impl Connection {
             hint: "see its certificates and credentials",
         })?;
         Ok(Connection { api: Api::new(client), server, namespace })
+    }
+
+    /// The labels of a pod. Asked again until there is an answer; the error is one that will be the same again.
+    pub async fn labels_of(
+        &self,
+        namespace: &str,
+        pod: &str,
+        timing: Timing,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let place = Place::of(Kind::Pod, "v1", Some(namespace));
+        let mut pace = Pace::new(timing.first_wait, timing.longest_wait);
+        loop {
+            match self.api.ask(Request::get(format!("{}/{pod}", place.path())), None).await {
+                Ok(pod) => {
+                    let labels = pod["metadata"]["labels"].as_object().into_iter().flatten();
+                    let text =
+                        |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+                    return Ok(labels.filter_map(text).collect());
+                }
+                Err(fault @ (Fault::Absent | Fault::Forbidden(_))) => return Err(fault.to_string()),
+                Err(fault) => {
+                    warn!("the labels of pod {namespace}/{pod} are not known yet: {fault}; asked again");
+                    tokio::time::sleep(pace.next(fastrand::f64())).await;
+                }
+            }
+        }
     }
 }

@@ -10,7 +10,8 @@ use crate::Kind;
 pub(crate) fn text(kind: Kind, version: &str, object: &Value) -> String {
     let mut whole = Map::new();
     // Objects in a list say neither.
-    let api = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
+    let api =
+        if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
     whole.insert("apiVersion".to_owned(), api.into());
     whole.insert("kind".to_owned(), kind.name().into());
     whole.insert("metadata".to_owned(), metadata(kind, &object["metadata"]));
@@ -45,8 +46,7 @@ fn metadata(kind: Kind, written: &Value) -> Value {
     keep(written, &["name", "namespace", "labels", "creationTimestamp"], &mut kept);
     if kind == Kind::Pod {
         keep(written, &["deletionTimestamp"], &mut kept);
-        let owners =
-            list(&written["ownerReferences"], |owner| only(owner, &["kind", "name", "controller"]));
+        let owners = list(&written["ownerReferences"], |owner| only(owner, &["kind", "name", "controller"]));
         kept.insert("ownerReferences".to_owned(), owners);
     }
     // Those of Pods and slices are others' notes, and some change with every heartbeat.

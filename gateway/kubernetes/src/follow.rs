@@ -72,7 +72,9 @@ impl Follow {
                 Fault::Expired => self.timing.spread.mul_f64(fastrand::f64()),
                 Fault::Forbidden(_) => self.timing.rare().next(fastrand::f64()),
                 Fault::Absent if self.is_gone(&mut absent_since) => self.timing.rare().next(fastrand::f64()),
-                Fault::Busy(Some(after)) => pace.next(fastrand::f64()).max(after.mul_f64(1.0 + fastrand::f64())),
+                Fault::Busy(Some(after)) => {
+                    pace.next(fastrand::f64()).max(after.mul_f64(1.0 + fastrand::f64()))
+                }
                 _ => pace.next(fastrand::f64()),
             };
             match fault {

@@ -122,6 +122,13 @@ impl Held {
         View { entries: known.entries.clone(), secrets: secrets.collect() }
     }
 
+    /// The names of the Secrets that others tell of than these.
+    pub(crate) fn secrets_but_of(&self, tellers: &BTreeSet<u64>) -> BTreeSet<String> {
+        let known = self.known.lock();
+        let others = known.secrets.keys().filter(|(id, _)| !tellers.contains(id));
+        others.map(|(_, name)| name.clone()).collect()
+    }
+
     /// Everything that a teller knows: the rest of its objects is gone.
     pub(crate) fn replace(&self, teller: &Teller, version: &str, items: &[Value]) {
         let mut moved = false;
@@ -133,7 +140,9 @@ impl Held {
         let mut known = self.known.lock();
         let before = known.entries.len() + known.secrets.len();
         let of_it = |namespace: &Arc<str>| teller.namespace.as_ref().is_none_or(|its| its == namespace);
-        known.entries.retain(|key, _| key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key));
+        known
+            .entries
+            .retain(|key, _| key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key));
         let names: BTreeSet<&str> = there.iter().map(|key| &*key.name).collect();
         known.secrets.retain(|(id, name), _| *id != teller.id || names.contains(name.as_str()));
         moved |= before != known.entries.len() + known.secrets.len();

@@ -165,9 +165,9 @@ impl Standing {
         let (kind, scope, resource) = (seat.kind, &seat.scope, seat.kind.resource());
         let again = again.as_secs_f64();
         match fault {
-            Fault::Absent => info!(
-                "the cluster has no {resource}: {kind}{scope} is looked for again from time to time"
-            ),
+            Fault::Absent => {
+                info!("the cluster has no {resource}: {kind}{scope} is looked for again from time to time")
+            }
             Fault::Forbidden(said) => warn!(
                 "{kind}{scope} is not followed: the API server does not allow it: {said}; what is known of it stays, \
                  the other kinds go on; give the service account get, list and watch on {resource}"
@@ -180,7 +180,9 @@ impl Standing {
                     );
                 }
             }
-            Fault::Expired => info!("{kind}{scope} is listed anew: the API server has forgotten what was heard last"),
+            Fault::Expired => {
+                info!("{kind}{scope} is listed anew: the API server has forgotten what was heard last")
+            }
             fault => warn!("{kind}{scope} is not heard: {fault}; asked again after {again:.1} s"),
         }
     }
@@ -192,7 +194,11 @@ impl Standing {
             return;
         }
         let still = self.seats.lock().iter().any(|seat| {
-            seat.line.lock().fault.as_ref().is_some_and(|fault| fault.starts_with("the API server can't be reached"))
+            seat.line
+                .lock()
+                .fault
+                .as_ref()
+                .is_some_and(|fault| fault.starts_with("the API server can't be reached"))
         });
         if !still && self.silent.swap(false, Ordering::Relaxed) {
             info!("the API server answers again");

@@ -117,6 +117,21 @@ impl Origin {
         }
     }
 
+    /// `file:line`, or as much of it as there is: the column is of no importance to whoever reads it.
+    pub fn short(&self) -> impl fmt::Display + '_ {
+        struct Short<'o>(&'o Origin);
+        impl fmt::Display for Short<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.piece.file)?;
+                match self.0.line() {
+                    0 => Ok(()),
+                    line => write!(f, ":{line}"),
+                }
+            }
+        }
+        Short(self)
+    }
+
     /// The column, from 1; 0 when the whole line is meant, or there is no file.
     pub fn column(&self) -> u32 {
         if self.piece.first_line == 0 { 0 } else { self.pos.column }

@@ -16,8 +16,8 @@ pub(crate) mod object;
 mod path;
 pub(crate) mod read;
 pub(crate) mod registry;
-pub(crate) mod sink;
 mod single;
+pub(crate) mod sink;
 pub(crate) mod virtual_service;
 
 use std::sync::Arc;
