@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use trysail_routing::wire::Reader;
 
 use crate::follow::Follow;
 use crate::held::{Held, Teller, View};
+use crate::lease::Candidate;
 use crate::pace::Pace;
+use crate::report::{Judgements, Reporter};
 use crate::standing::{Seat, Standing};
-use crate::{Connection, Kind};
+use crate::{Connection, Judgement, Key, Kind};
 
 /// What of a cluster is followed.
 #[derive(Clone, Debug)]
@@ -85,6 +88,7 @@ pub struct Cluster {
     /// Secrets that are followed by name, since their type is not that of certificates.
     named: Mutex<BTreeMap<String, Named>>,
     last_id: AtomicU64,
+    judged: watch::Sender<Judgements>,
 }
 
 struct Named {
@@ -105,6 +109,7 @@ impl Cluster {
             tasks: Mutex::default(),
             named: Mutex::default(),
             last_id: AtomicU64::new(0),
+            judged: watch::Sender::new(Judgements::default()),
         };
         for kind in Kind::ALL {
             let namespaces = match kind {
@@ -182,6 +187,39 @@ impl Cluster {
             }
         });
         self.tasks.lock().push(task);
+    }
+
+    /// Has findings written to the objects' status from now on, by the one of all gateways with this Lease that holds it.
+    pub fn report(&self, lease: &str, identity: &str) {
+        let leads = Arc::new(watch::Sender::new(false));
+        let api = self.connection.api.clone();
+        let reporter = Reporter {
+            api: api.clone(),
+            held: self.held.clone(),
+            judged: self.judged.subscribe(),
+            leads: leads.subscribe(),
+            identity: identity.to_owned(),
+        };
+        let candidate = Candidate {
+            api,
+            namespace: self.options.namespace.clone(),
+            lease: lease.to_owned(),
+            identity: identity.to_owned(),
+            leads,
+        };
+        let tasks = [self.runtime.spawn(candidate.run()), self.runtime.spawn(reporter.run())];
+        self.tasks.lock().extend(tasks);
+    }
+
+    /// Notes what is to be said of the objects from now on.
+    pub fn judge(&self, judgements: BTreeMap<Key, Judgement>) {
+        self.judged.send_if_modified(|before| {
+            let is_news = **before != judgements;
+            if is_news {
+                *before = Arc::new(judgements);
+            }
+            is_news
+        });
     }
 
     /// Follows these Secrets too, whatever their type, and no others by name. What can be no name is passed over.

@@ -122,6 +122,11 @@ impl Held {
         View { entries: known.entries.clone(), secrets: secrets.collect() }
     }
 
+    /// What the API server says of an object.
+    pub(crate) fn facts(&self, key: &Key) -> Option<Arc<Facts>> {
+        self.known.lock().entries.get(key).map(|entry| entry.facts.clone())
+    }
+
     /// The names of the Secrets that others tell of than these.
     pub(crate) fn secrets_but_of(&self, tellers: &BTreeSet<u64>) -> BTreeSet<String> {
         let known = self.known.lock();
@@ -209,7 +214,7 @@ fn key(kind: Kind, item: &Value) -> Option<Key> {
     Some(Key { kind, namespace: of("namespace")?.into(), name: of("name")?.into() })
 }
 
-fn facts(kind: Kind, version: &str, item: &Value) -> Facts {
+pub(crate) fn facts(kind: Kind, version: &str, item: &Value) -> Facts {
     let metadata = &item["metadata"];
     let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
     Facts {

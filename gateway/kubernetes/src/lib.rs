@@ -15,8 +15,10 @@ mod cut;
 mod follow;
 mod held;
 mod kind;
+mod lease;
 
 mod pace;
+mod report;
 
 mod standing;
 
@@ -24,5 +26,6 @@ pub use cluster::{Cluster, Options, Timing};
 pub use connect::{Connection, NotConnected, Whence};
 pub use held::{Entry, Facts, Key, Secret, View};
 pub use kind::Kind;
+pub use report::{Judgement, Message, Verdict};
 
 pub use standing::{Line, Standing, Totals};

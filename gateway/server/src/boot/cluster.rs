@@ -82,3 +82,12 @@ async fn unless_stopped<T>(signals: &mut Signals, act: impl Future<Output = T>) 
         () = signals.end() => Err(NotStarted::Stopped(Diagnostics::default())),
     }
 }
+
+/// Has what is found written to the objects, where the settings want it.
+pub(super) fn report(settings: &Settings, cluster: &Cluster) {
+    if settings.kubernetes.status {
+        let name = Settings::pod().1.unwrap_or_else(|| settings.surroundings().hostname);
+        // A container that is started anew has its name again, and is another.
+        cluster.report(&settings.kubernetes.lease, &format!("{name}_{:08x}", fastrand::u32(..)));
+    }
+}

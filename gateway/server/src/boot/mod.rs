@@ -4,6 +4,7 @@
 
 mod cluster;
 mod ending;
+mod not_started;
 mod signals;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 use self::ending::Leaving;
+pub(crate) use self::not_started::NotStarted;
 use self::signals::Signals;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
@@ -71,48 +73,12 @@ pub(crate) struct Running {
     exporter: Option<Arc<Exporter>>,
 }
 
-/// Why a gateway was not started.
-pub(crate) enum NotStarted {
-    /// The files are at fault, and will be until somebody mends them.
-    Files(Diagnostics),
-    /// Something else is, which may pass: a port that is taken, a thread that can't be had.
-    Process(Diagnostics),
-    /// Nothing is: it was told to end before it was ready.
-    Stopped(Diagnostics),
-}
-
 /// Where the configuration comes from.
 pub(crate) enum Whence {
     /// From directories.
     Directories(Vec<PathBuf>),
     /// From a cluster's API server.
     Cluster(trysail_kubernetes::Whence),
-}
-
-impl NotStarted {
-    /// What stands in the way.
-    pub(crate) fn findings(&self) -> &Diagnostics {
-        match self {
-            NotStarted::Files(findings) | NotStarted::Process(findings) | NotStarted::Stopped(findings) => {
-                findings
-            }
-        }
-    }
-
-    /// Of what a first revision was refused for.
-    fn of(findings: Diagnostics) -> Self {
-        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-        match errors.all(|error| error.code == Code::PORT) {
-            true => NotStarted::Process(findings),
-            false => NotStarted::Files(findings),
-        }
-    }
-}
-
-impl From<Diagnostics> for NotStarted {
-    fn from(findings: Diagnostics) -> Self {
-        NotStarted::Process(findings)
-    }
 }
 
 /// Starts a gateway on configuration directories or a cluster. The error is what stands in its way.
@@ -206,6 +172,7 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
             cluster::wait(&runtime, &mut signals, &cluster)?;
             let mut watched = Watched::new(cluster, desk);
             reloader.begin_with_cluster(&mut watched, began).map_err(NotStarted::of)?;
+            cluster::report(&settings, &watched.cluster);
             Origin::Cluster(watched)
         }
     };

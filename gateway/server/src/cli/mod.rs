@@ -84,7 +84,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Source {
     /// A directory of YAML files (or one file); may be given several times.
-    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes", num_args = 1..)]
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes", conflicts_with = "kubernetes", num_args = 1..)]
     config: Vec<PathBuf>,
     #[command(flatten)]
     cluster: cluster::Flags,

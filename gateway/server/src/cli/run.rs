@@ -31,11 +31,11 @@ impl Run {
                 say(&format!("{}\n", render::finding(&finding, super::colours(&std::io::stderr()))));
                 return ExitCode::from(NOT_FINE);
             }
-            return check::check(
-                &self.source.config,
-                &settings,
-                check::Asked { here: true, ..check::Asked::default() },
-            );
+            let asked = check::Asked { here: true, ..check::Asked::default() };
+            return match self.source.cluster.kubernetes {
+                true => check::check_cluster(&self.source.cluster, settings, asked),
+                false => check::check(&self.source.config, &settings, asked),
+            };
         }
         logging::start();
         let whence = match self.source.cluster.kubernetes {

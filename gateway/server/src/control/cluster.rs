@@ -14,7 +14,7 @@ use trysail_routing::wire::Revision;
 
 use super::isolate::{Isolated, Stand, Versions};
 use super::reload::{self, Outcome, Reloader};
-use super::{Wake, status};
+use super::{Wake, judge, status};
 use crate::render;
 use crate::status::ClusterDesk;
 use crate::status::told::{Finding, RefusedObject, Source};
@@ -104,6 +104,9 @@ impl Reloader {
             };
         }
         self.tell_refused(watched, view, &isolated);
+        if self.settings.kubernetes.status {
+            watched.cluster.judge(judge::judgements(view, &isolated, &self.found));
+        }
         (revision, outcome)
     }
 
@@ -153,7 +156,7 @@ impl Reloader {
 }
 
 /// The Secrets as files of a directory that is called what they are.
-fn secrets(view: &View, namespace: &str) -> (PathBuf, Secrets) {
+pub(crate) fn secrets(view: &View, namespace: &str) -> (PathBuf, Secrets) {
     let directory = PathBuf::from(format!("Secret {namespace}"));
     let files = view.secrets.iter().flat_map(|(name, secret)| {
         let directory = directory.join(name);
@@ -164,7 +167,7 @@ fn secrets(view: &View, namespace: &str) -> (PathBuf, Secrets) {
 }
 
 /// The Secrets that are named, by Gateways and by DestinationRules.
-fn wanted(snapshot: &Snapshot) -> BTreeSet<String> {
+pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for tls in &snapshot.tls {
         for certificate in &tls.certificates {

@@ -8,6 +8,7 @@ mod cluster;
 pub(crate) mod directory;
 mod held;
 mod isolate;
+mod judge;
 mod kept;
 mod ports;
 mod reload;
@@ -25,7 +26,7 @@ use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::origin::Piece;
 use trysail_routing::wire::{ConfigSet, Reader};
 
-pub(crate) use cluster::Watched;
+pub(crate) use cluster::{Watched, secrets, wanted};
 pub(crate) use reload::Reloader;
 
 use crate::settings::{FILE_NAME, Settings, Written};

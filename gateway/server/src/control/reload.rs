@@ -49,6 +49,8 @@ pub(crate) struct Reloader {
     pub(super) resolver: Resolver,
     /// Whether the objects are a cluster's, where nothing that one of them lacks may stop the others.
     pub(super) in_cluster: bool,
+    /// In a cluster, the warnings and notes of what was last applied.
+    pub(super) found: Diagnostics,
     /// The revision in force as it was read, where it has names that may get other addresses.
     named: Option<Arc<ConfigSet>>,
     pub(super) metrics: Arc<Metrics>,
@@ -90,6 +92,7 @@ impl Reloader {
             credentials,
             resolver,
             in_cluster: false,
+            found: Diagnostics::default(),
             named: None,
             metrics,
             prober,
@@ -283,7 +286,7 @@ impl Reloader {
         let renewed = !same_credentials(&tls, &trusts, &before);
         if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
-            self.say(&findings);
+            self.say(findings);
             return Outcome::Unchanged;
         }
         let mut prepared = Prepared::default();
@@ -310,7 +313,7 @@ impl Reloader {
         if !is_first {
             self.metrics.configuration.took(began.elapsed());
         }
-        self.say(&findings);
+        self.say(findings);
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
@@ -421,7 +424,7 @@ impl Reloader {
     }
 
     /// Logs the warnings that were not there before.
-    fn say(&mut self, findings: &Diagnostics) {
+    fn say(&mut self, findings: Diagnostics) {
         let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
         let now: BTreeSet<String> = warnings.map(|finding| render::finding(finding, false)).collect();
         let new: Vec<String> = now.difference(&self.said).cloned().collect();
@@ -433,6 +436,9 @@ impl Reloader {
             warn!("{count}, applied all the same{}{more}", in_full(new.into_iter().take(TOLD)));
         }
         self.said = now;
+        if self.in_cluster {
+            self.found = findings;
+        }
     }
 }
 
