@@ -37,6 +37,8 @@ pub struct Line {
     pub connected: bool,
     /// What stands in the way.
     pub fault: Option<String>,
+    /// Whether that is no more than that the API server has no such kind.
+    pub absent: bool,
     /// When the API server last said anything of it.
     pub heard: Option<SystemTime>,
     /// Counts since the start.
@@ -81,6 +83,7 @@ impl Standing {
                 Some((_, sum)) => {
                     sum.settled &= line.settled;
                     sum.connected &= line.connected;
+                    sum.absent = if sum.fault.is_some() { sum.absent } else { line.absent };
                     sum.fault = sum.fault.take().or(line.fault);
                     sum.heard = sum.heard.max(line.heard);
                     sum.totals.events += line.totals.events;
@@ -150,6 +153,7 @@ impl Standing {
             line.totals.faults += 1;
             let is_new = line.fault.as_ref() != Some(&said);
             line.fault = Some(said.clone());
+            line.absent = *fault == Fault::Absent;
             // Nobody waits for what can't be had.
             let known = matches!(fault, Fault::Absent | Fault::Forbidden(_));
             let was = line.settled;
@@ -189,7 +193,11 @@ impl Standing {
 
     /// An answer: whatever stood in the way does not any more.
     fn answered(&self, seat: &Seat) {
-        let before = seat.line.lock().fault.take();
+        let before = {
+            let mut line = seat.line.lock();
+            line.absent = false;
+            line.fault.take()
+        };
         if before.is_none() {
             return;
         }

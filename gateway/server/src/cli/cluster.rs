@@ -73,9 +73,13 @@ pub(super) fn read(flags: &Flags, settings: Settings) -> Result<Read, Box<Diagno
     let faults = known(&runtime, &cluster)?;
     let view = cluster.view();
     let mut set = ConfigSet::of_singles(view.entries.values().map(|entry| &*entry.single));
-    for (kind, fault) in faults {
-        let message = format!("{kind} is not read: {fault}");
-        set.findings.push(Diagnostic::new(Code::UNREADABLE, Severity::Warning, None, message));
+    for (kind, line) in faults {
+        let (severity, message) = match line.fault {
+            // Who has none of a kind need not install it.
+            _ if line.absent => (Severity::Note, format!("the cluster has no kind {kind}")),
+            fault => (Severity::Warning, format!("{kind} is not read: {}", fault.unwrap_or_default())),
+        };
+        set.findings.push(Diagnostic::new(Code::UNREADABLE, severity, None, message));
     }
     let Compiled { snapshot, mut findings } = Compiler::new(0).compile(&set, &settings.surroundings());
     // Now it is known which Secrets are named.
@@ -90,14 +94,15 @@ pub(super) fn read(flags: &Flags, settings: Settings) -> Result<Read, Box<Diagno
 }
 
 /// Waits until all of a cluster is known that may be; gives what may not.
-fn known(runtime: &Runtime, cluster: &Cluster) -> Result<Vec<(Kind, String)>, Box<Diagnostic>> {
+fn known(runtime: &Runtime, cluster: &Cluster) -> Result<Vec<(Kind, Line)>, Box<Diagnostic>> {
     let known = runtime.block_on(cluster.known_within(PATIENCE));
     let lines = cluster.standing().lines();
-    let mut faults = lines.into_iter().filter_map(|(kind, line): (Kind, Line)| Some((kind, line.fault?)));
+    let mut faults = lines.into_iter().filter(|(_, line)| line.fault.is_some());
     if known {
         return Ok(faults.collect());
     }
-    let fault = faults.next().map_or_else(String::new, |(_, fault)| format!(": {fault}"));
+    let fault = faults.next().and_then(|(_, line)| line.fault);
+    let fault = fault.map_or_else(String::new, |fault| format!(": {fault}"));
     let server = &cluster.connection().server;
     let finding = refuse(format!("{server} is not known after {} s{fault}", PATIENCE.as_secs()));
     Err(Box::new(finding.hint("see whether kubectl get gateways.networking.istio.io -A answers")))

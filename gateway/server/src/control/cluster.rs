@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use log::{error, info};
@@ -14,7 +15,7 @@ use trysail_routing::wire::Revision;
 
 use super::isolate::{Isolated, Stand, Versions};
 use super::reload::{self, Outcome, Reloader};
-use super::{Wake, judge, status};
+use super::{Wake, judge, status, translate};
 use crate::render;
 use crate::status::ClusterDesk;
 use crate::status::told::{Finding, RefusedObject, Source};
@@ -27,6 +28,8 @@ const FINDINGS: usize = 20;
 pub(crate) struct Watched {
     pub(crate) cluster: Arc<Cluster>,
     desk: Arc<ClusterDesk>,
+    /// Whether somebody was told of changes, and has not asked for them yet.
+    pending: Arc<AtomicBool>,
     versions: Versions,
     /// What was last said of broken objects, by object, so that it is not said again with every change.
     said: BTreeSet<(String, String)>,
@@ -34,7 +37,19 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(cluster: Arc<Cluster>, desk: Arc<ClusterDesk>) -> Self {
-        Watched { cluster, desk, versions: Versions::default(), said: BTreeSet::new() }
+        let (pending, versions) = (Arc::default(), Versions::default());
+        Watched { cluster, desk, pending, versions, said: BTreeSet::new() }
+    }
+
+    /// Whether changes were told of that nobody has asked for yet.
+    pub(super) fn pending(&self) -> Arc<AtomicBool> {
+        self.pending.clone()
+    }
+
+    /// All that the cluster says now.
+    fn view(&self) -> View {
+        self.pending.store(false, Ordering::Release);
+        self.cluster.view()
     }
 
     /// The API server, as a person knows it.
@@ -51,7 +66,7 @@ impl Reloader {
         began: Instant,
     ) -> Result<(), Diagnostics> {
         self.in_cluster = true;
-        let view = watched.cluster.view();
+        let view = watched.view();
         info!("{}: {}", watched.name(), render::counted(view.entries.len(), "object"));
         match self.apply_view(watched, &view, Source::Start, began).1 {
             Outcome::Refused(findings) => Err(findings),
@@ -63,7 +78,7 @@ impl Reloader {
     pub(crate) fn follow_cluster(&mut self, watched: &mut Watched, why: Wake) {
         let began = Instant::now();
         let source = if matches!(why, Wake::Asked(_)) { Source::Signal } else { Source::Cluster };
-        let view = watched.cluster.view();
+        let view = watched.view();
         let (revision, outcome) = self.apply_view(watched, &view, source, began);
         if let Outcome::Refused(findings) = &outcome {
             self.refusal = Some(status::refusal(findings));
@@ -90,6 +105,7 @@ impl Reloader {
     ) -> (Revision, Outcome) {
         let (directory, secrets) = secrets(view, &self.settings.namespace);
         self.credentials.take_from(directory, secrets);
+        self.translated = translate::ports(view, &self.settings.namespace, &self.settings.labels);
         let known = self.resolver.addresses();
         let ((set, compiled), mut isolated) =
             watched.versions.isolate(&view.entries, |set| self.compile(set, known.clone()));

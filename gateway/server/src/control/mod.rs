@@ -13,9 +13,11 @@ mod kept;
 mod ports;
 mod reload;
 mod status;
+mod translate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -147,7 +149,13 @@ impl Origin {
                 Ok(Some((watch, mark)))
             }
             Origin::Cluster(watched) => {
-                watched.cluster.on_change(changed);
+                let pending = watched.pending();
+                // Who is still at the change before asks for all that came since when it is done.
+                watched.cluster.on_change(move || {
+                    if !pending.swap(true, Ordering::AcqRel) {
+                        changed();
+                    }
+                });
                 Ok(None)
             }
         }

@@ -22,7 +22,8 @@ impl Reloader {
         let mut bound = Vec::new();
         for (index, listener) in listeners.iter().enumerate() {
             let key = listener.key;
-            let port = self.settings.ports.get(&key.port).copied().unwrap_or(key.port);
+            let mapped = self.settings.ports.get(&key.port).or_else(|| self.translated.get(&key.port));
+            let port = mapped.copied().unwrap_or(key.port);
             let mapped = if port == key.port { String::new() } else { format!(", mapped to {port},") };
             let refusal = |message: String| {
                 Diagnostic::new(Code::PORT, severity, Some(listener.origin.clone()), message)

@@ -1,6 +1,6 @@
 //! One revision: compiled, its ports opened, swapped in; or refused whole, with the reasons.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -49,6 +49,8 @@ pub(crate) struct Reloader {
     pub(super) resolver: Resolver,
     /// Whether the objects are a cluster's, where nothing that one of them lacks may stop the others.
     pub(super) in_cluster: bool,
+    /// In a cluster, the ports that our own Service leads to, by its ports.
+    pub(super) translated: BTreeMap<u16, u16>,
     /// In a cluster, the warnings and notes of what was last applied.
     pub(super) found: Diagnostics,
     /// The revision in force as it was read, where it has names that may get other addresses.
@@ -92,6 +94,7 @@ impl Reloader {
             credentials,
             resolver,
             in_cluster: false,
+            translated: BTreeMap::new(),
             found: Diagnostics::default(),
             named: None,
             metrics,

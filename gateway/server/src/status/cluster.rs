@@ -35,6 +35,7 @@ impl ClusterDesk {
             kind: kind.name().to_owned(),
             connected: line.connected,
             heard: line.heard.map(time),
+            absent: line.absent,
             fault: line.fault,
         };
         Cluster {

@@ -68,6 +68,8 @@ pub(crate) struct KindOf {
     pub(crate) connected: bool,
     /// When the API server last said anything of it.
     pub(crate) heard: Option<String>,
+    /// Whether the API server has no such kind.
+    pub(crate) absent: bool,
     /// What stands in the way.
     pub(crate) fault: Option<String>,
 }
