@@ -111,7 +111,7 @@ impl Reloader {
             watched.versions.isolate(&view.entries, |set| self.compile(set, known.clone()));
         watched.cluster.want_secrets(&wanted(&compiled.snapshot));
         let revision = set.revision.clone();
-        let outcome = self.put_in_force(set, compiled, known, source, began);
+        let outcome = self.put_in_force(set, compiled, &known, source, began);
         if !matches!(outcome, Outcome::Refused(_)) {
             watched.versions.in_force(&view.entries, &mut isolated);
             self.refusal = match isolated.refused.len() {

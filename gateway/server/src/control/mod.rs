@@ -120,7 +120,6 @@ impl Directories {
 }
 
 /// Where the configuration comes from.
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum Origin {
     /// Directories on this machine.
     Files(Directories),

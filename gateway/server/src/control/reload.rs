@@ -269,7 +269,7 @@ impl Reloader {
         if findings.has_errors() {
             return self.refuse(compiled.findings);
         }
-        self.put_in_force(set, compiled, known, source, began)
+        self.put_in_force(set, compiled, &known, source, began)
     }
 
     /// Puts in force what was compiled by the addresses that are known, if its credentials and ports can be had.
@@ -277,7 +277,7 @@ impl Reloader {
         &mut self,
         set: ConfigSet,
         Compiled { mut snapshot, mut findings }: Compiled,
-        known: Addresses,
+        known: &Addresses,
         source: Source,
         began: Instant,
     ) -> Outcome {
@@ -289,6 +289,8 @@ impl Reloader {
         let renewed = !same_credentials(&tls, &trusts, &before);
         if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
+            // Ports were not asked for again: what was said of them is so still.
+            findings.extend(self.found.iter().filter(|finding| finding.code == Code::PORT).cloned());
             self.say(findings);
             return Outcome::Unchanged;
         }
@@ -300,7 +302,7 @@ impl Reloader {
         // Names that are new are asked for now that nothing stands in the way, so that no request comes too early.
         let names = snapshot.names();
         let addresses = self.resolver.learn(&names);
-        if addresses != known {
+        if addresses != *known {
             snapshot = self.compile(&set, addresses).snapshot;
         }
         let is_first = before.revision.hash().is_empty();
