@@ -126,7 +126,7 @@ kind: VirtualService
 metadata: {name: shop}
 spec:
   gateways: [reviews-gateway]
-  hosts: ['*', shop]
+  hosts: [reviews.test, shop]
   http:
   - route:
     - {destination: {host: shop-primary}, weight: 100}
