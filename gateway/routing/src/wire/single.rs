@@ -69,7 +69,6 @@ impl ConfigSet {
 mod tests {
     use super::super::Limits;
     use super::*;
-    use crate::compile::{Compiler, Surroundings};
 
     #[test]
     fn findings_name_the_object_and_the_field() {
@@ -78,8 +77,7 @@ mod tests {
             "spec":{"hosts":["x"],"http":[{"route":[{"destination":{"host":"x","port":{"number":"no"}}}]}]}}"#;
         let single = reader.read_single("VirtualService shop/a", text);
         let set = ConfigSet::of_singles([&single]);
-        let found = Compiler::new(0).compile(&set, &Surroundings::default()).findings;
-        let first = found.iter().next().expect("a finding");
+        let first = set.findings.iter().next().expect("a finding");
         assert_eq!(first.path, "spec.http[0].route[0].destination.port.number");
         let origin = first.origin.as_ref().expect("an origin");
         assert_eq!(origin.to_string(), "VirtualService shop/a");

@@ -62,6 +62,9 @@ pub(crate) struct State {
     /// Questions are taken and never answered.
     pub(crate) hangs: bool,
     lists: BTreeMap<String, u64>,
+    watches: u64,
+    /// Watches are kept open and nothing is told.
+    pub(crate) silent: bool,
     writes: Vec<String>,
 }
 
@@ -109,11 +112,12 @@ impl ApiServer {
         });
     }
 
-    /// Creates or changes every object of a YAML text. Those without a namespace are in `default`.
+    /// Creates or changes every object of a YAML text, of the kinds that it knows. Those without a namespace are in
+    /// `default`.
     pub(crate) fn apply(&self, text: &str) {
         for document in text.split("\n---\n") {
             let object: Value = serde_yaml::from_str(document).expect("YAML");
-            if !object.is_null() {
+            if KINDS.iter().any(|(_, kind, _)| object["kind"] == *kind) {
                 self.put(object);
             }
         }
@@ -163,6 +167,11 @@ impl ApiServer {
     /// How often all objects of a plural were asked for.
     pub(crate) fn lists(&self, plural: &str) -> u64 {
         self.shared.lock().lists.get(plural).copied().unwrap_or_default()
+    }
+
+    /// How many watches were begun.
+    pub(crate) fn watches(&self) -> u64 {
+        self.shared.lock().watches
     }
 
     /// What was written, as `PATCH /path`.
@@ -225,6 +234,9 @@ impl State {
     }
 }
 
+/// What a path leads to: plural, namespace, name, and whether it is the status.
+type Found = (&'static str, Option<String>, Option<String>, bool);
+
 /// One question.
 struct Asked {
     method: String,
@@ -269,7 +281,7 @@ impl Shared {
     }
 
     /// Plural, namespace, name and what is below, of a path; or the answer that it is not there.
-    fn find(&self, path: &str) -> Result<(&'static str, Option<String>, Option<String>, bool), (u16, Value)> {
+    fn find(&self, path: &str) -> Result<Found, (u16, Value)> {
         let words: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match words.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -372,7 +384,11 @@ impl Shared {
         stream.write_all(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
         )?;
-        let epoch = self.lock().epoch;
+        let (epoch, silent) = {
+            let mut state = self.lock();
+            state.watches += 1;
+            (state.epoch, state.silent)
+        };
         loop {
             let mut state = self.lock();
             let (told, ends) = loop {
@@ -385,7 +401,7 @@ impl Shared {
                 if state.epoch != epoch || state.down {
                     break (Vec::new(), true);
                 }
-                if !state.hangs && state.log.last().is_some_and(|(version, ..)| *version > from) {
+                if !silent && !state.hangs && state.log.last().is_some_and(|(version, ..)| *version > from) {
                     let new: Vec<Value> = (state.log.iter())
                         .filter(|(version, of, event)| {
                             let object = &event["object"];

@@ -150,6 +150,24 @@ fn what_is_too_long_ago_is_listed_anew() {
 }
 
 #[test]
+fn watches_that_say_nothing_are_asked_for_anew() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let api = ApiServer::start();
+    api.apply(&seed(&reviews));
+    // A connection that nobody ends and nobody serves.
+    api.set(|state| state.silent = true);
+    let site = Site { gateway: spawn(&api, "kubernetes: {retryMost: 200ms, watch: 1s}\n"), api };
+    site.said("ready after");
+    let begun = site.api.watches();
+    site.api.apply(&weighted(70, 30));
+    eventually(PATIENCE, "new watches", || site.api.watches() > begun + 10);
+    site.api.set(|state| state.silent = false);
+    let weight = || site.gateway.sum("trysail_route_configured_weight", &["subset=\"v1\""]);
+    eventually(PATIENCE, "what was missed", || weight() == 70.0);
+    assert_eq!(site.gateway.sum("trysail_kubernetes_lists_total", &["Gateway"]), 1.0);
+}
+
+#[test]
 fn kinds_come_and_go() {
     let reviews = Reviews::start(&["v1", "v2"]);
     let api = ApiServer::start();

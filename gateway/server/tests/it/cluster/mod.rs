@@ -76,13 +76,20 @@ fn spawn(api: &ApiServer, settings: &str) -> Gateway {
     let [settings, kubeconfig] = ["settings.yaml", "kubeconfig"].map(|name| folder.path().join(name));
     let text = |path: &Path| path.to_str().expect("paths of tests are UTF-8").to_owned();
     let arguments =
-        ["run", "--kubernetes", "--port", "80=0", "--port", "443=0", "--settings"].map(str::to_owned);
+        ["run", "--kubernetes", "--port", "80=0", "--port", "443=0", "--port", "8080=0", "--settings"]
+            .map(str::to_owned);
     let paths = [text(&settings), "--kubeconfig".to_owned(), text(&kubeconfig)];
     let nothing: [(&str, &str); 0] = [];
     let binary = Path::new(env!("CARGO_BIN_EXE_trysail"));
     let process =
         Process::spawn(binary, arguments.into_iter().chain(paths), nothing).expect("trysail starts");
     Gateway { process, settings: folder }
+}
+
+/// What a command answers, and its exit code.
+fn run(words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_trysail")).args(words).output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The seed and its endpoints.
@@ -163,6 +170,75 @@ fn pods(names: &[&str]) -> Vec<Origin> {
     std::iter::once(first).chain(more.collect::<Vec<_>>()).collect()
 }
 
+/// Istio's Bookinfo with its Services, slices and Pods, unchanged.
+const BOOKINFO: &str = include_str!("../../../../testdata/cases/bookinfo_unchanged/config.yaml");
+
+#[test]
+fn bookinfo_and_the_seed_by_services_slices_and_pods() {
+    let origins = pods(&["v1", "v2", "v3"]);
+    let api = ApiServer::start();
+    api.apply(BOOKINFO);
+    // Its Pods are here.
+    for slice in ["productpage-x7k2m", "reviews-x7k2m"] {
+        api.edit("endpointslices", "default", slice, |slice| {
+            slice["ports"][0]["port"] = origins[0].addr().port().into();
+            let endpoints = slice["endpoints"].as_array_mut().expect("endpoints");
+            for (endpoint, origin) in endpoints.iter_mut().zip(&origins) {
+                endpoint["addresses"] = json!([origin.addr().ip().to_string()]);
+            }
+        });
+    }
+    let site = Site { gateway: spawn(&api, QUICK), api };
+    site.said("ready after");
+    let page =
+        Client::connect(site.gateway.logged("listening 8080 → ")).unwrap().get("x.test", "/productpage", &[]);
+    assert_eq!(page.unwrap().status, 200);
+    // Rules for sidecars only are nobody's here.
+    assert_eq!(site.api.condition("virtualservices", "ratings"), None);
+    site.gateway.after(|| site.api.apply(SEED), "listening 80 → ");
+    let load = site.load();
+    eventually(PATIENCE, "both versions answer", || {
+        let tally = load.so_far();
+        tally.of("v1") > 20 && tally.of("v2") > 20
+    });
+    // A Pod that is not ready any more.
+    site.after(|api| api.apply(&weighted(100, 0)));
+    site.after(|api| {
+        api.edit("endpointslices", "default", "reviews-x7k2m", |slice| {
+            slice["endpoints"][1]["conditions"]["ready"] = false.into();
+        });
+    });
+    load.stop().assert_all_good();
+    site.after(|api| api.apply(&weighted(0, 100)));
+    assert_eq!(site.gateway.client().get("x.test", "/reviews/0", &[]).unwrap().status, 503);
+    let applied = site.told("virtualservices", "bookinfo", "True");
+    // The productpage's subsets are for sidecars.
+    assert!(applied.0 == "AppliedWithWarnings" && applied.1.contains("IST0140"), "{applied:?}");
+}
+
+#[test]
+fn only_the_namespaces_that_are_named_are_followed() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let api = ApiServer::start();
+    api.apply(&seed(&reviews));
+    api.apply(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: other, namespace: other}\nspec:\n  hosts: [other.test]\n  \
+         gateways: [default/reviews-gateway]\n  http: [{directResponse: {status: 204}}]\n",
+    );
+    let site =
+        Site { gateway: spawn(&api, "kubernetes: {retryMost: 200ms, namespaces: [default, more]}\n"), api };
+    site.said("ready after");
+    let ask = |host: &str| site.gateway.client().get(host, "/reviews/0", &[]).unwrap().status;
+    assert_eq!((ask("reviews.test"), site.gateway.sum("trysail_config_objects", &[])), (200, 4.0));
+    site.after(|api| {
+        api.apply(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: more, namespace: more}\nspec:\n  hosts: [more.test]\n  \
+             gateways: [default/reviews-gateway]\n  http: [{directResponse: {status: 204}}]\n",
+        );
+    });
+    assert_eq!(ask("more.test"), 204);
+}
+
 #[test]
 fn a_broken_object_stops_no_other_and_is_told_so() {
     let reviews = Reviews::start(&["v1", "v2"]);
@@ -193,6 +269,13 @@ fn a_broken_object_stops_no_other_and_is_told_so() {
             .any(|event| event["involvedObject"]["name"] == "other" && event["type"] == "Warning")
     });
     assert_eq!(site.gateway.sum("trysail_kubernetes_refused_objects", &[]), 1.0);
+    let (code, status) = run(&["status", &site.gateway.logged("admin on ").to_string()]);
+    assert_eq!(code, Some(0));
+    for words in
+        ["refused a change", "refused    VirtualService default/other: it is left out", "changes are heard"]
+    {
+        assert!(status.contains(words), "no {words:?} in\n{status}");
+    }
     // The first team goes on.
     site.after(|api| api.apply(&weighted(90, 10)));
     // Its own slip costs it nothing but the edit.
@@ -301,13 +384,8 @@ fn check_and_explain_read_a_cluster() {
     let folder = Folder::new();
     folder.write("kubeconfig", &api.kubeconfig("gw"));
     let kubeconfig = folder.path().join("kubeconfig");
-    let ask = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trysail"));
-        let kubeconfig = kubeconfig.to_str().expect("UTF-8");
-        let output =
-            command.args(words).args(["--kubernetes", "--kubeconfig", kubeconfig]).output().expect("it runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let kubeconfig = kubeconfig.to_str().expect("UTF-8");
+    let ask = |words: &[&str]| run(&[words, &["--kubernetes", "--kubeconfig", kubeconfig]].concat());
     let (code, text) = ask(&["check"]);
     assert!(code == Some(0) && text.contains("4 objects, 1 route on 1 port. It would be applied."), "{text}");
     let (code, text) = ask(&["explain", "GET", "http://x.test/reviews/0"]);
