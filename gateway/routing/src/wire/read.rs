@@ -37,11 +37,11 @@ pub struct Reader {
 type Seen = HashMap<Arc<str>, Arc<ReadPiece>, BuildHasherDefault<DefaultHasher>>;
 
 /// What a piece of text says, wherever it stands.
-struct ReadPiece {
-    objects: Vec<Arc<Object>>,
+pub(super) struct ReadPiece {
+    pub(super) objects: Vec<Arc<Object>>,
     ignored: Vec<(String, Pos)>,
-    findings: Diagnostics,
-    digest: [u8; 32],
+    pub(super) findings: Diagnostics,
+    pub(super) digest: [u8; 32],
 }
 
 impl Reader {
@@ -144,7 +144,7 @@ impl Reader {
     }
 
     /// Reads one piece for the first time.
-    fn parse(&self, text: &Arc<str>) -> ReadPiece {
+    pub(super) fn parse(&self, text: &Arc<str>) -> ReadPiece {
         let piece = Arc::new(Piece { file: "".into(), first_line: 1, text: text.clone() });
         let mut findings = Diagnostics::default();
         let mut read = ReadPiece {
@@ -231,7 +231,7 @@ pub(crate) fn cut(text: &str) -> Vec<(u32, &str)> {
 }
 
 /// The hash of everything that was read: of the pieces' hashes, sorted, so that files' order is irrelevant.
-fn revision(mut digests: Vec<[u8; 32]>) -> Revision {
+pub(super) fn revision(mut digests: Vec<[u8; 32]>) -> Revision {
     use std::fmt::Write;
     digests.sort_unstable();
     let mut all = Sha256::new();

@@ -2,7 +2,9 @@
 //!
 //! The one room that names all the others.
 
+mod cluster;
 mod ending;
+mod not_started;
 mod signals;
 
 use std::net::SocketAddr;
@@ -23,16 +25,17 @@ use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
 use self::ending::Leaving;
+pub(crate) use self::not_started::NotStarted;
 use self::signals::Signals;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::board::{Board, Exported, STEP};
-use crate::control::{Directories, Follower, Reloader, Wake};
+use crate::control::{Directories, Follower, Origin, Reloader, Wake, Watched};
 use crate::health::Prober;
 use crate::listener::{
     self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Inherited, Open, Own, Ports, Relay,
 };
-use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
+use crate::metrics::{self, Edge, Loads, Metrics, Reporter, Source};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::deadline::Timed;
@@ -46,7 +49,7 @@ use crate::resolver::Resolver;
 #[cfg(feature = "otlp")]
 use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
-use crate::status::Desk;
+use crate::status::{ClusterDesk, Desk};
 use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
 #[cfg(feature = "otlp")]
@@ -70,40 +73,16 @@ pub(crate) struct Running {
     exporter: Option<Arc<Exporter>>,
 }
 
-/// Why a gateway was not started.
-pub(crate) enum NotStarted {
-    /// The files are at fault, and will be until somebody mends them.
-    Files(Diagnostics),
-    /// Something else is, which may pass: a port that is taken, a thread that can't be had.
-    Process(Diagnostics),
+/// Where the configuration comes from.
+pub(crate) enum Whence {
+    /// From directories.
+    Directories(Vec<PathBuf>),
+    /// From a cluster's API server.
+    Cluster(trysail_kubernetes::Whence),
 }
 
-impl NotStarted {
-    /// What stands in the way.
-    pub(crate) fn findings(&self) -> &Diagnostics {
-        match self {
-            NotStarted::Files(findings) | NotStarted::Process(findings) => findings,
-        }
-    }
-
-    /// Of what a first revision was refused for.
-    fn of(findings: Diagnostics) -> Self {
-        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-        match errors.all(|error| error.code == Code::PORT) {
-            true => NotStarted::Process(findings),
-            false => NotStarted::Files(findings),
-        }
-    }
-}
-
-impl From<Diagnostics> for NotStarted {
-    fn from(findings: Diagnostics) -> Self {
-        NotStarted::Process(findings)
-    }
-}
-
-/// Starts a gateway on configuration directories. The error is what stands in its way.
-pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, NotStarted> {
+/// Starts a gateway on configuration directories or a cluster. The error is what stands in its way.
+pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotStarted> {
     let began = Instant::now();
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -118,7 +97,16 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let runtime = runtime.map_err(|error| fault(format!("threads can't be started: {error}")))?;
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
-    let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
+    let mut signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
+    let (settings, followed) = match whence {
+        Whence::Directories(roots) => (settings, Err(roots)),
+        Whence::Cluster(whence) => {
+            let (settings, cluster) = cluster::join(&runtime, &mut signals, settings, &whence)?;
+            let server = cluster.connection().server.clone();
+            let desk = Arc::new(ClusterDesk::new(server, cluster.standing()));
+            (settings, Ok((cluster, desk)))
+        }
+    };
     let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
@@ -126,6 +114,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let board = Arc::new(Board::default());
     let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
     exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let cluster_desk = followed.as_ref().ok().map(|(_, desk)| desk.clone());
+    if let Some(desk) = cluster_desk.clone() {
+        let exported = metrics::Cluster::new(desk.standing.clone(), move || desk.refused())
+            .and_then(|collector| metrics.export(collector));
+        exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    }
     let desk = Arc::new(Desk {
         active: active.clone(),
         board,
@@ -133,6 +127,7 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         formers: Arc::default(),
         draining: connections.draining(),
         began,
+        cluster: cluster_desk,
     });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
@@ -143,7 +138,6 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let plane = plane(&settings, &active, &connections, &metrics, seen);
     let ports = Ports::new(plane, inherited.clone(), settings.threads, runtime.handle().clone());
 
-    let mut directories = Directories::new(roots, &settings);
     let seed = fastrand::u64(..);
     let handle = runtime.handle().clone();
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
@@ -168,13 +162,26 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics_port = own_port("metrics", settings.metrics, &inherited)?;
     let health_port = own_port("health", settings.health, &inherited)?;
     let admin_port = own_port("admin", settings.admin, &inherited)?;
-    reloader.begin(&mut directories, began).map_err(NotStarted::of)?;
+    let origin = match followed {
+        Err(roots) => {
+            let mut directories = Directories::new(roots, &settings);
+            reloader.begin(&mut directories, began).map_err(NotStarted::of)?;
+            Origin::Files(directories)
+        }
+        Ok((cluster, desk)) => {
+            cluster::wait(&runtime, &mut signals, &cluster)?;
+            let mut watched = Watched::new(cluster, desk);
+            reloader.begin_with_cluster(&mut watched, began).map_err(NotStarted::of)?;
+            cluster::report(&settings, &watched.cluster);
+            Origin::Cluster(watched)
+        }
+    };
     inherited.say_unused();
     supervisor.status(&reloader.status());
     let watchdog = Watchdog::start(supervisor.clone(), runtime.handle().clone())
         .map_err(|error| fault(format!("the watchdog can't be started: {error}")))?;
-    let follower = Follower::start(directories, reloader)
-        .map_err(|error| fault(format!("the directories can't be watched: {error}")))?;
+    let follower = Follower::start(origin, reloader)
+        .map_err(|error| fault(format!("the configuration can't be watched: {error}")))?;
     // Asked once more, since nobody watched while the first reading was under way.
     let _ = follower.waker().send(Wake::Changed);
     info!("metrics on {}", metrics_port.address);

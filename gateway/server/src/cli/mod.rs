@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod cluster;
 mod demo;
 mod explain;
 mod import;
@@ -83,8 +84,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Source {
     /// A directory of YAML files (or one file); may be given several times.
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes", conflicts_with = "kubernetes", num_args = 1..)]
     config: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: cluster::Flags,
     /// The settings' file; else trysail.yaml in a --config directory, else defaults.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use trysail_routing::diagnostic::Severity;
 
 use super::{CONFIGURATION, NOT_FINE, Source, USAGE, check, say, say_findings};
-use crate::boot::{self, NotStarted};
+use crate::boot::{self, NotStarted, Whence};
 use crate::{logging, render};
 
 #[derive(Debug, clap::Args)]
@@ -31,15 +31,20 @@ impl Run {
                 say(&format!("{}\n", render::finding(&finding, super::colours(&std::io::stderr()))));
                 return ExitCode::from(NOT_FINE);
             }
-            return check::check(
-                &self.source.config,
-                &settings,
-                check::Asked { here: true, ..check::Asked::default() },
-            );
+            let asked = check::Asked { here: true, ..check::Asked::default() };
+            return match self.source.cluster.kubernetes {
+                true => check::check_cluster(&self.source.cluster, settings, asked),
+                false => check::check(&self.source.config, &settings, asked),
+            };
         }
         logging::start();
-        let running = match boot::start(settings, self.source.config) {
+        let whence = match self.source.cluster.kubernetes {
+            true => Whence::Cluster(self.source.cluster.whence()),
+            false => Whence::Directories(self.source.config),
+        };
+        let running = match boot::start(settings, whence) {
             Ok(running) => running,
+            Err(NotStarted::Stopped(_)) => return ExitCode::SUCCESS,
             Err(fault) => {
                 let findings = fault.findings();
                 say_findings(findings);
@@ -47,7 +52,7 @@ impl Run {
                 say(&format!("{}: not started\n", render::counts(errors, findings.count(Severity::Warning))));
                 return ExitCode::from(match fault {
                     NotStarted::Files(_) => CONFIGURATION,
-                    NotStarted::Process(_) => NOT_FINE,
+                    NotStarted::Process(_) | NotStarted::Stopped(_) => NOT_FINE,
                 });
             }
         };

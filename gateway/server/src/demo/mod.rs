@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use tokio::runtime::Runtime;
 
-use crate::boot::{self, Running};
+use crate::boot::{self, Running, Whence};
 use crate::listener::{self, Open};
 use crate::logging;
 use crate::settings::{Settings, Span};
@@ -46,11 +46,13 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
     let mut running =
-        boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|fault| {
-            let lines: Vec<String> =
-                fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
-            lines.join("\n\n")
-        })?;
+        boot::start(settings(), Whence::Directories(vec![folder.seed.clone(), folder.endpoints()])).map_err(
+            |fault| {
+                let lines: Vec<String> =
+                    fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
+                lines.join("\n\n")
+            },
+        )?;
     let gateway = running.active.load().bound.first().map(|(address, _)| *address);
     let gateway = gateway.ok_or("the seed opens no port")?;
     screen.say(&greeting(gateway, &running, &folder.seed, requests.is_none()));

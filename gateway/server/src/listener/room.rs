@@ -231,7 +231,8 @@ impl Room {
             Some(TlsServer::Tcp(id, split)) => (*id, Some(split.clone())),
         };
         conn.skip(hello);
-        let handshake = tls::accept(accepted, conn, active.tls.of(id));
+        let Some(config) = active.tls.of(id) else { return self.port.handshake(Handshake::Failed) };
+        let handshake = tls::accept(accepted, conn, config);
         let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else {
             return self.port.handshake(Handshake::Failed);
         };

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod directions;
+mod kubernetes;
 mod limits;
 mod ranges;
 mod reporters;
@@ -29,6 +30,7 @@ use trysail_routing::snapshot::Locality;
 pub(crate) use access_log::{AccessLog, Format, Only};
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
+pub(crate) use kubernetes::Kubernetes;
 pub(crate) use limits::Limits;
 pub(crate) use reporters::Reporters;
 pub(crate) use template::{Operator, Part, Template};
@@ -126,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) access_log: AccessLog,
     /// Spans for requests and their tries.
     pub(crate) tracing: Tracing,
+    /// The cluster as the source.
+    pub(crate) kubernetes: Kubernetes,
     /// What the file says.
     #[serde(skip)]
     pub(crate) written: Written,
@@ -169,6 +173,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: AccessLog::default(),
             tracing: Tracing::default(),
+            kubernetes: Kubernetes::default(),
             written: Written::default(),
         }
     }

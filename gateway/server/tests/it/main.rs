@@ -7,6 +7,7 @@ mod balance;
 mod bounds;
 mod check;
 mod cli;
+mod cluster;
 mod cors;
 mod dns;
 mod drain;
