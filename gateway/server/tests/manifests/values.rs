@@ -15,15 +15,8 @@ fn values_make_what_they_name() {
     let table: &[(&[&str], &[&str], &[&str])] = &[
         (
             &[],
-            &["Deployment", "Service", "ServiceAccount", "ConfigMap", "PodDisruptionBudget"],
-            &[
-                "DaemonSet",
-                "HorizontalPodAutoscaler",
-                "NetworkPolicy",
-                "ServiceMonitor",
-                "ClusterRole",
-                "Role",
-            ],
+            &["Deployment", "Service", "ServiceAccount", "ConfigMap", "PodDisruptionBudget", "ClusterRole"],
+            &["DaemonSet", "HorizontalPodAutoscaler", "NetworkPolicy", "ServiceMonitor"],
         ),
         (&["source=files"], &["Deployment"], &["ClusterRole", "Role", "RoleBinding"]),
         (&["kind=DaemonSet"], &["DaemonSet", "PodDisruptionBudget"], &["Deployment"]),
