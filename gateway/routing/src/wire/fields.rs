@@ -74,12 +74,17 @@ impl FromNode for f64 {
 /// Go's notation, as Istio takes it: `1h30m`, `1.5s`, `100ms`.
 impl FromNode for Duration {
     fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let hint = "write 10s, 1m30s or 100ms; at most 2562047h";
+        // A number in quotes would be no duration either, so the unit is what is said to be missing.
+        if matches!(node.value, Node::Int(_) | Node::Float(_)) {
+            let message = format!("a duration is wanted here, not {}", node.value.describe());
+            sink.schema(node.pos, message).hints.push(hint.into());
+            return None;
+        }
         let text = String::from_node(node, sink)?;
         let duration = parse_duration(&text);
         if duration.is_none() {
-            sink.schema(node.pos, format!("{text:?} is not a duration"))
-                .hints
-                .push("write 10s, 1m30s or 100ms; at most 2562047h".into());
+            sink.schema(node.pos, format!("{text:?} is not a duration")).hints.push(hint.into());
         }
         duration
     }
