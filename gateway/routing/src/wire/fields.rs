@@ -207,14 +207,17 @@ impl<'n> Fields<'n> {
         self.optional(name, sink)
     }
 
-    /// Reports every field that is not among `known`.
-    pub(crate) fn finish(&self, known: &[&str], sink: &mut Sink<'_>) {
+    /// Reports every field that is not among `known`. The one that was meant is as good as written, and not read.
+    pub(crate) fn finish(&self, known: &[&'static str], sink: &mut Sink<'_>) {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
             let guess = nearest(key, known.iter().copied());
             let meant = guess.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
             let finding = sink.schema(key.pos, format!("unknown field {:?}{meant}", key.value));
             if guess.is_none() {
                 finding.hints.push(format!("the fields here are {}", known.join(", ")));
+            }
+            if let Some(meant) = known.iter().find(|name| Some(**name) == guess) {
+                sink.out.note_unread(self.pos.node, meant);
             }
         }
     }
