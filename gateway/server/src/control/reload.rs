@@ -1,6 +1,7 @@
 //! One revision: compiled, its ports opened, swapped in; or refused whole, with the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -289,6 +290,7 @@ impl Reloader {
             _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
+        let closed = snapshot.listeners.is_empty() && snapshot.objects > 0;
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
         if !is_first {
             self.metrics.configuration.took(began.elapsed());
@@ -297,6 +299,9 @@ impl Reloader {
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        if closed && (is_first || !before.snapshot.listeners.is_empty()) {
+            warn!("no port is open, as no Gateway opens one here; trysail check says why");
+        }
         self.say_held(&before);
         self.resolver.keep(&names);
         self.kept.keep(&set);
@@ -343,13 +348,14 @@ impl Reloader {
                         listener::reason(&error)
                     ));
                     let finding = findings.push(finding);
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        let hint = format!(
-                            "map it to one that may be bound: --port {}=8080, or the setting \"ports\"",
-                            key.port
-                        );
-                        finding.hints.push(hint);
-                    }
+                    let hint = match error.kind() {
+                        ErrorKind::PermissionDenied => Some(("map it to one that may be bound", "8080")),
+                        ErrorKind::AddrInUse => Some(("stop what has it, or map it to another", "PORT")),
+                        _ => None,
+                    };
+                    finding.hints.extend(hint.map(|(what, to)| {
+                        format!("{what}: --port {}={to}, or the setting \"ports\"", key.port)
+                    }));
                 }
             }
         }
