@@ -46,8 +46,9 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(mut self) -> ExitCode {
-        let url = self.words.pop().unwrap_or_default();
-        let method = self.words.pop().unwrap_or_default();
+        let (Some(url), Some(method)) = (self.words.pop(), self.words.pop()) else {
+            return wrongly("say which request: trysail explain conf/ GET http://shop.test/");
+        };
         let asked = match Asked::read(&method, &url, &self.headers) {
             Ok(asked) => asked,
             Err(message) => return wrongly(&message),

@@ -36,6 +36,9 @@ fn every_rule_is_told_with_its_place_offline() {
     let connect = text(&output.stdout);
     assert!(connect.contains("CONNECT is not spoken: 405, flag DPE"), "{connect}{}", text(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
+    let output = explain(&[&config]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("say which request: trysail explain conf/ GET"));
     for (line, place) in [
         ("port       80", "seed.yaml:10"),
         ("path       canonical is /reviews/0", ""),
