@@ -164,7 +164,14 @@ impl Reader {
         } else {
             match node::parse(text) {
                 Err(error) => {
-                    sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
+                    let line =
+                        text.lines().nth((error.pos.line as usize).saturating_sub(1)).unwrap_or_default();
+                    let finding = sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
+                    if line.contains("{{") {
+                        finding
+                            .hints
+                            .push("it looks like a template: put in place what it is rendered to".into());
+                    }
                 }
                 Ok(tree) => self.take(&tree, &mut sink, &mut read),
             }

@@ -453,8 +453,7 @@ fn size(bytes: Bytes) -> usize {
 /// A port that the process needs for itself.
 fn own_port(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<Bound, Diagnostics> {
     listener::inherit_or_bind(address, inherited).map_err(|error| {
-        let message =
-            format!("the port for {what} can't be opened on {address}: {}", listener::reason(&error));
+        let message = format!("the {what} port can't be opened on {address}: {}", listener::reason(&error));
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
         findings(finding.hint(format!(
             "the setting \"{what}\" gives it another address; port 0 lets the kernel pick one"

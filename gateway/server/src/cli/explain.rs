@@ -20,13 +20,15 @@ use crate::settings::{Settings, Token};
 
 #[derive(Debug, clap::Args)]
 #[command(
+    override_usage = "trysail explain [OPTIONS] PATH... METHOD URL\n       \
+                      trysail explain --live [OPTIONS] [ADDRESS] METHOD URL",
     after_help = "Exit codes: 0 it goes somewhere; 1 it goes nowhere (400, 404, no such port); 2 it was asked \
                         wrongly, or, with --live, nobody answers."
 )]
 pub(super) struct Explain {
     /// PATH… METHOD URL: directories or files (`-` is standard input), then a request's method and URL. With --live:
     /// METHOD URL, or ADDRESS METHOD URL.
-    #[arg(value_name = "WORDS", required = true, num_args = 2..)]
+    #[arg(value_name = "WORDS", required = true, num_args = 1..)]
     words: Vec<String>,
     /// Ask a running process on its admin port (127.0.0.1:15000 unless an address is given): also whose turn it is,
     /// and what endpoints are busy with.
@@ -50,8 +52,9 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(mut self) -> ExitCode {
-        let url = self.words.pop().unwrap_or_default();
-        let method = self.words.pop().unwrap_or_default();
+        let (Some(url), Some(method)) = (self.words.pop(), self.words.pop()) else {
+            return wrongly("say which request: trysail explain conf/ GET http://shop.test/");
+        };
         let asked = match Asked::read(&method, &url, &self.headers) {
             Ok(asked) => asked,
             Err(message) => return wrongly(&message),

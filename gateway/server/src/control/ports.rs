@@ -1,6 +1,7 @@
 //! The ports that a revision asks for: which are had already, which are new, and which can't be had.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
@@ -51,13 +52,14 @@ impl Reloader {
                         listener::reason(&error)
                     ));
                     let finding = findings.push(finding);
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        let hint = format!(
-                            "map it to one that may be bound: --port {}=8080, or the setting \"ports\"",
-                            key.port
-                        );
-                        finding.hints.push(hint);
-                    }
+                    let hint = match error.kind() {
+                        ErrorKind::PermissionDenied => Some(("map it to one that may be bound", "8080")),
+                        ErrorKind::AddrInUse => Some(("stop what has it, or map it to another", "PORT")),
+                        _ => None,
+                    };
+                    finding.hints.extend(hint.map(|(what, to)| {
+                        format!("{what}: --port {}={to}, or the setting \"ports\"", key.port)
+                    }));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! One revision: compiled, its ports opened, swapped in; or refused whole, with the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -314,6 +315,7 @@ impl Reloader {
             _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
+        let closed = snapshot.listeners.is_empty() && snapshot.objects > 0;
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
         if !is_first {
             self.metrics.configuration.took(began.elapsed());
@@ -322,6 +324,9 @@ impl Reloader {
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        if closed && (is_first || !before.snapshot.listeners.is_empty()) {
+            warn!("no port is open, as no Gateway opens one here; trysail check says why");
+        }
         self.say_held(&before);
         self.resolver.keep(&names);
         if !self.in_cluster {

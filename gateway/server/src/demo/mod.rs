@@ -108,10 +108,13 @@ fn serve_reviews(runtime: &Runtime) -> io::Result<(Vec<Open>, Vec<SocketAddr>)> 
 
 fn greeting(gateway: SocketAddr, running: &Running, seed: &Path, watching: bool) -> String {
     let (metrics, admin) = (running.metrics_address(), running.admin_address());
+    // As it was called: nothing has put it on a path yet.
+    let program = std::env::args_os().next().unwrap_or_else(|| "trysail".into());
+    let program = program.to_string_lossy();
     let edit = format!("  edit   {}, save, and see the split follow\n", seed.display());
     format!(
         "\nTrysail {}   Bookinfo's reviews, three versions, routed by the objects of {}\n\n  \
-         try    curl http://{gateway}/reviews/0\n  watch  http://{admin}/   or   trysail status --watch {admin}\n  count  curl http://{metrics}/metrics\n{}",
+         try    curl http://{gateway}/reviews/0\n  watch  http://{admin}/   or   {program} status --watch {admin}\n  count  curl http://{metrics}/metrics\n{}",
         env!("CARGO_PKG_VERSION"),
         seed.display(),
         if watching { edit } else { String::new() },

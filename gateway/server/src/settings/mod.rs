@@ -46,7 +46,12 @@ pub(crate) const FILE_NAME: &str = "trysail.yaml";
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    default,
+    expecting = "settings, such as \"drain: 30s\""
+)]
 pub(crate) struct Settings {
     /// The gateway's namespace, and that of objects that name none.
     #[serde(deserialize_with = "ranges::namespace")]
@@ -60,6 +65,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "ranges::locality")]
     pub(crate) locality: String,
     /// The address that listeners bind where their Gateway names none.
+    #[serde(deserialize_with = "ranges::ip")]
     pub(crate) bind: IpAddr,
     /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
     #[serde(deserialize_with = "ranges::ports")]
@@ -71,12 +77,15 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "ranges::number::<_, 1, 1024>")]
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) metrics: SocketAddr,
     /// Whose view of each request is exported in Istio's metrics.
     pub(crate) metrics_reporters: Reporters,
     /// Where readiness is served: `/healthz/ready`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) admin: SocketAddr,
     /// The file with what callers there have to show; needed where the address is not on loopback.
     pub(crate) admin_token: Option<PathBuf>,
@@ -417,13 +426,21 @@ mod tests {
             ("drain: ten\n", 1, "\"ten\" is not a time", None),
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
             ("threads: 0\n", 1, "threads: 0 is not within 1 to 1024", None),
-            ("dns: {servers: [localhost]}\n", 1, "invalid socket address", None),
+            (
+                "dns: {servers: [localhost]}\n",
+                1,
+                "dns.servers[0]: \"localhost\" is not an IP address with a port",
+                None,
+            ),
             ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
             ("metricsReporters: []\n", 1, "it takes source, destination or both", None),
             ("metricsReporters: [mesh]\n", 1, "unknown variant `mesh`", None),
-            ("metrics: here\n", 1, "invalid socket address", None),
+            ("metrics: here\n", 1, "metrics: \"here\" is not an IP address with a port", None),
+            ("bind: here\n", 1, "bind: \"here\" is not an IP address", None),
+            ("ports: {80: 99999}\n", 1, "ports.80: 99999 is not within 0 to 65535", None),
+            ("- threads\n", 1, "expected settings, such as \"drain: 30s\"", None),
             ("accessLog: {pat: x}\n", 1, "unknown field `pat`", Some("did you mean \"path\"?")),
             ("accessLog: {format: xml}\n", 1, "unknown variant `xml`", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),

@@ -111,9 +111,7 @@ impl Desk {
 
     fn in_force(&self, active: &Active) -> InForce {
         let hash = active.revision.hash();
-        let since =
-            self.history.find(|entry| entry.outcome == Outcome::Applied && entry.revision.hash() == hash);
-        let since = since.map(|entry| entry.at).unwrap_or_else(SystemTime::now);
+        let since = self.history.since(hash).unwrap_or_else(SystemTime::now);
         InForce {
             revision: active.revision.short().to_owned(),
             hash: hash.to_owned(),
