@@ -1,7 +1,6 @@
 //! One revision: compiled, its ports opened, swapped in; or refused whole, with the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
