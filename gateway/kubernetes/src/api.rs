@@ -114,41 +114,21 @@ impl<'a> Place<'a> {
     }
 }
 
-/// What a list said.
-pub(crate) struct Listed {
-    pub(crate) items: Vec<Value>,
-    /// The moment that it is of: what is watched from.
-    pub(crate) version: String,
-}
-
 impl Api {
     pub(crate) fn new(client: Client) -> Self {
         Api { client }
     }
 
-    /// Everything there, page by page. `selector` is a field selector, or empty.
-    pub(crate) async fn list(&self, place: &Place<'_>, selector: &str) -> Result<Listed, Fault> {
-        let mut items = Vec::new();
-        let mut next = String::new();
-        // An end to it, whatever the server says: 10,000 pages are five million objects.
-        for _ in 0..10_000 {
-            let mut path = format!("{}?limit={PAGE}", place.path());
-            for (key, value) in [("fieldSelector", selector), ("continue", &next)] {
-                if !value.is_empty() {
-                    path.push_str(&format!("&{key}={}", escaped(value)));
-                }
-            }
-            let mut page = self.ask(Request::get(path), None).await?;
-            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
-            let said = |field: &str| page["metadata"][field].as_str().unwrap_or_default().to_owned();
-            next = said("continue");
-            if next.is_empty() {
-                return Ok(Listed { items, version: said("resourceVersion") });
+    /// A page of everything there, as text: it may be megabytes, which are to be read on a thread that serves nobody.
+    /// `selector` is a field selector, or empty; `next` is where the page before ended, empty for the first.
+    pub(crate) async fn page(&self, place: &Place<'_>, selector: &str, next: &str) -> Result<String, Fault> {
+        let mut path = format!("{}?limit={PAGE}", place.path());
+        for (key, value) in [("fieldSelector", selector), ("continue", next)] {
+            if !value.is_empty() {
+                path.push_str(&format!("&{key}={}", escaped(value)));
             }
         }
-        Err(Fault::Other("a list without an end".to_owned()))
+        self.text(Request::get(path), None).await
     }
 
     /// What happens there from a moment on; the API server ends it after `lasts`.
@@ -180,11 +160,15 @@ impl Api {
         request: http::request::Builder,
         body: Option<&Value>,
     ) -> Result<Value, Fault> {
+        let text = self.text(request, body).await?;
+        serde_json::from_str(&text).map_err(|error| Fault::Other(format!("what is not JSON: {error}")))
+    }
+
+    /// As text: an answer that is not understood may hold a Secret, and kube would write it to the log.
+    async fn text(&self, request: http::request::Builder, body: Option<&Value>) -> Result<String, Fault> {
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = request.body(body).map_err(|error| Fault::Other(error.to_string()))?;
-        // As text: an answer that is not understood may hold a Secret, and kube would write it to the log.
-        let text = in_time(self.client.request_text(request)).await?;
-        serde_json::from_str(&text).map_err(|error| Fault::Other(format!("what is not JSON: {error}")))
+        in_time(self.client.request_text(request)).await
     }
 }
 

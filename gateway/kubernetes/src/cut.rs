@@ -38,7 +38,28 @@ pub(crate) fn text(kind: Kind, version: &str, object: &Value) -> String {
         }
         _ => keep(object, &["spec"], &mut whole),
     }
-    Value::Object(whole).to_string()
+    escaped(Value::Object(whole).to_string())
+}
+
+/// JSON that is YAML too: what YAML does not print, or takes for the end of a line, stands only within texts, and is escaped
+/// there as JSON may have it.
+fn escaped(text: String) -> String {
+    let plain = |c: char| {
+        matches!(c, ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}')
+            || matches!(c, '\u{ff00}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+    };
+    if text.chars().all(plain) {
+        return text;
+    }
+    let mut all = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match plain(c) {
+            true => all.push(c),
+            // None of them is beyond the first plane.
+            false => all.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    all
 }
 
 fn metadata(kind: Kind, written: &Value) -> Value {
@@ -121,6 +142,19 @@ mod tests {
             object["metadata"] = meta.clone();
             assert_eq!(text(kind, version, &object), expected.to_string(), "{kind}");
         }
+    }
+
+    #[test]
+    fn every_text_is_json_and_yaml() {
+        let odd = "a\u{0}\u{1f}\u{7f}\u{80}\u{85}\u{2028}\u{feff}\u{ffff}\u{1f600}\\ud800\"\n";
+        let object =
+            json!({"metadata": {"name": "a", "namespace": "b", "annotations": {"x": odd}}, "spec": {}});
+        let text = text(Kind::Service, "v1", &object);
+        let read: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(read["metadata"]["annotations"]["x"], odd);
+        let reader = trysail_routing::wire::Reader::new("default", trysail_routing::wire::Limits::default());
+        let set = trysail_routing::wire::ConfigSet::of_singles([&reader.read_single("Service b/a", &text)]);
+        assert!(set.findings.is_empty() && set.documents.len() == 1, "{:?}", set.findings);
     }
 
     #[test]

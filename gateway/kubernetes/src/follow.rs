@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kube::core::WatchEvent;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Timing;
-use crate::api::{Api, Fault, Listed, Place, of_status};
-use crate::held::{Held, Teller};
+use crate::api::{Api, Fault, Place, of_status};
+use crate::held::{Held, Listed, Teller};
 use crate::pace::Pace;
 use crate::standing::{Seat, Standing};
 
@@ -110,8 +111,7 @@ impl Follow {
         let at = match mark {
             Some(at) => at,
             None => {
-                let (api, Listed { items, version }) = self.list().await?;
-                self.held.replace(&self.teller, api, &items);
+                let (api, version) = self.list().await?;
                 self.standing.listed(&self.seat);
                 pace.reset();
                 mark.insert(Mark { api, version })
@@ -150,15 +150,37 @@ impl Follow {
         }
     }
 
-    /// The list, by the first version that the API server has.
-    async fn list(&self) -> Result<(&'static str, Listed), Fault> {
+    /// The list, by the first version of the API that the server has; and the moment that it is of.
+    async fn list(&self) -> Result<(&'static str, String), Fault> {
         for api in self.teller.kind.versions() {
-            let place = Place::of(self.teller.kind, api, self.teller.namespace.as_deref());
-            match self.api.list(&place, &self.selector).await {
+            match self.list_by(api).await {
                 Err(Fault::Absent) => {}
                 answer => return Ok((api, answer?)),
             }
         }
         Err(Fault::Absent)
+    }
+
+    async fn list_by(&self, api: &'static str) -> Result<String, Fault> {
+        let place = Place::of(self.teller.kind, api, self.teller.namespace.as_deref());
+        let mut listed = Listed::default();
+        // An end to it, whatever the server says: 10,000 pages are five million objects.
+        for _ in 0..10_000 {
+            let text = self.api.page(&place, &self.selector, &listed.next).await?;
+            let (held, teller) = (self.held.clone(), self.teller.clone());
+            // Megabytes of JSON; whoever is served by this thread would wait for them.
+            let read =
+                spawn_blocking(move || held.read_page(&teller, api, &text, &mut listed).then_some(listed));
+            listed = match read.await {
+                Ok(Some(listed)) => listed,
+                Ok(None) => return Err(Fault::Other("a list that is not understood".to_owned())),
+                Err(_) => return Err(Fault::Other("a list that could not be read".to_owned())),
+            };
+            if listed.next.is_empty() {
+                self.held.replace(&self.teller, &listed);
+                return Ok(listed.version);
+            }
+        }
+        Err(Fault::Other("a list without an end".to_owned()))
     }
 }

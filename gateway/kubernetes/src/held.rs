@@ -102,6 +102,17 @@ pub(crate) struct Teller {
     pub(crate) namespace: Option<Arc<str>>,
 }
 
+/// What a list has said so far.
+#[derive(Default)]
+pub(crate) struct Listed {
+    there: BTreeSet<Key>,
+    moved: bool,
+    /// Where the next page begins; empty at the end.
+    pub(crate) next: String,
+    /// The moment that it is of: what is watched from.
+    pub(crate) version: String,
+}
+
 /// Files of Secrets that are certificates, keys, authorities or lists of what is revoked.
 const FILES: [&str; 8] = ["tls.crt", "tls.key", "cert", "key", "ca.crt", "cacert", "ca.crl", "crl"];
 
@@ -134,23 +145,37 @@ impl Held {
         others.map(|(_, name)| name.clone()).collect()
     }
 
-    /// Everything that a teller knows: the rest of its objects is gone.
-    pub(crate) fn replace(&self, teller: &Teller, version: &str, items: &[Value]) {
-        let mut moved = false;
-        let mut there = BTreeSet::new();
-        for item in items {
-            there.extend(key(teller.kind, item));
-            moved |= self.learn(teller, version, item);
+    /// Reads a page of a list; `false` for what is none. Objects are known as they are read; what is gone is known at the
+    /// list's end.
+    pub(crate) fn read_page(&self, teller: &Teller, version: &str, text: &str, listed: &mut Listed) -> bool {
+        let Ok(page) = serde_json::from_str::<Value>(text) else { return false };
+        let said = |field: &str| page["metadata"][field].as_str().unwrap_or_default().to_owned();
+        (listed.next, listed.version) = (said("continue"), said("resourceVersion"));
+        // Else an answer of somebody in between, which says nothing of objects, would be the end of all of them.
+        if listed.version.is_empty() {
+            return false;
         }
+        for item in page["items"].as_array().into_iter().flatten() {
+            listed.there.extend(key(teller.kind, item));
+            listed.moved |= self.learn(teller, version, item);
+        }
+        true
+    }
+
+    /// The end of a list: the rest of the teller's objects is gone.
+    pub(crate) fn replace(&self, teller: &Teller, listed: &Listed) {
+        let there = &listed.there;
         let mut known = self.known.lock();
         let before = known.entries.len() + known.secrets.len();
         let of_it = |namespace: &Arc<str>| teller.namespace.as_ref().is_none_or(|its| its == namespace);
-        known
-            .entries
-            .retain(|key, _| key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key));
+        if teller.kind != Kind::Secret {
+            known
+                .entries
+                .retain(|key, _| key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key));
+        }
         let names: BTreeSet<&str> = there.iter().map(|key| &*key.name).collect();
         known.secrets.retain(|(id, name), _| *id != teller.id || names.contains(name.as_str()));
-        moved |= before != known.entries.len() + known.secrets.len();
+        let moved = listed.moved || before != known.entries.len() + known.secrets.len();
         drop(known);
         self.tell(moved);
     }
@@ -175,7 +200,7 @@ impl Held {
 
     /// Forgets all that a teller told.
     pub(crate) fn forget(&self, teller: &Teller) {
-        self.replace(teller, "", &[]);
+        self.replace(teller, &Listed::default());
     }
 
     /// Keeps an object; whether it says something else than before.
@@ -250,6 +275,15 @@ mod tests {
                "spec": {"ports": [{"port": port}]}})
     }
 
+    fn list(held: &Held, teller: &Teller, pages: &[&[Value]]) {
+        let mut listed = Listed::default();
+        for items in pages {
+            let page = json!({"metadata": {"resourceVersion": "9"}, "items": items}).to_string();
+            assert!(held.read_page(teller, "v1", &page, &mut listed));
+        }
+        held.replace(teller, &listed);
+    }
+
     fn titles(held: &Held) -> Vec<String> {
         held.view().entries.keys().map(Key::to_string).collect()
     }
@@ -259,14 +293,24 @@ mod tests {
         let held = held();
         let of = |kind, namespace: Option<&str>| Teller { id: 1, kind, namespace: namespace.map(Into::into) };
         let all = of(Kind::Service, None);
-        held.replace(&all, "v1", &[service("a", "x", 1), service("b", "y", 1)]);
+        list(&held, &all, &[&[service("a", "x", 1)], &[service("b", "y", 1)]]);
         held.put(&of(Kind::Gateway, None), "v1", &json!({"metadata": {"name": "g", "namespace": "a"}}));
         assert_eq!(titles(&held), ["Gateway a/g", "Service a/x", "Service b/y"]);
-        held.replace(&of(Kind::Service, Some("a")), "v1", &[]);
+        list(&held, &of(Kind::Service, Some("a")), &[&[]]);
         assert_eq!(titles(&held), ["Gateway a/g", "Service b/y"]);
         held.remove(&all, &service("b", "y", 1));
         held.remove(&all, &json!({"metadata": {}}));
         assert_eq!(titles(&held), ["Gateway a/g"]);
+    }
+
+    #[test]
+    fn what_is_no_list_is_none() {
+        let (held, teller) = (held(), Teller { id: 1, kind: Kind::Pod, namespace: None });
+        for text in ["", "{", "[]", "{}", "{\"items\": 7}", "{\"items\": [], \"metadata\": {}}", "null"] {
+            assert!(!held.read_page(&teller, "v1", text, &mut Listed::default()), "{text}");
+        }
+        let empty = "{\"items\": null, \"metadata\": {\"resourceVersion\": \"1\"}}";
+        assert!(held.read_page(&teller, "v1", empty, &mut Listed::default()));
     }
 
     #[test]
@@ -295,10 +339,10 @@ mod tests {
         let held = held();
         let [tls, named] = [1, 2].map(|id| Teller { id, kind: Kind::Secret, namespace: Some("gw".into()) });
         let item = |name: &str, file: &str| json!({"metadata": {"name": name, "namespace": "gw"}, "data": {file: "YQ=="}});
-        held.replace(&tls, "v1", &[item("a", "tls.crt"), item("b", "password")]);
+        list(&held, &tls, &[&[item("a", "tls.crt"), item("b", "password")]]);
         held.put(&named, "v1", &item("c", "cacert"));
         assert_eq!(held.view().secrets.keys().collect::<Vec<_>>(), ["a", "c"]);
-        held.replace(&tls, "v1", &[]);
+        list(&held, &tls, &[&[]]);
         assert_eq!(held.view().secrets.keys().collect::<Vec<_>>(), ["c"]);
         held.forget(&named);
         assert!(held.view().secrets.is_empty());

@@ -85,6 +85,44 @@ mod tests {
     }
 
     #[test]
+    fn any_text_that_json_can_hold_is_read() {
+        let reader = Reader::new("default", Limits::default());
+        let long = "x".repeat(300_000);
+        let texts = [
+            "",
+            " ",
+            "true",
+            "1.0",
+            "null",
+            "~",
+            "---",
+            "a: b",
+            "# no",
+            "*a &b !c %d @e `f",
+            "'\\\"",
+            "\\n\\t\\u0000\\u001b\\u007f",
+            "\u{a0}\u{1f600}\u{e000}\u{fffd}\u{10ffff}",
+            "\\u0085\\u2028\\u2029\\ufeff\\uffff",
+            "\\ud83d\\ude00",
+            "\\/",
+            &long,
+        ];
+        for text in texts {
+            let json = format!(
+                r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"a","annotations":{{"a/b":"{text}","{}":"x"}}}},"spec":{{"ports":[{{"port":80}}]}}}}"#,
+                "k".repeat(1000)
+            );
+            let single = reader.read_single("Service default/a", &json);
+            let found: Vec<&str> = single.findings.iter().map(|finding| finding.message.as_str()).collect();
+            assert!(
+                single.document.is_some() && found.is_empty(),
+                "{}: {found:?}",
+                &text[..text.len().min(50)]
+            );
+        }
+    }
+
+    #[test]
     fn order_is_irrelevant_to_the_revision() {
         let reader = Reader::new("default", Limits::default());
         let singles = ["a", "b"].map(|name| {

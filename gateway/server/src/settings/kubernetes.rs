@@ -54,6 +54,24 @@ impl Default for Kubernetes {
 }
 
 impl Kubernetes {
+    /// Which is wrong, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let is_label = |name: &str| {
+            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            (1..=63).contains(&name.len()) && name.bytes().all(inner)
+        };
+        if let Some(name) = self.namespaces.iter().find(|name| !is_label(name)) {
+            return Err((
+                "namespaces",
+                format!("kubernetes.namespaces: {name:?} is not the name of a namespace"),
+            ));
+        }
+        if !is_label(&self.lease) {
+            return Err(("lease", format!("kubernetes.lease: {:?} is not the name of a Lease", self.lease)));
+        }
+        Ok(())
+    }
+
     /// How long things take, by these settings.
     pub(crate) fn timing(&self) -> Timing {
         let usual = Timing::default();

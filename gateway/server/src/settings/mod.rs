@@ -308,6 +308,7 @@ impl Settings {
         limits
             .and_then(|()| settings.access_log.check())
             .and_then(|()| settings.tracing.check())
+            .and_then(|()| settings.kubernetes.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
@@ -482,6 +483,9 @@ mod tests {
             ("accessLog: {template: '%DURATON%'}\n", (1, 23), "did you mean %DURATION%?"),
             ("accessLog: {buffer: 1KiB}\n", (1, 21), "it takes 4KiB to 1GiB"),
             ("accessLog: {format: json, template: x}\n", (1, 37), "is for the format text"),
+            ("kubernetes: {namespaces: [a, B/c]}\n", (1, 26), "\"B/c\" is not the name of a namespace"),
+            ("kubernetes: {lease: ''}\n", (1, 21), "is not the name of a Lease"),
+            ("kubernetes: {retryMost: 0s}\n", (1, 25), "0s is no time"),
         ] {
             let finding = Settings::parse("s.yaml", text).unwrap_err();
             assert!(finding.message.contains(message), "{text}: {}", finding.message);

@@ -317,6 +317,15 @@ fn one_of_two_gateways_writes_and_only_what_is_another() {
     let leads =
         |gateway: &Gateway| gateway.process.lines().iter().any(|line| line.contains("writes findings to"));
     assert_ne!(leads(&site.gateway), leads(&second), "one of them holds the Lease");
+    // It goes, and when its Lease has run out the other one writes.
+    let Site { api, gateway } = site;
+    let (gone, left) = if leads(&gateway) { (gateway, second) } else { (second, gateway) };
+    drop(gone);
+    api.apply(&weighted(70, 30));
+    let observed =
+        || api.get("virtualservices", "default", "reviews").unwrap()["status"]["observedGeneration"] == 3;
+    eventually(PATIENCE, "the other one tells", observed);
+    assert!(leads(&left));
 }
 
 #[test]
