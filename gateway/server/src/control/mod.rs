@@ -5,11 +5,13 @@
 mod begin;
 mod changes;
 pub(crate) mod directory;
+mod handover;
 mod held;
 mod kept;
 mod reload;
 mod status;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -26,6 +28,7 @@ pub(crate) use reload::Reloader;
 
 use crate::settings::{FILE_NAME, Settings, Written};
 use crate::status::told::{ReloadOf, Source};
+use crate::upgrade::Handed;
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
@@ -41,6 +44,9 @@ pub(crate) enum Wake {
     Asked(Option<oneshot::Sender<ReloadOf>>),
     /// A probe's answer wants the state reconciled.
     Ready,
+    /// Another process is to take over: what it is to be given. Nothing is read or applied until the pause ends, so that
+    /// no port is opened that it does not know of; where it ends without a word this process goes on.
+    HandOver(oneshot::Sender<io::Result<Vec<Handed>>>, mpsc::Receiver<()>),
     /// The process ends.
     Stop,
 }
@@ -52,7 +58,7 @@ impl Wake {
             Wake::Asked(_) => Source::Signal,
             Wake::Addresses => Source::Names,
             Wake::Ready => Source::Endpoints,
-            Wake::Changed | Wake::Stop => Source::Files,
+            Wake::Changed | Wake::HandOver(..) | Wake::Stop => Source::Files,
         }
     }
 }
@@ -154,6 +160,14 @@ impl Follower {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
+                    Wake::HandOver(asker, pause) => {
+                        // Who has gone need not be told, and ends the pause.
+                        let _ = asker.send(reloader.hand_out());
+                        if pause.recv().is_err() {
+                            mark.note();
+                            reloader.follow(&mut directories, Wake::Changed);
+                        }
+                    }
                     Wake::Changed | Wake::Asked(_) => {
                         mark.note();
                         reloader.follow(&mut directories, wake);

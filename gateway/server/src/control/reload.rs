@@ -44,7 +44,7 @@ pub(crate) struct Reloader {
     seed: u64,
     pub(super) active: ActiveCell,
     pub(super) desk: Arc<Desk>,
-    ports: Ports,
+    pub(super) ports: Ports,
     credentials: Store,
     resolver: Resolver,
     /// The revision in force as it was read, where it has names that may get other addresses.
@@ -113,11 +113,6 @@ impl Reloader {
     /// How it fares, in one line.
     pub(crate) fn status(&self) -> String {
         status::line(&self.active.load(), self.is_kept, self.refusal.as_deref())
-    }
-
-    /// Gives the ports away, to be drained.
-    pub(crate) fn into_ports(self) -> Ports {
-        self.ports
     }
 
     /// Whether a file of a certificate or key is another now.
@@ -267,6 +262,7 @@ impl Reloader {
         if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
             self.say(&findings);
+            self.kept.keep(&set);
             return Outcome::Unchanged;
         }
         let mut prepared = Prepared::default();

@@ -46,7 +46,7 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
     let mut running =
-        boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|fault| {
+        boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()], None).map_err(|fault| {
             let lines: Vec<String> =
                 fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
             lines.join("\n\n")
