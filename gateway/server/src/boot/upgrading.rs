@@ -83,7 +83,7 @@ impl Upgrades<'_> {
         };
         let prepared = tokio::time::timeout(within, prepared).await;
         let (pause, revision) = prepared.map_err(|_| {
-            format!("it was not ready within {} s and was ended; --timeout gives it longer", within.as_secs())
+            format!("it was not ready within {within:?} and was ended; --timeout gives it longer")
         })??;
         let process = successor.process;
         let took = began.elapsed().as_millis();
@@ -95,8 +95,8 @@ impl Upgrades<'_> {
         let _ = pause.send(());
         let (ours, version) = (env!("CARGO_PKG_VERSION"), &successor.version);
         let done = format!(
-            "process {process} serves in place of {}; trysail {ours} → {version}, revision {revision}; {} of the former, \
-             which may take {} s to end",
+            "process {process} serves in place of {}; trysail {ours} → {version}, revision {revision}; {} of the former end \
+             by themselves, or are cut after {} s",
             std::process::id(),
             render::counted(self.connections.open(), "connection"),
             self.drain.as_secs(),

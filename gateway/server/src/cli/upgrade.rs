@@ -69,8 +69,11 @@ impl Upgrade {
             stream.set_read_timeout(Some(self.timeout.0.saturating_add(SILENCE)))?;
             let mut line = serde_json::to_vec(&ask)?;
             line.push(b'\n');
-            stream.write_all(&line)?;
-            Ok(stream)
+            // Who is not let in is told so, before anything that is asked is read.
+            match stream.write_all(&line) {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+                _ => Ok(stream),
+            }
         };
         asked().map_err(|error: std::io::Error| {
             format!(

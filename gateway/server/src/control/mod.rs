@@ -45,7 +45,7 @@ pub(crate) enum Wake {
     /// A probe's answer wants the state reconciled.
     Ready,
     /// Another process is to take over: what it is to be given. Nothing is read or applied until the pause ends, so that
-    /// no port is opened that it does not know of; where it ends without a word this process goes on.
+    /// no port is opened that it does not know of. With a word it is over for good, without one this process goes on.
     HandOver(oneshot::Sender<io::Result<Vec<Handed>>>, mpsc::Receiver<()>),
     /// The process ends.
     Stop,
@@ -150,7 +150,7 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                let ends = matches!(wake, Wake::Stop);
+                let mut ends = matches!(wake, Wake::Stop);
                 let is_asked = matches!(wake, Wake::Asked(_));
                 if is_asked {
                     supervisor.reloading();
@@ -163,10 +163,7 @@ impl Follower {
                     Wake::HandOver(asker, pause) => {
                         // Who has gone need not be told, and ends the pause.
                         let _ = asker.send(reloader.hand_out());
-                        if pause.recv().is_err() {
-                            mark.note();
-                            reloader.follow(&mut directories, Wake::Changed);
-                        }
+                        ends = pause.recv().is_ok();
                     }
                     Wake::Changed | Wake::Asked(_) => {
                         mark.note();

@@ -145,13 +145,13 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 /// What a service manager hears.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     folder: Folder,
 }
 
 impl Manager {
-    fn start() -> Manager {
+    pub(crate) fn start() -> Manager {
         let folder = Folder::new();
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time");
@@ -159,14 +159,14 @@ impl Manager {
     }
 
     /// A gateway that tells it everything.
-    fn gateway(&self, config: &Path, more: &[&str], settings: &str) -> Gateway {
+    pub(crate) fn gateway(&self, config: &Path, more: &[&str], settings: &str) -> Gateway {
         let address = format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display());
         let program: Vec<&str> = ["env", &address].into_iter().chain(more.iter().copied()).collect();
         ready(Gateway::spawn_by(&program, config, settings))
     }
 
     /// All that it hears until one of it has these words.
-    fn until(&self, words: &str) -> Vec<String> {
+    pub(crate) fn until(&self, words: &str) -> Vec<String> {
         self.until_one(words, |told| told.contains(words))
     }
 
