@@ -69,7 +69,7 @@ pub(crate) struct Running {
     access: Option<Arc<AccessLog>>,
     leaving: Leaving,
     supervisor: Supervisor,
-    program: Program,
+    program: std::io::Result<Program>,
     door: Option<Door>,
     _watchdog: Option<Watchdog>,
     #[cfg(feature = "otlp")]
@@ -118,6 +118,7 @@ pub(crate) fn start(
     let began = Instant::now();
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let program = Program::ours();
     let threads = settings.threads;
     info!(
         "trysail {}, process {}, {}",
@@ -147,7 +148,6 @@ pub(crate) fn start(
     });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
-    let program = Program::ours().map_err(|error| fault(format!("its own program is not found: {error}")))?;
     let (inherited, takeover) = takeover::begin(former, &settings, &runtime)?;
     let supervisor = takeover.supervisor.clone();
     let traces = traces(&settings, &metrics);

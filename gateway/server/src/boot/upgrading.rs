@@ -1,6 +1,7 @@
 //! The process replaced by another one while it serves. Until that one accepts this one goes on as ever; whatever becomes
 //! of it before is a line in the log, an answer to whoever asked, and nothing else.
 
+use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ const OWN: [&str; 3] = ["metrics", "health", "admin"];
 
 /// What an upgrade needs of the process.
 pub(super) struct Upgrades<'a> {
-    pub(super) program: &'a Program,
+    /// As what it was started; the error is why that is not known.
+    pub(super) program: &'a io::Result<Program>,
     pub(super) waker: mpsc::Sender<Wake>,
     pub(super) own_ports: &'a [Open],
     pub(super) connections: &'a Connections,
@@ -66,11 +68,13 @@ impl Upgrades<'_> {
             let why = "trysail is process 1 here, with which its container ends; start another container instead";
             return Err(why.to_owned());
         }
-        let binary = ask.binary.as_deref().unwrap_or(&self.program.path);
+        let unknown = |error: &io::Error| format!("its own program is not known: {error}; restart it instead");
+        let program = self.program.as_ref().map_err(unknown)?;
+        let binary = ask.binary.as_deref().unwrap_or(&program.path);
         let within = Duration::from_millis(ask.timeout).min(LONGEST);
         let began = Instant::now();
         step(caller, format!("starting {}", binary.display())).await;
-        let mut successor = Successor::start(self.program, binary)?;
+        let mut successor = Successor::start(program, binary)?;
         let prepared = async {
             successor.is_here().await?;
             let (process, version) = (successor.process, &successor.version);
@@ -95,8 +99,8 @@ impl Upgrades<'_> {
         let _ = pause.send(());
         let (ours, version) = (env!("CARGO_PKG_VERSION"), &successor.version);
         let done = format!(
-            "process {process} serves in place of {}; trysail {ours} → {version}, revision {revision}; {} of the former end \
-             by themselves, or are cut after {} s",
+            "process {process} serves in place of {}; trysail {ours} → {version}, revision {revision}; the former drains {}, \
+             for {} s at most",
             std::process::id(),
             render::counted(self.connections.open(), "connection"),
             self.drain.as_secs(),
@@ -114,7 +118,7 @@ impl Upgrades<'_> {
         let _ = self.waker.send(Wake::HandOver(asker, paused));
         let given = tokio::time::timeout(PAUSES, given).await;
         let given = given.ok().and_then(Result::ok).ok_or("the control thread does not answer; see the log")?;
-        let copy = |error: std::io::Error| format!("the sockets can't be copied: {error}; is LimitNOFILE large enough?");
+        let copy = |error: io::Error| format!("the sockets can't be copied: {error}; is LimitNOFILE large enough?");
         let mut handed = given.map_err(copy)?;
         for (open, what) in self.own_ports.iter().zip(OWN) {
             let address = open.address().to_string();
