@@ -65,10 +65,12 @@ impl Upgrades<'_> {
     /// The id of the process that serves now. The error is why there is none.
     async fn hand_over(&self, ask: &Ask, caller: &mut Caller, door: &Door) -> Result<u32, String> {
         if std::process::id() == 1 {
-            let why = "trysail is process 1 here, with which its container ends; start another container instead";
+            let why =
+                "trysail is process 1 here, with which its container ends; start another container instead";
             return Err(why.to_owned());
         }
-        let unknown = |error: &io::Error| format!("its own program is not known: {error}; restart it instead");
+        let unknown =
+            |error: &io::Error| format!("its own program is not known: {error}; restart it instead");
         let program = self.program.as_ref().map_err(unknown)?;
         let binary = ask.binary.as_deref().unwrap_or(&program.path);
         let within = Duration::from_millis(ask.timeout).min(LONGEST);
@@ -117,8 +119,10 @@ impl Upgrades<'_> {
         // Who no longer listens does not answer either.
         let _ = self.waker.send(Wake::HandOver(asker, paused));
         let given = tokio::time::timeout(PAUSES, given).await;
-        let given = given.ok().and_then(Result::ok).ok_or("the control thread does not answer; see the log")?;
-        let copy = |error: io::Error| format!("the sockets can't be copied: {error}; is LimitNOFILE large enough?");
+        let given =
+            given.ok().and_then(Result::ok).ok_or("the control thread does not answer; see the log")?;
+        let copy =
+            |error: io::Error| format!("the sockets can't be copied: {error}; is LimitNOFILE large enough?");
         let mut handed = given.map_err(copy)?;
         for (open, what) in self.own_ports.iter().zip(OWN) {
             let address = open.address().to_string();

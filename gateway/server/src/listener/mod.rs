@@ -137,7 +137,8 @@ where
 impl Open {
     /// A copy of its socket, for the process after this one.
     pub(crate) fn hand_out(&self, what: &str) -> io::Result<Handed> {
-        let copy = self.copy.as_ref().ok_or_else(|| io::Error::other("there was no descriptor left to copy it"))?;
+        let copy =
+            self.copy.as_ref().ok_or_else(|| io::Error::other("there was no descriptor left to copy it"))?;
         let label = Label { what: what.to_owned(), kept: false };
         Ok(Handed { label, socket: copy.try_clone()?.into() })
     }

@@ -41,8 +41,7 @@ pub(super) fn receive(end: impl AsFd) -> io::Result<Option<(Message, Vec<OwnedFd
     let mut bytes = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        recvmsg(end, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(end, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut sockets = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -69,7 +68,8 @@ mod tests {
     #[test]
     fn messages_come_whole_with_their_descriptors_and_then_the_end() {
         let (ours, theirs) = pair().unwrap();
-        let sockets: Vec<TcpListener> = (0..MOST).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let sockets: Vec<TcpListener> =
+            (0..MOST).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
         send(&ours, &Message::Accept, &borrowed).unwrap();
         send(&ours, &Message::Failed { why: "x".repeat(10_000) }, &[]).unwrap();

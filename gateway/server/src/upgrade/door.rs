@@ -64,7 +64,8 @@ impl Door {
         let path = socket_in(directory);
         let handed = handed.map(UnixListener::from);
         // Where the settings have moved it, it is another one.
-        let handed = handed.filter(|socket| socket.local_addr().is_ok_and(|at| at.as_pathname() == Some(&*path)));
+        let handed =
+            handed.filter(|socket| socket.local_addr().is_ok_and(|at| at.as_pathname() == Some(&*path)));
         let listener = match handed {
             Some(listener) => Ok(listener),
             None => bind(&path),
@@ -150,9 +151,8 @@ impl Caller {
         let mut bytes = (&mut self.stream).take(LONGEST);
         let read = tokio::time::timeout(PATIENCE, bytes.read_until(b'\n', &mut line)).await;
         match read {
-            Ok(Ok(_)) if line.ends_with(b"\n") => {
-                serde_json::from_slice(&line).map_err(|error| format!("it was not asked as trysail upgrade asks: {error}"))
-            }
+            Ok(Ok(_)) if line.ends_with(b"\n") => serde_json::from_slice(&line)
+                .map_err(|error| format!("it was not asked as trysail upgrade asks: {error}")),
             _ => Err("nothing was asked for".to_owned()),
         }
     }

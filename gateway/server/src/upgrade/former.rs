@@ -48,10 +48,13 @@ impl Stage {
     pub(crate) fn find() -> Result<Stage, String> {
         let Some(stage) = env::var_os(STAGE) else { return Ok(Stage::Alone) };
         let wrong = |why: String| {
-            format!("{STAGE} is set, which only an upgrade does, and {why}; unset it to start trysail yourself")
+            format!(
+                "{STAGE} is set, which only an upgrade does, and {why}; unset it to start trysail yourself"
+            )
         };
         let input = io::stdin();
-        let is_channel = UnixStream::from(input.as_fd().try_clone_to_owned().map_err(|it| wrong(it.to_string()))?);
+        let is_channel =
+            UnixStream::from(input.as_fd().try_clone_to_owned().map_err(|it| wrong(it.to_string()))?);
         let socket = SockRef::from(&is_channel);
         if !socket.r#type().is_ok_and(|is| is == Type::SEQPACKET) {
             return Err(wrong("standard input is no socket of another trysail".to_owned()));
@@ -139,7 +142,8 @@ impl Former {
     }
 
     fn say(&self, message: &Message) -> Result<(), String> {
-        send(&self.channel, message, &[]).map_err(|error| format!("the former process is not reached: {error}"))
+        send(&self.channel, message, &[])
+            .map_err(|error| format!("the former process is not reached: {error}"))
     }
 
     fn hear(&self, said: Result<(), String>) -> Result<Answer, String> {

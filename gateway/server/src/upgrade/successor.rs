@@ -173,7 +173,9 @@ impl Successor {
             Ok(None) | Err(_) => {
                 // What was started ends by itself once the successor runs; before, its end says most.
                 let ended = match (self.process, self.ended.take()) {
-                    (0, Some(ended)) => tokio::time::timeout(LAST_WORDS, ended).await.ok().and_then(Result::ok),
+                    (0, Some(ended)) => {
+                        tokio::time::timeout(LAST_WORDS, ended).await.ok().and_then(Result::ok)
+                    }
                     _ => None,
                 };
                 let how = match ended {

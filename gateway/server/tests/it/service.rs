@@ -336,7 +336,10 @@ fn an_upgrade_makes_the_other_process_the_units() {
         }
         let program = machine.must(&format!("tr '\\0' ' ' </proc/{}/cmdline", main()));
         assert_eq!(program, "/usr/local/bin/trysail-next run --config /etc/trysail ");
-        assert_eq!((machine.property("NRestarts"), machine.property("ActiveState")), ("0".into(), "active".into()));
+        assert_eq!(
+            (machine.property("NRestarts"), machine.property("ActiveState")),
+            ("0".into(), "active".into())
+        );
         machine.waits_for_status(", 1 route on 1 port");
         let shown = machine.run("systemctl status --no-pager -l trysail");
         assert!(shown.contains(&format!("Main PID: {} (trysail", main())), "{shown}");
@@ -365,7 +368,10 @@ fn an_upgrade_makes_the_other_process_the_units() {
         machine.must("trysail upgrade");
         let last = main();
         machine.must("systemctl stop trysail");
-        assert_eq!((machine.property("Result"), machine.property("ActiveState")), ("success".into(), "inactive".into()));
+        assert_eq!(
+            (machine.property("Result"), machine.property("ActiveState")),
+            ("success".into(), "inactive".into())
+        );
         assert!(machine.run(&format!("test -d /proc/{last} && echo there")).is_empty());
         assert!(Client::connect(HTTP).is_err());
         assert_ne!(first, last);
