@@ -6,6 +6,8 @@ mod cluster;
 mod ending;
 mod not_started;
 mod signals;
+mod takeover;
+mod upgrading;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,9 +26,10 @@ use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 use trysail_upstream::Upstreams;
 
-use self::ending::Leaving;
+use self::ending::{End, Leaving};
 pub(crate) use self::not_started::NotStarted;
 use self::signals::Signals;
+use self::upgrading::Upgrades;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::board::{Board, Exported, STEP};
@@ -54,6 +57,7 @@ use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
 #[cfg(feature = "otlp")]
 use crate::trace::Spans;
+use crate::upgrade::{Door, Former, Program};
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -68,6 +72,8 @@ pub(crate) struct Running {
     access: Option<Arc<AccessLog>>,
     leaving: Leaving,
     supervisor: Supervisor,
+    program: std::io::Result<Program>,
+    door: Option<Door>,
     _watchdog: Option<Watchdog>,
     #[cfg(feature = "otlp")]
     exporter: Option<Arc<Exporter>>,
@@ -81,11 +87,17 @@ pub(crate) enum Whence {
     Cluster(trysail_kubernetes::Whence),
 }
 
-/// Starts a gateway on configuration directories or a cluster. The error is what stands in its way.
-pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotStarted> {
+/// Starts a gateway on configuration directories or a cluster, in the place of a former process if there is one. The
+/// error is what stands in its way.
+pub(crate) fn start(
+    settings: Settings,
+    whence: Whence,
+    former: Option<&Former>,
+) -> Result<Running, NotStarted> {
     let began = Instant::now();
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let program = Program::ours();
     let threads = settings.threads;
     info!(
         "trysail {}, process {}, {}",
@@ -131,15 +143,15 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
     });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
-    let supervisor = Supervisor::default();
-    let inherited = Arc::new(Inherited::take());
+    let (inherited, takeover) = takeover::begin(former, &settings, &runtime)?;
+    let supervisor = takeover.supervisor.clone();
     let traces = traces(&settings, &metrics);
     let seen = (access.clone(), traces.clone());
     let plane = plane(&settings, &active, &connections, &metrics, seen);
-    let ports = Ports::new(plane, inherited.clone(), settings.threads, runtime.handle().clone());
+    let handle = runtime.handle().clone();
+    let ports = Ports::new(plane, inherited.clone(), settings.threads, handle.clone(), takeover.gate());
 
     let seed = fastrand::u64(..);
-    let handle = runtime.handle().clone();
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
     #[cfg(feature = "otlp")]
     let exporter = traces.and_then(|spans| Exporter::new(&settings.tracing, spans, resolver.clone()));
@@ -162,6 +174,7 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
     let metrics_port = own_port("metrics", settings.metrics, &inherited)?;
     let health_port = own_port("health", settings.health, &inherited)?;
     let admin_port = own_port("admin", settings.admin, &inherited)?;
+    reloader.hold_kept(former.is_some());
     let origin = match followed {
         Err(roots) => {
             let mut directories = Directories::new(roots, &settings);
@@ -176,7 +189,8 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
             Origin::Cluster(watched)
         }
     };
-    inherited.say_unused();
+    inherited.settle();
+    takeover.finish(former, &mut reloader, &prober, began).map_err(fault)?;
     supervisor.status(&reloader.status());
     let watchdog = Watchdog::start(supervisor.clone(), runtime.handle().clone())
         .map_err(|error| fault(format!("the watchdog can't be started: {error}")))?;
@@ -221,6 +235,8 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
         access,
         leaving,
         supervisor,
+        program,
+        door: takeover.door,
         _watchdog: watchdog,
         #[cfg(feature = "otlp")]
         exporter,
@@ -228,11 +244,26 @@ pub(crate) fn start(settings: Settings, whence: Whence) -> Result<Running, NotSt
 }
 
 impl Running {
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
+    /// Serves until SIGTERM or SIGINT, or until another process does; SIGHUP reads the configuration again, SIGUSR1 opens
+    /// the access log anew.
     pub(crate) fn until_stopped(mut self) {
         let waker = self.follower.waker();
-        self.runtime.block_on(self.signals.stop(&waker, self.access.as_deref()));
-        self.stop();
+        let upgrades = Upgrades {
+            program: &self.program,
+            waker: waker.clone(),
+            own_ports: &self.own_ports,
+            connections: &self.connections,
+            supervisor: &self.supervisor,
+            drain: self.settings.drain.0,
+        };
+        let (signals, access, door) = (&mut self.signals, self.access.as_deref(), self.door.as_ref());
+        let end = self.runtime.block_on(async {
+            tokio::select! {
+                () = signals.stop(&waker, access) => End::Asked,
+                handed_over = upgrades.wait(door) => End::HandedOver(handed_over),
+            }
+        });
+        self.end(end);
     }
 
     /// Does something again and again, until SIGTERM or SIGINT.
@@ -452,7 +483,7 @@ fn size(bytes: Bytes) -> usize {
 
 /// A port that the process needs for itself.
 fn own_port(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<Bound, Diagnostics> {
-    listener::inherit_or_bind(address, inherited).map_err(|error| {
+    listener::inherit_or_bind(address, what, inherited).map_err(|error| {
         let message = format!("the {what} port can't be opened on {address}: {}", listener::reason(&error));
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
         findings(finding.hint(format!(

@@ -9,6 +9,7 @@ mod import;
 mod reload;
 mod run;
 mod status;
+mod upgrade;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 
 use crate::render;
 use crate::settings::{PortPair, Settings};
+use crate::upgrade::{Former, Stage};
 
 /// An ingress gateway that executes Istio's traffic-management API without a mesh.
 ///
@@ -68,6 +70,10 @@ enum Command {
     ///
     /// For example: trysail reload
     Reload(reload::Reload),
+    /// Have a running process replaced by a new one: ports stay open, and what runs on open connections ends by itself.
+    ///
+    /// For example: trysail upgrade   or   trysail upgrade --binary /usr/local/bin/trysail-0.2.0
+    Upgrade(upgrade::Upgrade),
     /// Write another gateway's objects anew as Istio's, and say what could not be carried over.
     ///
     /// For example: kubectl get ingress,service -A -o yaml | trysail import nginx-ingress -
@@ -121,18 +127,49 @@ enum Format {
 
 /// Runs what was asked for.
 pub(crate) fn run() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Run(run) => run.run(),
+    let former = match Stage::find() {
+        Ok(Stage::Alone) => None,
+        Ok(Stage::Launch(former)) => return launch(&former),
+        Ok(Stage::Successor(former)) => Some(former),
+        Err(message) => {
+            say(&format!("{message}\n"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A flag that this version does not know, such as one of the version before.
+            if let Some(former) = &former {
+                former.failed(&error.to_string());
+            }
+            error.exit()
+        }
+    };
+    match arguments.command {
+        Command::Run(run) => run.run(former.as_ref()),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),
         Command::Wait(wait) => wait.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
         Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Starts the process that is to take over, and ends.
+fn launch(former: &Former) -> ExitCode {
+    match former.launch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("{why}\n"));
+            ExitCode::from(NOT_FINE)
         }
     }
 }

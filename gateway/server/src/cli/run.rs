@@ -6,6 +6,7 @@ use trysail_routing::diagnostic::Severity;
 
 use super::{CONFIGURATION, NOT_FINE, Source, USAGE, check, say, say_findings};
 use crate::boot::{self, NotStarted, Whence};
+use crate::upgrade::Former;
 use crate::{logging, render};
 
 #[derive(Debug, clap::Args)]
@@ -18,10 +19,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self) -> ExitCode {
+    /// In the place of a former process, if there is one, which is told why where it can't be.
+    pub(super) fn run(self, former: Option<&Former>) -> ExitCode {
         let settings = match self.source.settings() {
             Ok(settings) => settings,
             Err(finding) => {
+                if let Some(former) = former {
+                    former.failed(&render::finding(&finding, false));
+                }
                 say(&format!("{}\n", render::finding(&finding, super::colours(&std::io::stderr()))));
                 return ExitCode::from(USAGE);
             }
@@ -42,11 +47,16 @@ impl Run {
             true => Whence::Cluster(self.source.cluster.whence()),
             false => Whence::Directories(self.source.config),
         };
-        let running = match boot::start(settings, whence) {
+        let running = match boot::start(settings, whence, former) {
             Ok(running) => running,
             Err(NotStarted::Stopped(_)) => return ExitCode::SUCCESS,
             Err(fault) => {
                 let findings = fault.findings();
+                if let Some(former) = former {
+                    let told: Vec<String> =
+                        findings.iter().map(|finding| render::finding(finding, false)).collect();
+                    former.failed(&told.join("\n\n"));
+                }
                 say_findings(findings);
                 let errors = findings.count(Severity::Error);
                 say(&format!("{}: not started\n", render::counts(errors, findings.count(Severity::Warning))));

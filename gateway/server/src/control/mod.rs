@@ -6,6 +6,7 @@ mod begin;
 mod changes;
 mod cluster;
 pub(crate) mod directory;
+mod handover;
 mod held;
 mod isolate;
 mod judge;
@@ -15,6 +16,7 @@ mod reload;
 mod status;
 mod translate;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -33,6 +35,7 @@ pub(crate) use reload::Reloader;
 
 use crate::settings::{FILE_NAME, Settings, Written};
 use crate::status::told::{ReloadOf, Source};
+use crate::upgrade::Handed;
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
@@ -48,6 +51,9 @@ pub(crate) enum Wake {
     Asked(Option<oneshot::Sender<ReloadOf>>),
     /// A probe's answer wants the state reconciled.
     Ready,
+    /// Another process is to take over: what it is to be given. Nothing is read or applied until the pause ends, so that
+    /// no port is opened that it does not know of. With a word it is over for good, without one this process goes on.
+    HandOver(oneshot::Sender<io::Result<Vec<Handed>>>, mpsc::Receiver<()>),
     /// The process ends.
     Stop,
 }
@@ -59,7 +65,7 @@ impl Wake {
             Wake::Asked(_) => Source::Signal,
             Wake::Addresses => Source::Names,
             Wake::Ready => Source::Endpoints,
-            Wake::Changed | Wake::Stop => Source::Files,
+            Wake::Changed | Wake::HandOver(..) | Wake::Stop => Source::Files,
         }
     }
 }
@@ -193,7 +199,7 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                let ends = matches!(wake, Wake::Stop);
+                let mut ends = matches!(wake, Wake::Stop);
                 let is_asked = matches!(wake, Wake::Asked(_));
                 if is_asked {
                     supervisor.reloading();
@@ -203,6 +209,11 @@ impl Follower {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
+                    Wake::HandOver(asker, pause) => {
+                        // Who has gone need not be told, and ends the pause.
+                        let _ = asker.send(reloader.hand_out());
+                        ends = pause.recv().is_ok();
+                    }
                     Wake::Changed | Wake::Asked(_) => {
                         mark.iter().for_each(|mark| mark.note());
                         origin.follow(&mut reloader, wake);

@@ -124,11 +124,6 @@ impl Reloader {
         status::line(&self.active.load(), self.is_kept, self.refusal.as_deref())
     }
 
-    /// Gives the ports away, to be drained.
-    pub(crate) fn into_ports(self) -> Ports {
-        self.ports
-    }
-
     /// Whether a file of a certificate or key is another now.
     pub(crate) fn credentials_changed(&self) -> bool {
         self.credentials.is_stale()
@@ -292,6 +287,9 @@ impl Reloader {
             // Ports were not asked for again: what was said of them is so still.
             findings.extend(self.found.iter().filter(|finding| finding.code == Code::PORT).cloned());
             self.say(findings);
+            if !self.in_cluster {
+                self.kept.keep(&set);
+            }
             return Outcome::Unchanged;
         }
         let mut prepared = Prepared::default();

@@ -46,13 +46,12 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
     let mut running =
-        boot::start(settings(), Whence::Directories(vec![folder.seed.clone(), folder.endpoints()])).map_err(
-            |fault| {
+        boot::start(settings(), Whence::Directories(vec![folder.seed.clone(), folder.endpoints()]), None)
+            .map_err(|fault| {
                 let lines: Vec<String> =
                     fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
                 lines.join("\n\n")
-            },
-        )?;
+            })?;
     let gateway = running.active.load().bound.first().map(|(address, _)| *address);
     let gateway = gateway.ok_or("the seed opens no port")?;
     screen.say(&greeting(gateway, &running, &folder.seed, requests.is_none()));

@@ -118,6 +118,9 @@ pub(crate) struct Settings {
     /// The directory that keeps the last good revision; without one, the service manager's.
     #[serde(deserialize_with = "ranges::file")]
     pub(crate) state: Option<PathBuf>,
+    /// The directory of the socket at which `trysail upgrade` asks; without one, the service manager's.
+    #[serde(deserialize_with = "ranges::file")]
+    pub(crate) runtime: Option<PathBuf>,
     /// Towards the clients.
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
@@ -173,6 +176,7 @@ impl Default for Settings {
             pre_stop_delay: Span(Duration::ZERO),
             drain: Span(Duration::from_secs(30)),
             state: None,
+            runtime: None,
             downstream: Downstream::default(),
             upstream: Upstream::default(),
             dns: Dns::default(),
@@ -316,11 +320,12 @@ impl Settings {
     /// Where the last good revision is kept: as set, else the first directory that systemd made for it
     /// (`StateDirectory=`).
     pub(crate) fn state(&self) -> Option<PathBuf> {
-        let given = || {
-            let given = std::env::var_os("STATE_DIRECTORY")?;
-            std::env::split_paths(&given).find(|path| path.is_absolute())
-        };
-        self.state.clone().or_else(given)
+        self.state.clone().or_else(|| given("STATE_DIRECTORY"))
+    }
+
+    /// Where the socket for upgrades is: as set, else in the first directory that systemd made (`RuntimeDirectory=`).
+    pub(crate) fn runtime(&self) -> Option<PathBuf> {
+        self.runtime.clone().or_else(|| given("RUNTIME_DIRECTORY"))
     }
 
     /// How paths are made canonical, and which are refused.
@@ -396,6 +401,12 @@ fn meant(said: &str) -> Option<&str> {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let written = quoted.next().filter(|_| said.contains("unknown field"))?;
     nearest(written, quoted)
+}
+
+/// The first directory that the service manager names.
+fn given(variable: &str) -> Option<PathBuf> {
+    let given = std::env::var_os(variable)?;
+    std::env::split_paths(&given).find(|path| path.is_absolute())
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod tcp;
 mod timeout;
 mod tls;
 mod traces;
+mod upgrade;
 mod upstream;
 mod upstream_faults;
 mod variables;
