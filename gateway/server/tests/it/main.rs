@@ -27,6 +27,7 @@ mod metrics;
 mod mirror;
 mod outlier;
 mod page;
+mod package;
 mod paths;
 mod ports;
 mod protocols;
