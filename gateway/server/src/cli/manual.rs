@@ -56,7 +56,10 @@ fn page(command: Option<&str>) -> Result<String, String> {
         None => whole,
         Some(name) => whole.find_subcommand(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
-            format!("there is no command \"{name}\" that a page could be about; there are {}", names.join(", "))
+            format!(
+                "there is no command \"{name}\" that a page could be about; there are {}",
+                names.join(", ")
+            )
         })?,
     };
     let source = concat!("Trysail ", env!("CARGO_PKG_VERSION"));
@@ -77,8 +80,15 @@ mod tests {
         for command in Arguments::command().get_subcommands() {
             let name = command.get_name();
             let page = page(Some(name)).expect("a page");
-            assert!(page.contains(&format!(".TH trysail\\-{name} 1")) || page.contains(&format!(".TH trysail-{name} 1")), "{page}");
-            assert!(whole.contains(&format!("trysail\\-{name}(1)")), "{name} is in the page of all:\n{whole}");
+            assert!(
+                page.contains(&format!(".TH trysail\\-{name} 1"))
+                    || page.contains(&format!(".TH trysail-{name} 1")),
+                "{page}"
+            );
+            assert!(
+                whole.contains(&format!("trysail\\-{name}(1)")),
+                "{name} is in the page of all:\n{whole}"
+            );
         }
         assert!(page(Some("chekc")).expect_err("there is none").contains("check"));
     }

@@ -74,8 +74,12 @@ fn it_is_installed_upgraded_removed_and_purged() {
         }
         assert!(!machine.must("gzip -dc /usr/share/man/man1/trysail-status.1.gz").contains("/usr/local"));
         machine.must("bash -n /usr/share/bash-completion/completions/trysail");
-        assert_eq!(machine.run("grep -l -d skip /usr/local/ $(dpkg -L trysail | grep -E 'systemd|conf$|yaml$')"), "");
-        let modes = "stat -c '%a %U:%G %n' /etc/trysail/certificates /var/lib/trysail /etc/trysail/welcome.yaml";
+        assert_eq!(
+            machine.run("grep -l -d skip /usr/local/ $(dpkg -L trysail | grep -E 'systemd|conf$|yaml$')"),
+            ""
+        );
+        let modes =
+            "stat -c '%a %U:%G %n' /etc/trysail/certificates /var/lib/trysail /etc/trysail/welcome.yaml";
         assert_eq!(
             machine.must(modes),
             "750 root:trysail /etc/trysail/certificates\n700 trysail:trysail /var/lib/trysail\n\
@@ -86,7 +90,8 @@ fn it_is_installed_upgraded_removed_and_purged() {
         machine.write("seed.yaml", SEED);
         machine.write("endpoints.yaml", &machine.reviews.service_entry());
         machine.write("welcome.yaml", &welcome().replace("Trysail is running", "Edited"));
-        let says = |path: &str| fetch(HTTP, "anyone.test", path).map(|reply| reply.text()).unwrap_or_default();
+        let says =
+            |path: &str| fetch(HTTP, "anyone.test", path).map(|reply| reply.text()).unwrap_or_default();
         eventually(PATIENCE, "the edit serves", || says("/").starts_with("Edited."));
         eventually(PATIENCE, "the new files serve", || says("/reviews/0").starts_with('v'));
 
@@ -158,7 +163,8 @@ fn the_walk_through_of_the_readme_is_what_happens() {
         let (mut faults, mut found) = (String::new(), Vec::new());
         for step in &steps {
             let command = step.command.replace("amd64", &architecture);
-            let said = machine.must(&format!("cd {PACKAGES} && {{ {command}\n}}")).replace(&architecture, "amd64");
+            let said =
+                machine.must(&format!("cd {PACKAGES} && {{ {command}\n}}")).replace(&architecture, "amd64");
             // What a terminal would show of a line that is written over.
             let said: Vec<&str> = said.lines().map(|line| line.rsplit('\r').next().unwrap_or(line)).collect();
             let alike = alike(&step.says, &said);
@@ -212,7 +218,9 @@ fn alike(expected: &[&str], said: &[&str]) -> bool {
     match (expected.split_first(), said.split_first()) {
         (None, None) => true,
         (Some((&"…", rest)), _) => (0..=said.len()).any(|skipped| alike(rest, &said[skipped..])),
-        (Some((line, rest)), Some((other, others))) => timeless(line) == timeless(other) && alike(rest, others),
+        (Some((line, rest)), Some((other, others))) => {
+            timeless(line) == timeless(other) && alike(rest, others)
+        }
         _ => false,
     }
 }
