@@ -1,5 +1,6 @@
 //! The Debian package, on a machine of its own (`service::Machine`): installed, edited, upgraded under requests, removed and
-//! purged; and the README's walk-through, whose very commands are run and whose answers are compared.
+//! purged; the README's walk-through, whose very commands are run and whose answers are compared; and the tarball, by the
+//! README's commands too.
 //!
 //! What is packed is the binary of this build, so that nothing is built for it. Without root, dpkg or what the sandbox needs
 //! a test says so and passes; where CI runs as root it fails.
@@ -28,8 +29,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs a test on a machine that has a package of each version, and nothing of ours installed.
-fn on_a_machine(name: &str, versions: &[&str], test: impl FnOnce(&Machine)) {
+/// Runs a test on a machine that has these, each made by a script of `packaging/` as this version, and nothing of ours
+/// installed.
+fn on_a_machine(name: &str, packages: &[(&str, &str)], test: impl FnOnce(&Machine)) {
     if Machine::is_inside() {
         return Machine::with_files(name, &[], test);
     }
@@ -41,8 +43,8 @@ fn on_a_machine(name: &str, versions: &[&str], test: impl FnOnce(&Machine)) {
         }
     }
     let folder = Folder::new();
-    for version in versions {
-        let output = Command::new(root().join("packaging/deb"))
+    for (script, version) in packages {
+        let output = Command::new(root().join("packaging").join(script))
             .args([Path::new(env!("CARGO_BIN_EXE_trysail")), folder.path()])
             .envs([("VERSION", *version), ("QUICK", "1")])
             .output()
@@ -55,7 +57,7 @@ fn on_a_machine(name: &str, versions: &[&str], test: impl FnOnce(&Machine)) {
 #[test]
 fn it_is_installed_upgraded_removed_and_purged() {
     let name = "package::it_is_installed_upgraded_removed_and_purged";
-    on_a_machine(name, &["0.1.0-1", "0.1.0-2"], |machine| {
+    on_a_machine(name, &[("deb", "0.1.0-1"), ("deb", "0.1.0-2")], |machine| {
         // An index of all the machine's manual pages, anew each time, is not what is asked about.
         machine.must("rm -f /var/lib/man-db/auto-update");
         let before = machine.must(LEFT);
@@ -144,7 +146,8 @@ fn welcome() -> String {
 
 #[test]
 fn the_walk_through_of_the_readme_is_what_happens() {
-    on_a_machine("package::the_walk_through_of_the_readme_is_what_happens", &["0.1.0-1"], |machine| {
+    let name = "package::the_walk_through_of_the_readme_is_what_happens";
+    on_a_machine(name, &[("deb", "0.1.0-1")], |machine| {
         let path = root().join("README.md");
         let readme = std::fs::read_to_string(&path).expect("it is there");
         let (before, rest) = readme.split_once(WALK).expect("the README has the heading");
@@ -189,6 +192,28 @@ fn the_walk_through_of_the_readme_is_what_happens() {
             return;
         }
         assert!(faults.is_empty(), "{faults}(UPDATE_EXPECT=1 rewrites the README)");
+    });
+}
+
+#[test]
+fn the_tarball_is_installed_as_the_readme_says() {
+    let name = "package::the_tarball_is_installed_as_the_readme_says";
+    on_a_machine(name, &[("tarball", "0.1.0")], |machine| {
+        let readme = std::fs::read_to_string(root().join("README.md")).expect("it is there");
+        let (_, rest) = readme.split_once("lies as below `/usr/local`:\n\n").expect("the README tells of it");
+        let commands: Vec<&str> = rest.lines().map_while(|line| line.strip_prefix("    ")).collect();
+        assert!(commands.len() > 2, "{commands:?}");
+        let machines = machine.must("uname -m");
+        for command in commands {
+            let command = command.replace("x86_64", machines.trim());
+            machine.must(&format!("cd {PACKAGES} && bash -c '{command}'"));
+        }
+        assert_eq!(machine.property("ActiveState"), "active");
+        let reply = fetch(HTTP, "anyone.test", "/").expect("port 80 answers");
+        assert_eq!(
+            (reply.status, reply.text().contains("/usr/local/share/doc/trysail/examples")),
+            (200, true)
+        );
     });
 }
 
