@@ -42,7 +42,7 @@ pgo: ## a release build that a run under load has shown the hot paths; two build
 deb: ## a Debian package in target/packages; PGO=1 as by make pgo, BINARY=PATH of a binary that is there
 	@profile=release && $(ready) && binary=$$(packaging/binary deb) && exec packaging/deb "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
 
-tarball: ## the same for any Linux, static where it can be; PGO=1, BINARY=PATH, STATIC=0 or 1
+tarball: ## the same for any Linux; PGO=1, BINARY=PATH, STATIC=1 with musl
 	@profile=release && $(ready) && binary=$$(packaging/binary tarball) && exec packaging/tarball "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
 
 check: ## formatting and clippy, warnings as errors
