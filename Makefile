@@ -1,6 +1,6 @@
 # The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
 
-.PHONY: help demo test otlp torture fuzz bench check deny advisories
+.PHONY: help demo test otlp torture fuzz bench pgo deb tarball check deny advisories
 .DEFAULT_GOAL := help
 
 # Cargo has a job server of its own, and warns about make's.
@@ -37,6 +37,15 @@ bench: ## whole-process loads beside bare Pingora, on a release build
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
 	cargo build --release -p trysail-load-tests --bins --locked && \
 	exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
+
+pgo: ## a release build that a run under load has shown the hot paths; two builds, prints where it is
+	@profile=release && $(ready) && exec packaging/pgo $(ARGS)
+
+deb: ## a Debian package in target/packages; PGO=1 as by make pgo, BINARY=PATH of a binary that is there
+	@profile=release && $(ready) && binary=$$(packaging/binary deb) && exec packaging/deb "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
+
+tarball: ## the same for any Linux; PGO=1, BINARY=PATH, STATIC=1 with musl
+	@profile=release && $(ready) && binary=$$(packaging/binary tarball) && exec packaging/tarball "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
 
 check: ## formatting and clippy, warnings as errors
 	@$(ready) && cargo fmt --check && exec cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -6,6 +6,7 @@ mod cluster;
 mod demo;
 mod explain;
 mod import;
+mod manual;
 mod reload;
 mod run;
 mod status;
@@ -82,6 +83,14 @@ enum Command {
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
     Demo(demo::Demo),
+    /// Print what a shell completes commands and flags by.
+    ///
+    /// For example: trysail completions bash >/etc/bash_completion.d/trysail
+    Completions(manual::Completions),
+    /// Print a manual page, of all or of one command.
+    ///
+    /// For example: trysail man run | man -l -
+    Man(manual::Man),
     /// Print the version.
     Version,
 }
@@ -156,6 +165,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Upgrade(upgrade) => upgrade.run(),
         Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS

@@ -27,6 +27,7 @@ mod limits;
 mod metrics;
 mod mirror;
 mod outlier;
+mod package;
 mod page;
 mod paths;
 mod ports;

@@ -24,7 +24,7 @@ use crate::websocket::SWITCH;
 const SANDBOX: &str = "TRYSAIL_TEST_SANDBOX";
 
 /// The ports are the shipped ones: in a network of its own nobody else has them.
-const HTTP: SocketAddr = address(80);
+pub(crate) const HTTP: SocketAddr = address(80);
 const METRICS: SocketAddr = address(15020);
 const HEALTH: SocketAddr = address(15021);
 
@@ -32,7 +32,8 @@ const fn address(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
-fn shipped(name: &str) -> PathBuf {
+/// A file of `systemd/`.
+pub(crate) fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(name)
 }
 
@@ -40,20 +41,32 @@ fn sandbox(words: &[&str]) -> Output {
     Command::new(shipped("tests/sandbox")).args(words).output().expect("bash runs")
 }
 
-/// A machine on which trysail is installed as the README says.
-struct Machine {
+/// A machine on which trysail is installed as the README says, or nothing yet.
+pub(crate) struct Machine {
     at: String,
     config: Folder,
-    reviews: Reviews,
+    pub(crate) reviews: Reviews,
 }
 
 impl Machine {
     /// Runs a test on a machine of its own; `name` is the test's own name.
     fn with(name: &str, test: impl FnOnce(&Machine)) {
-        if let Ok(at) = std::env::var(SANDBOX) {
-            let machine = Machine { at, config: Folder::new(), reviews: Reviews::start(&["v1", "v2"]) };
+        Machine::with_files(name, &units_and_program(), |machine| {
             machine.write("seed.yaml", SEED);
             machine.write("endpoints.yaml", &machine.reviews.service_entry());
+            test(machine);
+        });
+    }
+
+    /// Whether this is the test as it runs itself, with the sandbox's network.
+    pub(crate) fn is_inside() -> bool {
+        std::env::var_os(SANDBOX).is_some()
+    }
+
+    /// The same on a machine that has these files of ours, each `FILE:PATH`, and no object to serve.
+    pub(crate) fn with_files(name: &str, files: &[String], test: impl FnOnce(&Machine)) {
+        if let Ok(at) = std::env::var(SANDBOX) {
+            let machine = Machine { at, config: Folder::new(), reviews: Reviews::start(&["v1", "v2"]) };
             return test(&machine);
         }
         let needs = sandbox(&["needs"]);
@@ -66,7 +79,7 @@ impl Machine {
             let _ = writeln!(std::io::stderr(), "{name} is skipped, {missing}");
             return;
         }
-        let booted = Booted::boot();
+        let booted = Booted::boot(files);
         let itself = std::env::current_exe().expect("a test is a program");
         let inside = Command::new(shipped("tests/sandbox"))
             .args(["net", booted.at()])
@@ -90,13 +103,13 @@ impl Machine {
     }
 
     /// What a command in there says.
-    fn run(&self, command: &str) -> String {
+    pub(crate) fn run(&self, command: &str) -> String {
         let output = sandbox(&["run", &self.at, "sh", "-c", command]);
         String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
     }
 
     /// The same of one that succeeds.
-    fn must(&self, command: &str) -> String {
+    pub(crate) fn must(&self, command: &str) -> String {
         let output = sandbox(&["run", &self.at, "sh", "-c", command]);
         let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
         assert!(
@@ -107,13 +120,13 @@ impl Machine {
         said
     }
 
-    fn property(&self, name: &str) -> String {
+    pub(crate) fn property(&self, name: &str) -> String {
         self.run(&format!("systemctl show --value -p {name} trysail")).trim().to_owned()
     }
 
     /// Puts a file into /etc/trysail of the machine in one step. The folder is one of ours, since the sandbox's files are
     /// not to be seen from here.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         self.config.write(name, text);
         let source = self.config.path().join(name);
         let mut child = Command::new(shipped("tests/sandbox"))
@@ -131,7 +144,7 @@ impl Machine {
         self.property("StatusText")
     }
 
-    fn waits_for_status(&self, words: &str) {
+    pub(crate) fn waits_for_status(&self, words: &str) {
         eventually(PATIENCE, words, || self.status().contains(words));
     }
 
@@ -143,23 +156,30 @@ impl Machine {
     }
 }
 
-/// A sandbox with the units and the program; it ends with this.
-struct Booted {
-    folder: Folder,
-}
-
-impl Booted {
-    fn boot() -> Booted {
-        let booted = Booted { folder: Folder::new() };
-        let trysail = format!("{}:/usr/local/bin/trysail", env!("CARGO_BIN_EXE_trysail"));
-        let files = [
+/// What the README has installed, by where it goes.
+fn units_and_program() -> Vec<String> {
+    let mut files = vec![format!("{}:/usr/local/bin/trysail", env!("CARGO_BIN_EXE_trysail"))];
+    files.extend(
+        [
             ("trysail.service", "/etc/systemd/system/trysail.service"),
             ("trysail.socket", "/etc/systemd/system/trysail.socket"),
             ("trysail.sysusers.conf", "/usr/lib/sysusers.d/trysail.conf"),
             ("trysail.tmpfiles.conf", "/usr/lib/tmpfiles.d/trysail.conf"),
         ]
-        .map(|(file, path)| format!("{}:{path}", shipped(file).display()));
-        let mut words = vec!["boot", booted.at(), &trysail];
+        .map(|(file, path)| format!("{}:{path}", shipped(file).display())),
+    );
+    files
+}
+
+/// A sandbox; it ends with this.
+struct Booted {
+    folder: Folder,
+}
+
+impl Booted {
+    fn boot(files: &[String]) -> Booted {
+        let booted = Booted { folder: Folder::new() };
+        let mut words = vec!["boot", booted.at()];
         words.extend(files.iter().map(String::as_str));
         let output = sandbox(&words);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
