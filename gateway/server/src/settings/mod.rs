@@ -6,6 +6,7 @@ mod access_log;
 mod directions;
 mod kubernetes;
 mod limits;
+mod paths;
 mod ranges;
 mod reporters;
 mod template;
@@ -24,7 +25,6 @@ use trysail_routing::compile::{Addresses, Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
-use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
 pub(crate) use access_log::{AccessLog, Format, Only};
@@ -32,6 +32,7 @@ pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
 pub(crate) use kubernetes::Kubernetes;
 pub(crate) use limits::Limits;
+use paths::{PathForm, PathNormalization};
 pub(crate) use reporters::Reporters;
 pub(crate) use template::{Operator, Part, Template};
 #[cfg(feature = "otlp")]
@@ -200,31 +201,6 @@ pub(crate) enum DanglingSetting {
     Serve,
 }
 
-/// The setting behind [`Normalization`], in Istio's words.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum PathNormalization {
-    None,
-    Base,
-    MergeSlashes,
-    DecodeAndMergeSlashes,
-}
-
-/// The setting behind [`Forms`], in words like Istio's.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum PathForm {
-    EscapedSlash,
-    Backslash,
-    Semicolon,
-    ZeroByte,
-    BrokenEscape,
-    DoubleEscape,
-    NotUtf8,
-    /// All of these.
-    All,
-}
-
 /// What answers say in `server`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ServerHeader {
@@ -328,27 +304,6 @@ impl Settings {
         self.runtime.clone().or_else(|| given("RUNTIME_DIRECTORY"))
     }
 
-    /// How paths are made canonical, and which are refused.
-    pub(crate) fn paths(&self) -> PathRules {
-        let refused = self.path_refuse.iter().fold(Forms::NONE, |forms, form| match form {
-            PathForm::EscapedSlash => forms.with(Form::EscapedSlash),
-            PathForm::Backslash => forms.with(Form::Backslash),
-            PathForm::Semicolon => forms.with(Form::Semicolon),
-            PathForm::ZeroByte => forms.with(Form::ZeroByte),
-            PathForm::BrokenEscape => forms.with(Form::BrokenEscape),
-            PathForm::DoubleEscape => forms.with(Form::DoubleEscape),
-            PathForm::NotUtf8 => forms.with(Form::NotUtf8),
-            PathForm::All => Forms::ALL,
-        });
-        let normalization = match self.path_normalization {
-            PathNormalization::None => Normalization::None,
-            PathNormalization::Base => Normalization::Base,
-            PathNormalization::MergeSlashes => Normalization::MergeSlashes,
-            PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
-        };
-        PathRules { normalization, refused }
-    }
-
     /// The ceilings of what is read from texts.
     pub(crate) fn reading(&self) -> trysail_routing::wire::Limits {
         trysail_routing::wire::Limits {
@@ -411,6 +366,8 @@ fn given(variable: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use trysail_routing::path::{Form, Forms, Normalization};
+
     use super::*;
 
     #[test]
