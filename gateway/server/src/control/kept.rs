@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_written_while_another_process_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::new(Some(folder.path().to_owned()));
+        kept.hold(true);
+        kept.keep(&set(&gateway("a")));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        kept.hold(false);
+        kept.keep(&set(&gateway("a")));
+        assert!(kept.read().is_some());
+    }
+
+    #[test]
     fn a_list_with_a_secret_is_not_kept() {
         for (text, found) in [
             ("kind: Secret", true),
