@@ -17,6 +17,7 @@ demo: ## Bookinfo's reviews, three versions behind the gateway; Ctrl-C ends it
 test: ## every test, with nextest where it can be had
 	@$(ready) && set -- --workspace --locked $${CI:+--no-fail-fast} $(ARGS) && \
 	{ promtool --version >/dev/null 2>&1 || echo 'skipped: prometheus is not installed, which the dashboards are tested with: apt-get install prometheus' >&2; } && \
+	{ TRYSAIL_HELM=$$(.ci/tool helm) && export TRYSAIL_HELM || echo 'skipped: no helm, which the chart is tested with' >&2; } && \
 	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
 	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
 
@@ -24,8 +25,9 @@ otlp: ## clippy and the tests of traces, which a build has only with the feature
 	@$(ready) && cargo clippy -p trysail --all-targets --features otlp --locked -- -D warnings && \
 	exec cargo test -p trysail --features otlp --locked -- trac otlp $(ARGS)
 
-torture: ## 5,000 slow clients of each kind; takes minutes, and 20,000 descriptors
-	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --locked -- --ignored --nocapture five_thousand $(ARGS)
+torture: ## 5,000 slow clients of each kind, 100,000 mutated requests; takes minutes, and 20,000 descriptors
+	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --test wire --locked -- --ignored --nocapture \
+	five_thousand hundred_thousand $(ARGS)
 
 SECONDS := 30
 fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
