@@ -1,6 +1,6 @@
 # The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
 
-.PHONY: help demo test otlp torture fuzz bench check deny advisories
+.PHONY: help demo test otlp torture fuzz bench pgo deb tarball check deny advisories
 .DEFAULT_GOAL := help
 
 # Cargo has a job server of its own, and warns about make's.
@@ -17,6 +17,7 @@ demo: ## Bookinfo's reviews, three versions behind the gateway; Ctrl-C ends it
 test: ## every test, with nextest where it can be had
 	@$(ready) && set -- --workspace --locked $${CI:+--no-fail-fast} $(ARGS) && \
 	{ promtool --version >/dev/null 2>&1 || echo 'skipped: prometheus is not installed, which the dashboards are tested with: apt-get install prometheus' >&2; } && \
+	{ TRYSAIL_HELM=$$(.ci/tool helm) && export TRYSAIL_HELM || echo 'skipped: no helm, which the chart is tested with' >&2; } && \
 	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
 	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
 
@@ -24,8 +25,9 @@ otlp: ## clippy and the tests of traces, which a build has only with the feature
 	@$(ready) && cargo clippy -p trysail --all-targets --features otlp --locked -- -D warnings && \
 	exec cargo test -p trysail --features otlp --locked -- trac otlp $(ARGS)
 
-torture: ## 5,000 slow clients of each kind; takes minutes, and 20,000 descriptors
-	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --locked -- --ignored --nocapture five_thousand $(ARGS)
+torture: ## 5,000 slow clients of each kind, 100,000 mutated requests; takes minutes, and 20,000 descriptors
+	@profile=release && $(ready) && ulimit -n 20000 && exec cargo test --release -p trysail --test it --test wire --locked -- --ignored --nocapture \
+	five_thousand hundred_thousand $(ARGS)
 
 SECONDS := 30
 fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
@@ -35,6 +37,15 @@ bench: ## whole-process loads beside bare Pingora, on a release build
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
 	cargo build --release -p trysail-load-tests --bins --locked && \
 	exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
+
+pgo: ## a release build that a run under load has shown the hot paths; two builds, prints where it is
+	@profile=release && $(ready) && exec packaging/pgo $(ARGS)
+
+deb: ## a Debian package in target/packages; PGO=1 as by make pgo, BINARY=PATH of a binary that is there
+	@profile=release && $(ready) && binary=$$(packaging/binary deb) && exec packaging/deb "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
+
+tarball: ## the same for any Linux; PGO=1, BINARY=PATH, STATIC=1 with musl
+	@profile=release && $(ready) && binary=$$(packaging/binary tarball) && exec packaging/tarball "$$binary" "$${CARGO_TARGET_DIR:-target}/packages"
 
 check: ## formatting and clippy, warnings as errors
 	@$(ready) && cargo fmt --check && exec cargo clippy --workspace --all-targets --locked -- -D warnings

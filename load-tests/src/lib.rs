@@ -6,6 +6,7 @@
 //! process       a child: pinned, started, heard, its CPU time read
 //! load, origin  the two ends of the wire
 //! rounds        alternating rounds over all peers       instructions   the same under callgrind
+//! train         what an instrumented build is sent, which `packaging/pgo` builds anew by what it counted
 //! stats, report medians, paired ratios, the page and the JSON      machine   what it ran on
 //! ```
 //!
@@ -22,3 +23,4 @@ pub mod report;
 pub mod rounds;
 pub mod scenario;
 pub mod stats;
+pub mod train;

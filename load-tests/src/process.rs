@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 /// A start takes tens of milliseconds, under callgrind some seconds.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -96,6 +96,22 @@ impl Process {
     pub fn ticks(&self) -> anyhow::Result<u64> {
         ticks_of(&self.id().to_string())
             .with_context(|| format!("{} is gone; its last words:\n{}", self.name, self.last_words()))
+    }
+
+    /// Ends it in peace, by SIGTERM, and waits until it has ended with 0.
+    pub fn end(mut self, limit: Duration) -> anyhow::Result<()> {
+        let kill = format!("kill -TERM {}", self.id());
+        let told = Command::new("sh").args(["-c", &kill]).status().context("run sh")?;
+        ensure!(told.success(), "{} is gone; its last words:\n{}", self.name, self.last_words());
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{} ended with {status}:\n{}", self.name, self.last_words());
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} did not end within {} s:\n{}", self.name, limit.as_secs(), self.last_words())
     }
 
     /// The last lines of its output.

@@ -22,8 +22,8 @@ fn clone(head: &Head) -> Head {
     Head { length: head.length, rewritten: head.rewritten.clone(), chunked: head.chunked }
 }
 
-/// Looked at in the plainest way there is.
-fn means_one_thing(head: &[u8], chunked: bool) {
+/// Whether a head says one thing to any reader, looked at in the plainest way there is; `chunked`: whether its body is.
+pub fn means_one_thing(head: &[u8], chunked: bool) {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let Some((lines, "")) = text.split_once("\r\n\r\n") else { panic!("not one head: {text:?}") };
     assert!(!text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t'), "{text:?}");

@@ -14,10 +14,14 @@ mod bodies;
 mod documents;
 mod heads;
 mod http2;
+mod mutate;
 mod paths;
 mod requests;
 pub mod seeds;
 mod senders;
+
+pub use heads::means_one_thing;
+pub use mutate::mutate;
 
 /// A property, and what it is asked with first.
 #[derive(Clone, Copy)]

@@ -16,7 +16,7 @@ fn rows(table: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 /// Heads of HTTP/1 with what follows them; the longest are left out, since what is long in them is of one kind.
-pub(crate) fn heads() -> Vec<Vec<u8>> {
+pub fn heads() -> Vec<Vec<u8>> {
     rows(REQUESTS).map(bytes).filter(|bytes| bytes.len() < 2000).collect()
 }
 

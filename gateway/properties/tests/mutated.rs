@@ -3,34 +3,7 @@
 
 use std::panic::catch_unwind;
 
-use trysail_properties::{ALL, Property};
-
-const PIECES: [&[u8]; 24] = [
-    b"\r",
-    b"\n",
-    b"\r\n",
-    b" ",
-    b"\t",
-    b"\0",
-    b",",
-    b":",
-    b"@",
-    b"/",
-    b"..",
-    b"%2e",
-    b"%00",
-    b"%",
-    b";",
-    b"\\",
-    b"\xff",
-    b"0",
-    b"Host: c\r\n",
-    b"Content-Length: 1\r\n",
-    b"Transfer-Encoding: chunked\r\n",
-    b"Connection: x\r\n",
-    b"http://",
-    b"\r\n\r\n",
-];
+use trysail_properties::{ALL, Property, mutate};
 
 fn check(name: &str, turns: usize) {
     let property = ALL.iter().find(|property| property.name == name).expect("there is one");
@@ -39,21 +12,7 @@ fn check(name: &str, turns: usize) {
     seeds.iter().for_each(|seed| ask(property, seed));
     let mut chance = fastrand::Rng::with_seed(35);
     for turn in 0..turns {
-        let mut bytes = seeds[turn % seeds.len()].clone();
-        for _ in 0..chance.usize(1..=4) {
-            let at = chance.usize(..=bytes.len());
-            match chance.u8(..5) {
-                0 if at < bytes.len() => drop(bytes.remove(at)),
-                1 if at < bytes.len() => bytes[at] = chance.u8(..),
-                2 => bytes.extend_from_within(at..),
-                3 => {
-                    let other = &seeds[chance.usize(..seeds.len())];
-                    let from = chance.usize(..=other.len());
-                    drop(bytes.splice(at.., other[from..].iter().copied()));
-                }
-                _ => drop(bytes.splice(at..at, PIECES[chance.usize(..PIECES.len())].iter().copied())),
-            }
-        }
+        let bytes = mutate(&seeds, turn, &mut chance);
         ask(property, &bytes);
     }
 }

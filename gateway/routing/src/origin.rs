@@ -79,9 +79,10 @@ impl<T> std::ops::Deref for At<T> {
 /// One YAML document of one file, as text. Kept for excerpts; shared by everything that points into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The file as the user would name it (`conf/reviews.yaml`, `-` for standard input).
+    /// The file as the user would name it (`conf/reviews.yaml`, `-` for standard input); of an object that lies in no
+    /// file, the object (`VirtualService default/reviews`).
     pub file: Arc<str>,
-    /// Where in the file `text` begins.
+    /// Where in the file `text` begins; 0 where it lies in no file, so that its lines are nobody's.
     pub first_line: FirstLine,
     /// The document's text, without the `---` line before it. Empty where a file could not be read.
     pub text: Arc<str>,
@@ -148,17 +149,32 @@ impl Origin {
         Origin { piece: Piece::whole(file), pos: Pos::default() }
     }
 
-    /// The line in the file, from 1; 0 when the file as a whole is meant.
+    /// The line in the file, from 1; 0 when the file as a whole is meant, or there is none.
     pub fn line(&self) -> u32 {
-        match self.pos.line {
-            0 => 0,
-            line => self.piece.first_line.get() + line - 1,
+        match (self.piece.first_line.get(), self.pos.line) {
+            (0, _) | (_, 0) => 0,
+            (first, line) => first + line - 1,
         }
     }
 
-    /// The column, from 1; 0 when the whole line is meant.
+    /// `file:line`, or as much of it as there is: the column is of no importance to whoever reads it.
+    pub fn short(&self) -> impl fmt::Display + '_ {
+        struct Short<'o>(&'o Origin);
+        impl fmt::Display for Short<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.piece.file)?;
+                match self.0.line() {
+                    0 => Ok(()),
+                    line => write!(f, ":{line}"),
+                }
+            }
+        }
+        Short(self)
+    }
+
+    /// The column, from 1; 0 when the whole line is meant, or there is no file.
     pub fn column(&self) -> u32 {
-        self.pos.column
+        if self.piece.first_line.get() == 0 { 0 } else { self.pos.column }
     }
 }
 

@@ -12,7 +12,7 @@
 //! listener  resolver
 //! proxy
 //! access  trace  board
-//! metrics  render  settings  logging  supervisor
+//! metrics  render  settings  logging  supervisor  upgrade
 //! ```
 
 mod access;
@@ -39,6 +39,7 @@ mod supervisor;
 mod tls;
 #[cfg(feature = "otlp")]
 mod trace;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -377,6 +377,7 @@ const SERVER_FLOORS: &[(&str, &[&str])] = &[
     ("board", &["proxy", "listener", "status", "control", "admin", "boot", "cli", "demo"]),
     ("status", &["control", "admin", "boot", "cli", "demo"]),
     ("supervisor", &["proxy", "listener", "status", "control", "admin", "boot", "cli", "demo"]),
+    ("upgrade", &["proxy", "listener", "supervisor", "status", "control", "admin", "boot", "cli", "demo"]),
 ];
 const FLOORS: &[(&str, &[&str])] = &[
     ("decide", &["wire", "compile", "import"]),

@@ -258,6 +258,11 @@ impl Upstreams {
         &self.clusters[id.index()]
     }
 
+    /// What the snapshot's cluster at `index` takes at once.
+    pub fn limits(&self, index: usize) -> &Arc<Limits> {
+        &self.clusters[index].limits
+    }
+
     /// The states of the endpoints of the snapshot's cluster at `index`, in its order.
     pub fn endpoints(&self, index: usize) -> &[Arc<EndpointState>] {
         self.clusters.get(index).map_or(&[], |cluster| &cluster.endpoints)

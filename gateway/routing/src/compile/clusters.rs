@@ -333,6 +333,10 @@ impl<'s> Clusters<'s> {
             ),
         };
         let finding = sink.add(self.dangling, Code::REFERENCED_RESOURCE_NOT_FOUND, host.pos, message);
+        if let Some(whole) = self.registry.longer(complete) {
+            finding.hints.push(names::never_completed(whole));
+            return;
+        }
         finding
             .hints
             .extend(nearest(complete, self.registry.hosts()).map(|near| format!("the nearest is {near:?}")));

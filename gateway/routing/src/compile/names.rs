@@ -11,6 +11,11 @@ use crate::wire::ObjectName;
 use crate::wire::object::is_dns_name;
 use crate::wire::sink::Sink;
 
+/// What to do about a name with a dot that is only the beginning of a host: only names without one are completed.
+pub(super) fn never_completed(whole: &str) -> String {
+    format!("write {whole:?}: a name with a dot is not completed")
+}
+
 /// Istio `IsDNS1123Label`, which takes capitals: letters, digits and `-` inside, 63 at most.
 pub(super) fn is_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';

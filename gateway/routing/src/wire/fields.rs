@@ -74,12 +74,17 @@ impl FromNode for f64 {
 /// Go's notation, as Istio takes it: `1h30m`, `1.5s`, `100ms`.
 impl FromNode for Duration {
     fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
+        let hint = "write 10s, 1m30s or 100ms; at most 2562047h";
+        // A number in quotes would be no duration either, so the unit is what is said to be missing.
+        if matches!(node.value, Node::Int(_) | Node::Float(_)) {
+            let message = format!("a duration is wanted here, not {}", node.value.describe());
+            sink.schema(node.pos, message).hints.push(hint.into());
+            return None;
+        }
         let text = String::from_node(node, sink)?;
         let duration = parse_duration(&text);
         if duration.is_none() {
-            sink.schema(node.pos, format!("{text:?} is not a duration"))
-                .hints
-                .push("write 10s, 1m30s or 100ms; at most 2562047h".into());
+            sink.schema(node.pos, format!("{text:?} is not a duration")).hints.push(hint.into());
         }
         duration
     }
@@ -209,14 +214,17 @@ impl<'n> Fields<'n> {
         self.optional(name, sink)
     }
 
-    /// Reports every field that is not among `known`.
-    pub(crate) fn finish(&self, known: &[&str], sink: &mut Sink<'_>) {
+    /// Reports every field that is not among `known`. The one that was meant is as good as written, and not read.
+    pub(crate) fn finish(&self, known: &[&'static str], sink: &mut Sink<'_>) {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
             let guess = nearest(key, known.iter().copied());
             let meant = guess.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
             let finding = sink.schema(key.pos, format!("unknown field {:?}{meant}", key.value));
             if guess.is_none() {
                 finding.hints.push(format!("the fields here are {}", known.join(", ")));
+            }
+            if let Some(meant) = known.iter().find(|name| Some(**name) == guess) {
+                sink.out.note_unread(self.pos.node, meant);
             }
         }
     }

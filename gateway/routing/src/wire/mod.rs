@@ -16,6 +16,7 @@ pub(crate) mod object;
 mod path;
 pub(crate) mod read;
 pub(crate) mod registry;
+mod single;
 pub(crate) mod sink;
 pub(crate) mod virtual_service;
 
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use object::{Object, ObjectName};
 pub use path::{Places, name_paths};
 pub use read::{Limits, Reader};
+pub use single::Single;
 
 use crate::diagnostic::Diagnostics;
 use crate::origin::{Origin, Piece, Pos};

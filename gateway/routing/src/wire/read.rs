@@ -49,17 +49,17 @@ struct ReadAt {
 }
 
 /// What a piece of text says, wherever it stands.
-struct ReadPiece {
-    objects: Box<[Arc<Object>]>,
+pub(super) struct ReadPiece {
+    pub(super) objects: Box<[Arc<Object>]>,
     /// What most pieces have nothing of.
-    rest: Option<Box<Rest>>,
-    digest: [u8; 32],
+    pub(super) rest: Option<Box<Rest>>,
+    pub(super) digest: [u8; 32],
 }
 
 #[derive(Default)]
-struct Rest {
+pub(super) struct Rest {
     ignored: Vec<(String, Pos)>,
-    findings: Diagnostics,
+    pub(super) findings: Diagnostics,
 }
 
 impl ReadAt {
@@ -238,7 +238,7 @@ impl Reader {
     }
 
     /// Reads one piece for the first time.
-    fn parse(&self, text: &Arc<str>) -> ReadPiece {
+    pub(super) fn parse(&self, text: &Arc<str>) -> ReadPiece {
         let piece = Arc::new(Piece { file: "".into(), first_line: 1.into(), text: text.clone() });
         let mut findings = Diagnostics::default();
         let (mut objects, mut rest) = (Vec::new(), Rest::default());
@@ -253,7 +253,14 @@ impl Reader {
         } else {
             match node::parse(text) {
                 Err(error) => {
-                    sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
+                    let line =
+                        text.lines().nth((error.pos.line as usize).saturating_sub(1)).unwrap_or_default();
+                    let finding = sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
+                    if line.contains("{{") {
+                        finding
+                            .hints
+                            .push("it looks like a template: put in place what it is rendered to".into());
+                    }
                 }
                 Ok(tree) => self.take(&tree, &mut sink, &mut objects, &mut rest.ignored),
             }
@@ -338,7 +345,7 @@ pub(crate) fn cut(text: &str) -> Vec<(u32, &str)> {
 }
 
 /// The hash of everything that was read: of the pieces' hashes, sorted, so that files' order is irrelevant.
-fn revision(mut digests: Vec<&[u8; 32]>) -> Revision {
+pub(super) fn revision(mut digests: Vec<&[u8; 32]>) -> Revision {
     use std::fmt::Write;
     digests.sort_unstable();
     let mut all = Sha256::new();

@@ -122,7 +122,7 @@ fn of(operator: Operator, entry: &Entry<'_>, mut take: impl FnMut(Value<'_>)) {
         Operator::Origin => match entry.route {
             None => Value::Absent,
             Some(route) => {
-                details = format!("{}:{}", route.origin.piece.file, route.origin.line());
+                details = route.origin.short().to_string();
                 Value::Bytes(details.as_bytes())
             }
         },

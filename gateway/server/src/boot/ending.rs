@@ -1,6 +1,9 @@
 //! The end of the process, in this order: readiness says no; after `preStopDelay`, so that who asks for it has noticed,
 //! nothing more is accepted; what is running ends, for `drain` at most; the process's own ports close.
 //!
+//! Where another process has taken over its own ports close first, as that one answers there, and nobody is told that it is
+//! not ready: its connections end, and those that come are the other's.
+//!
 //! It leaves as soon as there is nothing left to wait for, and at once when it is asked a second time. What it waits
 //! for is told all the while.
 
@@ -9,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::upgrading::HandedOver;
 use super::{LAST_LINES, Running};
-use crate::listener::{Connections, Ports};
+use crate::listener::{Connections, Open, Ports};
 use crate::render;
 use crate::supervisor::Supervisor;
 
@@ -20,22 +24,44 @@ const TOLD: Duration = Duration::from_secs(1);
 /// What ending takes beside its limits: own ports, last lines, threads.
 const REST: Duration = Duration::from_secs(5);
 
+/// Why a process ends.
+pub(super) enum End {
+    /// It was asked to.
+    Asked,
+    /// Another one serves in its place.
+    HandedOver(HandedOver),
+}
+
 impl Running {
     /// Stops to accept, lets running requests end, and leaves as soon as there is none.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        self.end(End::Asked);
+    }
+
+    pub(super) fn end(mut self, end: End) {
         let began = Instant::now();
-        let (delay, drain) = (self.settings.pre_stop_delay.0, self.settings.drain.0);
-        let limit = delay + drain + REST;
-        self.supervisor.stopping("stopping", limit);
+        // Nobody else asks for anything here.
+        drop(self.door.take());
+        let (drain, delay) = (self.settings.drain.0, self.settings.pre_stop_delay.0);
+        let (delay, successor) = match &end {
+            End::Asked => (delay, None),
+            End::HandedOver(HandedOver { process, .. }) => (Duration::ZERO, Some(*process)),
+        };
+        self.supervisor.stopping("stopping", delay + drain + REST);
+        let mut own_ports = self.own_ports;
+        if successor.is_some() {
+            let own_ports = std::mem::take(&mut own_ports);
+            self.runtime.block_on(close(own_ports));
+        }
         if delay.is_zero() {
             // Before readiness says no, so that whoever hears that is told the end with the next answer.
             self.connections.drain();
         }
-        self.leaving.store(true, Ordering::Release);
+        self.leaving.store(successor.is_none(), Ordering::Release);
         let waker = self.follower.waker();
         let (runtime, access) = (&self.runtime, self.access.as_deref());
         let (connections, supervisor) = (&self.connections, &self.supervisor);
-        let (follower, own_ports) = (self.follower, self.own_ports);
+        let follower = self.follower;
         let signals = &mut self.signals;
         let at_once = runtime.block_on(async {
             let end = async {
@@ -52,9 +78,7 @@ impl Running {
                 if let Ok(Some(reloader)) = reloader {
                     end_connections(reloader.into_ports(), connections, drain, supervisor).await;
                 }
-                for port in own_ports {
-                    port.stop().await;
-                }
+                close(own_ports).await;
             };
             tokio::select! {
                 () = end => false,
@@ -62,13 +86,14 @@ impl Running {
             }
         });
         let took = began.elapsed().as_millis();
+        let left_to = successor.map_or(String::new(), |process| format!(", process {process} serves"));
         match (connections.open(), at_once) {
-            (0, _) => info!("stopped after {took} ms"),
+            (0, _) => info!("stopped after {took} ms{left_to}"),
             (left, false) => {
-                info!("stopped after {took} ms, {} cut", render::counted(left, "connection"));
+                info!("stopped after {took} ms{left_to}, {} cut", render::counted(left, "connection"));
             }
             (left, true) => warn!(
-                "stopped after {took} ms by a second signal, {} cut",
+                "stopped after {took} ms by a second signal{left_to}, {} cut",
                 render::counted(left, "connection")
             ),
         }
@@ -82,6 +107,15 @@ impl Running {
         if let Some(access) = self.access {
             access.close(LAST_LINES);
         }
+        // Who asked for the other process may wait for this: the stream ends with us.
+        drop(end);
+    }
+}
+
+/// Closes the process's own ports.
+async fn close(ports: Vec<Open>) {
+    for port in ports {
+        port.stop().await;
     }
 }
 

@@ -2,8 +2,13 @@
 //!
 //! The one room that names all the others.
 
+mod cluster;
 mod ending;
+mod not_started;
+mod plane;
 mod signals;
+mod takeover;
+mod upgrading;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,44 +17,36 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use log::info;
-use pingora_core::protocols::http::v2::server::default_h2_options;
-use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::Revision;
 
-use self::ending::Leaving;
+use self::ending::{End, Leaving};
+pub(crate) use self::not_started::NotStarted;
+use self::plane::{plane, traces};
 use self::signals::Signals;
+use self::upgrading::Upgrades;
 use crate::access::AccessLog;
 use crate::admin::{AdminPort, HealthPort, MetricsPort};
 use crate::board::{Board, Exported, STEP};
-use crate::control::{Directories, Follower, Reloader, Wake};
+use crate::control::{Directories, Follower, Origin, Reloader, Wake, Watched};
 use crate::health::Prober;
-use crate::listener::{
-    self, Bound, Bounds, Clients, Connections, DataPlane, HeadLimits, Inherited, Open, Own, Ports, Relay,
-};
-use crate::metrics::{Edge, Loads, Metrics, Reporter, Source};
+use crate::listener::{self, Bound, Connections, Inherited, Open, Own, Ports};
+use crate::metrics::{self, Loads, Metrics, Reporter, Source};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
-use crate::proxy::deadline::Timed;
-use crate::proxy::mirror::Mirrors;
 use crate::proxy::outlier;
 use crate::proxy::term::Term;
-use crate::proxy::transport::Complaints;
-use crate::proxy::{Active, ActiveCell, Gateway, Measures, PeerTimes, Peers, Server, Traces, Uses};
+use crate::proxy::{Active, ActiveCell, PeerTimes, Peers};
 use crate::render;
 use crate::resolver::Resolver;
-#[cfg(feature = "otlp")]
-use crate::settings::Tracing;
-use crate::settings::{Bytes, Settings};
-use crate::status::Desk;
+use crate::settings::Settings;
+use crate::status::{ClusterDesk, Desk};
 use crate::supervisor::{Supervisor, Watchdog};
 use crate::tls::{Configs, Trusts};
-#[cfg(feature = "otlp")]
-use crate::trace::Spans;
+use crate::upgrade::{Door, Former, Program};
 
 /// A gateway that serves.
 pub(crate) struct Running {
@@ -64,48 +61,32 @@ pub(crate) struct Running {
     access: Option<Arc<AccessLog>>,
     leaving: Leaving,
     supervisor: Supervisor,
+    program: std::io::Result<Program>,
+    door: Option<Door>,
     _watchdog: Option<Watchdog>,
     #[cfg(feature = "otlp")]
     exporter: Option<Arc<Exporter>>,
 }
 
-/// Why a gateway was not started.
-pub(crate) enum NotStarted {
-    /// The files are at fault, and will be until somebody mends them.
-    Files(Diagnostics),
-    /// Something else is, which may pass: a port that is taken, a thread that can't be had.
-    Process(Diagnostics),
+/// Where the configuration comes from.
+pub(crate) enum Whence {
+    /// From directories.
+    Directories(Vec<PathBuf>),
+    /// From a cluster's API server.
+    Cluster(trysail_kubernetes::Whence),
 }
 
-impl NotStarted {
-    /// What stands in the way.
-    pub(crate) fn findings(&self) -> &Diagnostics {
-        match self {
-            NotStarted::Files(findings) | NotStarted::Process(findings) => findings,
-        }
-    }
-
-    /// Of what a first revision was refused for.
-    fn of(findings: Diagnostics) -> Self {
-        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-        match errors.all(|error| error.code == Code::PORT) {
-            true => NotStarted::Process(findings),
-            false => NotStarted::Files(findings),
-        }
-    }
-}
-
-impl From<Diagnostics> for NotStarted {
-    fn from(findings: Diagnostics) -> Self {
-        NotStarted::Process(findings)
-    }
-}
-
-/// Starts a gateway on configuration directories. The error is what stands in its way.
-pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, NotStarted> {
+/// Starts a gateway on configuration directories or a cluster, in the place of a former process if there is one. The
+/// error is what stands in its way.
+pub(crate) fn start(
+    settings: Settings,
+    whence: Whence,
+    former: Option<&Former>,
+) -> Result<Running, NotStarted> {
     let began = Instant::now();
     // Two TLS stacks in one process would each bring their own; the first to install decides for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let program = Program::ours();
     let threads = settings.threads;
     info!(
         "trysail {}, process {}, {}",
@@ -117,7 +98,16 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let runtime = runtime.map_err(|error| fault(format!("threads can't be started: {error}")))?;
     // Heard from the start on, so that a reload asked for too early is not the end of the process.
     let signals = runtime.block_on(async { Signals::new() });
-    let signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
+    let mut signals = signals.map_err(|error| fault(format!("signals can't be received: {error}")))?;
+    let (settings, followed) = match whence {
+        Whence::Directories(roots) => (settings, Err(roots)),
+        Whence::Cluster(whence) => {
+            let (settings, cluster) = cluster::join(&runtime, &mut signals, settings, &whence)?;
+            let server = cluster.connection().server.clone();
+            let desk = Arc::new(ClusterDesk::new(server, cluster.standing()));
+            (settings, Ok((cluster, desk)))
+        }
+    };
     let metrics = Metrics::new(source(&settings));
     let metrics = Arc::new(metrics.map_err(|error| fault(format!("metrics can't be set up: {error}")))?);
     let active = nothing(&settings, &metrics);
@@ -125,6 +115,12 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let board = Arc::new(Board::default());
     let exported = Exported::new(board.clone()).and_then(|exported| metrics.export(exported));
     exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    let cluster_desk = followed.as_ref().ok().map(|(_, desk)| desk.clone());
+    if let Some(desk) = cluster_desk.clone() {
+        let exported = metrics::Cluster::new(desk.standing.clone(), move || desk.refused())
+            .and_then(|collector| metrics.export(collector));
+        exported.map_err(|error| fault(format!("metrics can't be set up: {error}")))?;
+    }
     let desk = Arc::new(Desk {
         active: active.clone(),
         board,
@@ -132,19 +128,19 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         formers: Arc::default(),
         draining: connections.draining(),
         began,
+        cluster: cluster_desk,
     });
     let access = AccessLog::start(&settings.access_log, metrics.lines.clone())
         .map_err(|error| fault(format!("the access log can't be started: {error}")))?;
-    let supervisor = Supervisor::default();
-    let inherited = Arc::new(Inherited::take());
+    let (inherited, takeover) = takeover::begin(former, &settings, &runtime)?;
+    let supervisor = takeover.supervisor.clone();
     let traces = traces(&settings, &metrics);
     let seen = (access.clone(), traces.clone());
     let plane = plane(&settings, &active, &connections, &metrics, seen);
-    let ports = Ports::new(plane, inherited.clone(), settings.threads, runtime.handle().clone());
-
-    let mut directories = Directories::new(roots, &settings);
-    let seed = fastrand::u64(..);
     let handle = runtime.handle().clone();
+    let ports = Ports::new(plane, inherited.clone(), settings.threads, handle.clone(), takeover.gate());
+
+    let seed = fastrand::u64(..);
     let resolver = Resolver::new(&settings.dns, metrics.lookups.clone(), handle.clone());
     #[cfg(feature = "otlp")]
     let exporter = traces.and_then(|spans| Exporter::new(&settings.tracing, spans, resolver.clone()));
@@ -167,13 +163,28 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
     let metrics_port = own_port("metrics", settings.metrics, &inherited)?;
     let health_port = own_port("health", settings.health, &inherited)?;
     let admin_port = own_port("admin", settings.admin, &inherited)?;
-    reloader.begin(&mut directories, began).map_err(NotStarted::of)?;
-    inherited.say_unused();
+    reloader.hold_kept(former.is_some());
+    let origin = match followed {
+        Err(roots) => {
+            let mut directories = Directories::new(roots, &settings);
+            reloader.begin(&mut directories, began).map_err(NotStarted::of)?;
+            Origin::Files(directories)
+        }
+        Ok((cluster, desk)) => {
+            cluster::wait(&runtime, &mut signals, &cluster)?;
+            let mut watched = Watched::new(cluster, desk);
+            reloader.begin_with_cluster(&mut watched, began).map_err(NotStarted::of)?;
+            cluster::report(&settings, &watched.cluster);
+            Origin::Cluster(watched)
+        }
+    };
+    inherited.settle();
+    takeover.finish(former, &mut reloader, &prober, began).map_err(fault)?;
     supervisor.status(&reloader.status());
     let watchdog = Watchdog::start(supervisor.clone(), runtime.handle().clone())
         .map_err(|error| fault(format!("the watchdog can't be started: {error}")))?;
-    let follower = Follower::start(directories, reloader)
-        .map_err(|error| fault(format!("the directories can't be watched: {error}")))?;
+    let follower = Follower::start(origin, reloader)
+        .map_err(|error| fault(format!("the configuration can't be watched: {error}")))?;
     // Asked once more, since nobody watched while the first reading was under way.
     let _ = follower.waker().send(Wake::Changed);
     info!("metrics on {}", metrics_port.address);
@@ -213,6 +224,8 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
         access,
         leaving,
         supervisor,
+        program,
+        door: takeover.door,
         _watchdog: watchdog,
         #[cfg(feature = "otlp")]
         exporter,
@@ -220,11 +233,26 @@ pub(crate) fn start(settings: Settings, roots: Vec<PathBuf>) -> Result<Running, 
 }
 
 impl Running {
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
+    /// Serves until SIGTERM or SIGINT, or until another process does; SIGHUP reads the configuration again, SIGUSR1 opens
+    /// the access log anew.
     pub(crate) fn until_stopped(mut self) {
         let waker = self.follower.waker();
-        self.runtime.block_on(self.signals.stop(&waker, self.access.as_deref()));
-        self.stop();
+        let upgrades = Upgrades {
+            program: &self.program,
+            waker: waker.clone(),
+            own_ports: &self.own_ports,
+            connections: &self.connections,
+            supervisor: &self.supervisor,
+            drain: self.settings.drain.0,
+        };
+        let (signals, access, door) = (&mut self.signals, self.access.as_deref(), self.door.as_ref());
+        let end = self.runtime.block_on(async {
+            tokio::select! {
+                () = signals.stop(&waker, access) => End::Asked,
+                handed_over = upgrades.wait(door) => End::HandedOver(handed_over),
+            }
+        });
+        self.end(end);
     }
 
     /// Does something again and again, until SIGTERM or SIGINT.
@@ -320,133 +348,10 @@ fn nothing(settings: &Settings, metrics: &Metrics) -> ActiveCell {
     }))
 }
 
-/// What serves the gateway's ports: one proxy, so that they share its upstream connections.
-fn plane(
-    settings: &Settings,
-    active: &ActiveCell,
-    connections: &Arc<Connections>,
-    metrics: &Metrics,
-    (access, traces): (Option<Arc<AccessLog>>, Option<Traces>),
-) -> DataPlane {
-    let conf = Arc::new(ServerConf {
-        // Pingora multiplies the pool by the threads.
-        upstream_keepalive_pool_size: settings.upstream.pool_size.div_ceil(settings.threads),
-        threads: settings.threads,
-        // Counts tries; how many there are is each route's own.
-        max_retries: usize::MAX,
-        ..ServerConf::default()
-    });
-    let gateway = Gateway {
-        active: active.clone(),
-        server: Server::from(&settings.server_header),
-        mirrors: Arc::new(Mirrors::new(
-            metrics.mirrored.clone(),
-            settings.mirror_requests,
-            size(settings.mirror_body),
-            settings.mirror_host_suffix,
-        )),
-        draining: connections.draining(),
-        paths: settings.paths(),
-        refused: metrics.refused.clone(),
-        explain_from: settings.explain_from.clone(),
-        other_server: settings.other_server,
-        uses: Uses::default(),
-        silence: settings.downstream.idle_timeout.0,
-        measures: Measures {
-            fields: settings.limits.fields,
-            target: size(settings.limits.target),
-            body: settings.limits.body.map(|body| body.0),
-            body_time: settings.downstream.body_timeout.0,
-            send_time: settings.downstream.send_timeout.0,
-            edge: metrics.edge.clone(),
-        },
-        complaints: Complaints::default(),
-        access: access.clone(),
-        traces,
-        reached: metrics.reached.clone(),
-        faults: metrics.faults.clone(),
-    };
-    let mut proxy = http_proxy(&conf, gateway);
-    let mut options = pingora_core::apps::HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(settings.downstream.idle_timeout.0);
-    proxy.server_options = Some(options);
-    // From Pingora's own on, which bound what h2's do not.
-    let mut h2 = default_h2_options();
-    h2.max_concurrent_streams(settings.limits.streams);
-    h2.max_header_list_size(u32::try_from(settings.limits.headers.0).unwrap_or(u32::MAX));
-    // What a stream may have in hand before the socket takes it; h2's own is 400 KB, and there are a hundred of them.
-    h2.max_send_buffer_size(128 << 10);
-    proxy.h2_options = Some(h2);
-    let downstream = &settings.downstream;
-    DataPlane {
-        http: Arc::new(Timed {
-            proxy: Arc::new(proxy),
-            edge: metrics.edge.clone(),
-            refused: metrics.refused.clone(),
-        }),
-        relay: Arc::new(Relay::new(downstream.idle_timeout.0, access.clone(), metrics.reached.clone())),
-        active: active.clone(),
-        connections: connections.clone(),
-        bounds: Arc::new(bounds(settings, metrics.edge.clone())),
-        refused: metrics.refused.clone(),
-        sockets: metrics.sockets.clone(),
-        proxy_protocol: Arc::new(settings.proxy_protocol.clone()),
-        trust: Arc::new(settings.trust()),
-        access,
-    }
-}
-
-/// Where spans go, if the settings name a collector.
-fn traces(settings: &Settings, metrics: &Metrics) -> Option<Traces> {
-    #[cfg(feature = "otlp")]
-    {
-        let Tracing { endpoint, sample, .. } = &settings.tracing;
-        endpoint.as_ref().map(|_| Arc::new(Spans::new(*sample, metrics.spans.clone())))
-    }
-    #[cfg(not(feature = "otlp"))]
-    {
-        // Settings that name one are refused.
-        let _ = (settings, metrics);
-        None
-    }
-}
-
-/// What the settings hold clients to.
-fn bounds(settings: &Settings, edge: Arc<Edge>) -> Bounds {
-    let (times, limits) = (&settings.downstream, &settings.limits);
-    Bounds {
-        first: times.first_request_timeout.0,
-        idle: times.idle_timeout.0,
-        handshake: times.handshake_timeout.0,
-        head: HeadLimits {
-            time: times.head_timeout.0,
-            bytes: size(limits.headers),
-            fields: limits.fields,
-            target: size(limits.target),
-        },
-        send: times.send_timeout.0,
-        send_minimum: size(times.send_minimum),
-        frames: limits.control_frames,
-        unfunded: limits.unfunded_streams,
-        buffered: size(limits.buffered),
-        connections: limits.connections(),
-        per_listener: limits.listener_connections.unwrap_or(usize::MAX),
-        per_client: limits.client_connections,
-        clients: Arc::new(Clients::default()),
-        edge,
-    }
-}
-
-fn size(bytes: Bytes) -> usize {
-    usize::try_from(bytes.0).unwrap_or(usize::MAX)
-}
-
 /// A port that the process needs for itself.
 fn own_port(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<Bound, Diagnostics> {
-    listener::inherit_or_bind(address, inherited).map_err(|error| {
-        let message =
-            format!("the port for {what} can't be opened on {address}: {}", listener::reason(&error));
+    listener::inherit_or_bind(address, what, inherited).map_err(|error| {
+        let message = format!("the {what} port can't be opened on {address}: {}", listener::reason(&error));
         let finding = Diagnostic::new(Code::PORT, Severity::Error, None, message);
         findings(finding.hint(format!(
             "the setting \"{what}\" gives it another address; port 0 lets the kernel pick one"

@@ -27,6 +27,14 @@ impl Signals {
         })
     }
 
+    /// Waits for SIGTERM or SIGINT, before there is anything to hand the others on to.
+    pub(super) async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Waits for SIGTERM or SIGINT; hands SIGHUP and SIGUSR1 on.
     pub(super) async fn stop(&mut self, waker: &mpsc::Sender<Wake>, access: Option<&AccessLog>) {
         loop {

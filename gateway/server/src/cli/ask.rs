@@ -1,16 +1,20 @@
 //! Asking a running process by its admin port: the client of every command that does.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::settings::Token;
 
 /// Where a process's admin port is, unless its settings say otherwise.
 pub(super) const ADMIN: &str = "127.0.0.1:15000";
+
+/// How to find it.
+const SAYS: &str = "the log of trysail run says \"admin on …\"";
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,6 +44,13 @@ impl Whom {
     }
 }
 
+/// What is in every answer, by which a program that is another one is known: the fields of answers have defaults.
+#[derive(Deserialize)]
+struct Ours {
+    #[serde(rename = "revision")]
+    _revision: IgnoredAny,
+}
+
 /// A process's admin port.
 pub(super) struct Admin {
     address: String,
@@ -64,17 +75,26 @@ impl Admin {
     fn read<T: DeserializeOwned>(&self, answer: std::io::Result<(u16, Vec<u8>)>) -> Result<T, String> {
         let address = &self.address;
         match answer {
-            Err(error) => Err(format!(
-                "nobody answers on {address}: {error}; the log of trysail run says \"admin on …\""
-            )),
-            Ok((200, body)) => serde_json::from_slice(&body)
-                .map_err(|error| format!("{address} is another program or version: {error}")),
-            Ok((401, _)) => Err(format!(
-                "{address} answers 401: it wants a token; --token FILE, the one of its setting adminToken"
-            )),
-            Ok((status, body)) => {
-                Err(format!("{address} answers {status}: {}", String::from_utf8_lossy(&body).trim()))
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                Err(format!("{address:?} is not an address: {error}; write {ADMIN}"))
             }
+            Err(error) => Err(format!("nobody answers on {address}: {error}; {SAYS}")),
+            Ok((200, body)) => serde_json::from_slice::<Ours>(&body)
+                .and_then(|_| serde_json::from_slice(&body))
+                .map_err(|error| format!("{address} is another program or version: {error}; {SAYS}")),
+            Ok((401, _)) => Err(match &self.token {
+                None => format!(
+                    "{address} answers 401: it wants a token; --token FILE, the one of its setting adminToken"
+                ),
+                Some(_) => format!(
+                    "{address} answers 401: it wants another token than this: the one that its setting adminToken \
+                     held when it was started"
+                ),
+            }),
+            Ok((status, body)) => match String::from_utf8_lossy(&body).trim() {
+                "" => Err(format!("{address} answers {status}, so it is no admin port; {SAYS}")),
+                said => Err(format!("{address} answers {status}: {said}")),
+            },
         }
     }
 

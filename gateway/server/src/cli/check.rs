@@ -12,6 +12,7 @@ use trysail_routing::origin::Origin;
 use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::{ConfigSet, Reader};
 
+use super::cluster::{self, Flags};
 use super::{NOT_FINE, USAGE, colours, print, say};
 use crate::control::{Directories, Reading};
 use crate::render::{self, sarif};
@@ -21,8 +22,10 @@ use crate::tls::Store;
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// Directories or files; `-` is standard input.
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "kubernetes", conflicts_with = "kubernetes")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: Flags,
     /// The settings' file; else trysail.yaml in one of the directories, else defaults.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -69,7 +72,10 @@ impl Check {
                     per_object: self.per_object,
                     here: false,
                 };
-                check(&self.paths, &settings, asked)
+                match self.cluster.kubernetes {
+                    true => check_cluster(&self.cluster, settings, asked),
+                    false => check(&self.paths, &settings, asked),
+                }
             }
             Err(finding) => {
                 say(&format!("{}\n", render::finding(&finding, colours(&std::io::stderr()))));
@@ -100,11 +106,49 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
         let unseen = credentials(&snapshot, settings, asked.here, &mut findings);
         (findings, Some((snapshot, unseen)))
     };
+    tell(&findings, asked, |errors, warnings| summary(paths, &set, served.as_ref(), errors, warnings))
+}
+
+/// Checks what a process with these settings would serve of a cluster.
+pub(super) fn check_cluster(flags: &Flags, settings: Settings, asked: Asked) -> ExitCode {
+    let cluster::Read { settings, set, snapshot, findings, server } = match cluster::read(flags, settings) {
+        Ok(read) => read,
+        Err(finding) => {
+            say(&format!("{}\n", render::finding(&finding, colours(&std::io::stderr()))));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let objects = render::counted(set.documents.len(), "object");
+    if asked.per_object {
+        let findings = judge_alone(&set, &settings.surroundings());
+        return tell(&findings, asked, |errors, warnings| {
+            let counts = render::counts(errors, warnings);
+            let counts = if counts.is_empty() { counts } else { format!(": {counts}") };
+            format!("{server}: {objects}, each alone{counts}.\n")
+        });
+    }
+    let (routes, ports) = (snapshot.routes, snapshot.listeners.len());
+    tell(&findings, asked, |errors, warnings| {
+        let served = format!("{} on {}", render::counted(routes, "route"), render::counted(ports, "port"));
+        let counts = render::counts(errors, warnings);
+        match errors {
+            0 if warnings == 0 => format!("{server}: {objects}, {served}. It would be applied.\n"),
+            0 => format!("{server}: {objects}, {served}: {counts}. It would be applied.\n"),
+            _ => format!(
+                "{server}: {objects}: {counts}. Objects with errors would stay as they were, or out; the rest would be \
+                 applied.\n"
+            ),
+        }
+    })
+}
+
+/// Says what was found, and whether that is fine.
+fn tell(findings: &Diagnostics, asked: Asked, summary: impl Fn(usize, usize) -> String) -> ExitCode {
     let errors = findings.count(Severity::Error);
     let warnings = findings.count(Severity::Warning);
     match asked.output {
-        Output::Json => print(&json(&findings)),
-        Output::Sarif => print(&pretty(&sarif::log(&findings))),
+        Output::Json => print(&json(findings)),
+        Output::Sarif => print(&pretty(&sarif::log(findings))),
         Output::Human => {
             let colour = colours(&std::io::stdout());
             for finding in findings.iter().take(SHOWN) {
@@ -114,7 +158,7 @@ pub(super) fn check(paths: &[PathBuf], settings: &Settings, asked: Asked) -> Exi
             if more > 0 {
                 print(&format!("and {} more; -o json lists them\n\n", render::thousands(more as u64)));
             }
-            print(&summary(paths, &set, served.as_ref(), errors, warnings));
+            print(&summary(errors, warnings));
         }
     }
     let fine = errors == 0 && (warnings == 0 || !asked.strict);

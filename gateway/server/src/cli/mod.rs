@@ -2,12 +2,15 @@
 
 mod ask;
 mod check;
+mod cluster;
 mod demo;
 mod explain;
 mod import;
+mod manual;
 mod reload;
 mod run;
 mod status;
+mod upgrade;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 
 use crate::render;
 use crate::settings::{PortPair, Settings};
+use crate::upgrade::{Former, Stage};
 
 /// An ingress gateway that executes Istio's traffic-management API without a mesh.
 ///
@@ -67,6 +71,10 @@ enum Command {
     ///
     /// For example: trysail reload
     Reload(reload::Reload),
+    /// Have a running process replaced by a new one: ports stay open, and what runs on open connections ends by itself.
+    ///
+    /// For example: trysail upgrade   or   trysail upgrade --binary /usr/local/bin/trysail-0.2.0
+    Upgrade(upgrade::Upgrade),
     /// Write another gateway's objects anew as Istio's, and say what could not be carried over.
     ///
     /// For example: kubectl get ingress,service -A -o yaml | trysail import nginx-ingress -
@@ -75,6 +83,14 @@ enum Command {
     ///
     /// For example: trysail demo   or   trysail demo --requests 1000
     Demo(demo::Demo),
+    /// Print what a shell completes commands and flags by.
+    ///
+    /// For example: trysail completions bash >/etc/bash_completion.d/trysail
+    Completions(manual::Completions),
+    /// Print a manual page, of all or of one command.
+    ///
+    /// For example: trysail man run | man -l -
+    Man(manual::Man),
     /// Print the version.
     Version,
 }
@@ -83,8 +99,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Source {
     /// A directory of YAML files (or one file); may be given several times.
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes", conflicts_with = "kubernetes", num_args = 1..)]
     config: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: cluster::Flags,
     /// The settings' file; else trysail.yaml in a --config directory, else defaults.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -118,18 +136,51 @@ enum Format {
 
 /// Runs what was asked for.
 pub(crate) fn run() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Run(run) => run.run(),
+    let former = match Stage::find() {
+        Ok(Stage::Alone) => None,
+        Ok(Stage::Launch(former)) => return launch(&former),
+        Ok(Stage::Successor(former)) => Some(former),
+        Err(message) => {
+            say(&format!("{message}\n"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A flag that this version does not know, such as one of the version before.
+            if let Some(former) = &former {
+                former.failed(&error.to_string());
+            }
+            error.exit()
+        }
+    };
+    match arguments.command {
+        Command::Run(run) => run.run(former.as_ref()),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),
         Command::Wait(wait) => wait.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
         Command::Import(import) => import.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Version => {
             print(&format!("trysail {}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Starts the process that is to take over, and ends.
+fn launch(former: &Former) -> ExitCode {
+    match former.launch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("{why}\n"));
+            ExitCode::from(NOT_FINE)
         }
     }
 }

@@ -49,6 +49,13 @@ impl Wait {
 
     fn wait(&self, admin: &Admin) -> Result<Result<String, String>, String> {
         let began = Instant::now();
+        let digits = self.revision.len();
+        if !(8..=64).contains(&digits) || !self.revision.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            let written = &self.revision;
+            return Err(format!(
+                "{written:?} is not a revision; write eight or more digits of its hash, as trysail status shows it"
+            ));
+        }
         let path = format!("/wait?revision={}", super::ask::escaped(&self.revision));
         loop {
             let told: WaitOf = admin.get(&path)?;

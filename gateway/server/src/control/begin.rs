@@ -43,6 +43,10 @@ impl Reloader {
                 }
             }
         };
+        // Whoever takes another's place need not serve what is old: the other does.
+        if self.kept.is_held() {
+            return Err(findings);
+        }
         let Some((kept, pieces)) = self.kept.read() else { return Err(findings) };
         let set = directories.read_pieces(&pieces);
         if set.revision.hash() != kept {

@@ -32,6 +32,8 @@ pub(super) struct Kept {
     revision: String,
     /// What was said of not keeping one, so that it is not said with every edit.
     said: String,
+    /// Whether another process is the one that keeps.
+    held: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,10 +56,20 @@ impl Kept {
         Kept { directory, ..Kept::default() }
     }
 
+    /// Leaves it to another process, until that has given way. What it keeps is not ours to take, either.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether it is left to another process.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Keeps a revision that is in force. That it can't be is said, and changes nothing else.
     pub(super) fn keep(&mut self, set: &ConfigSet) {
         let Some(directory) = &self.directory else { return };
-        if self.revision == set.revision.hash() {
+        if self.held || self.revision == set.revision.hash() {
             return;
         }
         let result = write(directory, set);
@@ -151,7 +163,8 @@ fn write(directory: &Path, set: &ConfigSet) -> Result<(), String> {
 }
 
 fn put(directory: &Path, text: &[u8]) -> io::Result<()> {
-    let new = directory.join(format!(".{FILE_NAME}.new"));
+    // A process that takes over writes beside the one before it for a moment; each puts a whole file in place.
+    let new = directory.join(format!(".{FILE_NAME}.{}.new", std::process::id()));
     // One that a crash left behind may have another's rights.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -224,6 +237,18 @@ mod tests {
         kept.keep(&set(&gateway("a")));
         assert!(kept.read().is_some());
         assert!(Kept::default().read().is_none());
+    }
+
+    #[test]
+    fn nothing_is_written_while_another_process_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::new(Some(folder.path().to_owned()));
+        kept.hold(true);
+        kept.keep(&set(&gateway("a")));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        kept.hold(false);
+        kept.keep(&set(&gateway("a")));
+        assert!(kept.read().is_some());
     }
 
     #[test]

@@ -4,14 +4,22 @@
 
 mod begin;
 mod changes;
+mod cluster;
 pub(crate) mod directory;
+mod handover;
 mod held;
+mod isolate;
+mod judge;
 mod kept;
+mod ports;
 mod reload;
 mod status;
+mod translate;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -22,10 +30,12 @@ use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::origin::Piece;
 use trysail_routing::wire::{ConfigSet, Reader};
 
+pub(crate) use cluster::{Watched, secrets, wanted};
 pub(crate) use reload::Reloader;
 
 use crate::settings::{FILE_NAME, Settings, Written};
 use crate::status::told::{ReloadOf, Source};
+use crate::upgrade::Handed;
 
 /// How often the files of certificates are looked at; they lie wherever a Gateway says.
 const CREDENTIALS: Duration = Duration::from_secs(1);
@@ -41,6 +51,9 @@ pub(crate) enum Wake {
     Asked(Option<oneshot::Sender<ReloadOf>>),
     /// A probe's answer wants the state reconciled.
     Ready,
+    /// Another process is to take over: what it is to be given. Nothing is read or applied until the pause ends, so that
+    /// no port is opened that it does not know of. With a word it is over for good, without one this process goes on.
+    HandOver(oneshot::Sender<io::Result<Vec<Handed>>>, mpsc::Receiver<()>),
     /// The process ends.
     Stop,
 }
@@ -52,7 +65,7 @@ impl Wake {
             Wake::Asked(_) => Source::Signal,
             Wake::Addresses => Source::Names,
             Wake::Ready => Source::Endpoints,
-            Wake::Changed | Wake::Stop => Source::Files,
+            Wake::Changed | Wake::HandOver(..) | Wake::Stop => Source::Files,
         }
     }
 }
@@ -112,26 +125,68 @@ impl Directories {
     }
 }
 
-/// Follows the directories until it is told to stop.
+/// Where the configuration comes from.
+pub(crate) enum Origin {
+    /// Directories on this machine.
+    Files(Directories),
+    /// The API server of a cluster.
+    Cluster(Watched),
+}
+
+impl Origin {
+    /// Reads it again and applies what it says.
+    fn follow(&mut self, reloader: &mut Reloader, why: Wake) {
+        match self {
+            Origin::Files(directories) => reloader.follow(directories, why),
+            Origin::Cluster(watched) => reloader.follow_cluster(watched, why),
+        }
+    }
+
+    /// Has `changed` called when it says something else, for as long as what is given back is kept.
+    fn watch(
+        &self,
+        changed: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Option<(directory::watch::Watch, directory::watch::Mark)>> {
+        match self {
+            Origin::Files(directories) => {
+                let watch = directory::watch::Watch::start(directories.roots.clone(), changed)?;
+                let mark = watch.mark(&directories.roots)?;
+                Ok(Some((watch, mark)))
+            }
+            Origin::Cluster(watched) => {
+                let pending = watched.pending();
+                // Who is still at the change before asks for all that came since when it is done.
+                watched.cluster.on_change(move || {
+                    if !pending.swap(true, Ordering::AcqRel) {
+                        changed();
+                    }
+                });
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Follows the directories, or the cluster, until it is told to stop.
 pub(crate) struct Follower {
     wake: mpsc::Sender<Wake>,
     thread: thread::JoinHandle<Reloader>,
-    _watch: directory::watch::Watch,
+    _watch: Option<directory::watch::Watch>,
 }
 
 impl Follower {
-    /// Watches the directories and applies what they say, on a thread of its own.
-    pub(crate) fn start(mut directories: Directories, mut reloader: Reloader) -> std::io::Result<Self> {
+    /// Watches what the configuration comes from and applies what it says, on a thread of its own.
+    pub(crate) fn start(mut origin: Origin, mut reloader: Reloader) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
         let supervisor = reloader.supervisor().clone();
         let (changed, moved) = (wake.clone(), wake.clone());
         reloader.resolver().on_change(move || {
             let _ = moved.send(Wake::Addresses);
         });
-        let watch = directory::watch::Watch::start(directories.roots.clone(), move || {
+        let watched = origin.watch(move || {
             let _ = changed.send(Wake::Changed);
         })?;
-        let mark = watch.mark(&directories.roots)?;
+        let (watch, mark) = watched.unzip();
         let ready = wake.clone();
         reloader.wake_by(move || {
             let _ = ready.send(Wake::Ready);
@@ -145,7 +200,7 @@ impl Follower {
                     Err(mpsc::RecvTimeoutError::Timeout) => continue,
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 };
-                let ends = matches!(wake, Wake::Stop);
+                let mut ends = matches!(wake, Wake::Stop);
                 let is_asked = matches!(wake, Wake::Asked(_));
                 if is_asked {
                     supervisor.reloading();
@@ -155,9 +210,14 @@ impl Follower {
                     Wake::Stop => {}
                     Wake::Ready => reloader.reopen(),
                     Wake::Addresses => reloader.follow_names(),
+                    Wake::HandOver(asker, pause) => {
+                        // Who has gone need not be told, and ends the pause.
+                        let _ = asker.send(reloader.hand_out());
+                        ends = pause.recv().is_ok();
+                    }
                     Wake::Changed | Wake::Asked(_) => {
-                        mark.note();
-                        reloader.follow(&mut directories, wake);
+                        mark.iter().for_each(|mark| mark.note());
+                        origin.follow(&mut reloader, wake);
                     }
                 });
                 if catch_unwind(act).is_err() {

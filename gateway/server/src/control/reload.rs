@@ -8,14 +8,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use log::{error, info, warn};
 use trysail_routing::compile::{Addresses, Compiled, Compiler, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use trysail_routing::snapshot::{Listener, Snapshot};
+use trysail_routing::snapshot::Snapshot;
 use trysail_routing::wire::{ConfigSet, Revision};
 use trysail_upstream::Upstreams;
 
 use super::kept::Kept;
 use super::{Directories, Reading, Wake, changes, held, status};
 use crate::health::Prober;
-use crate::listener::{self, Ports, Prepared};
+use crate::listener::{Ports, Prepared};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::term::Term;
 use crate::proxy::{Active, ActiveCell, PeerTimes, Remains};
@@ -44,9 +44,15 @@ pub(crate) struct Reloader {
     seed: u64,
     pub(super) active: ActiveCell,
     pub(super) desk: Arc<Desk>,
-    ports: Ports,
-    credentials: Store,
-    resolver: Resolver,
+    pub(super) ports: Ports,
+    pub(super) credentials: Store,
+    pub(super) resolver: Resolver,
+    /// Whether the objects are a cluster's, where nothing that one of them lacks may stop the others.
+    pub(super) in_cluster: bool,
+    /// In a cluster, the ports that our own Service leads to, by its ports.
+    pub(super) translated: BTreeMap<u16, u16>,
+    /// In a cluster, the warnings and notes of what was last applied.
+    pub(super) found: Diagnostics,
     /// The revision in force as it was read, where it has names that may get other addresses.
     named: Option<Arc<ConfigSet>>,
     pub(super) metrics: Arc<Metrics>,
@@ -61,7 +67,7 @@ pub(crate) struct Reloader {
     pub(super) said_of_start: Option<String>,
     /// What was last said of the files, so that it is not said again with every edit.
     said: BTreeSet<String>,
-    refused: bool,
+    pub(super) refused: bool,
     /// What revisions before this one leave, as long as requests work by them.
     pub(super) remains: Remains,
 }
@@ -89,6 +95,9 @@ impl Reloader {
             ports,
             credentials,
             resolver,
+            in_cluster: false,
+            translated: BTreeMap::new(),
+            found: Diagnostics::default(),
             named: None,
             metrics,
             prober,
@@ -116,11 +125,6 @@ impl Reloader {
     /// How it fares, in one line.
     pub(crate) fn status(&self) -> String {
         status::line(&self.active.load(), self.is_kept, self.refusal.as_deref())
-    }
-
-    /// Gives the ports away, to be drained.
-    pub(crate) fn into_ports(self) -> Ports {
-        self.ports
     }
 
     /// Whether a file of a certificate or key is another now.
@@ -185,7 +189,7 @@ impl Reloader {
     }
 
     /// What became of a reading, for whoever asked for it.
-    fn told(&self, outcome: &Outcome, roots: &str) -> ReloadOf {
+    pub(super) fn told(&self, outcome: &Outcome, roots: &str) -> ReloadOf {
         let active = self.active.load();
         let (revision, hash) = (active.revision.short().to_owned(), active.revision.hash().to_owned());
         let newest = self.desk.history.newest();
@@ -240,28 +244,42 @@ impl Reloader {
         }
     }
 
-    fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
+    pub(super) fn compile(&mut self, set: &ConfigSet, addresses: Addresses) -> Compiled {
         let here = Surroundings { addresses, ..self.settings.surroundings() };
         self.compiler.compile(set, &here)
     }
 
     /// Applies one revision, if it has no error.
     pub(crate) fn apply(&mut self, set: ConfigSet, source: Source, began: Instant) -> Outcome {
-        let before = self.active.load_full();
+        let objects = self.active.load().snapshot.objects;
         let known = self.resolver.addresses();
-        let Compiled { mut snapshot, mut findings, .. } = self.compile(&set, known.clone());
-        if snapshot.objects == 0
-            && before.snapshot.objects > 0
+        let mut compiled = self.compile(&set, known.clone());
+        let findings = &mut compiled.findings;
+        if compiled.snapshot.objects == 0
+            && objects > 0
             && !self.settings.allow_empty
             && !findings.has_errors()
         {
-            let message = format!("there is no object left, where there were {}", before.snapshot.objects);
+            let message = format!("there is no object left, where there were {objects}");
             let finding = Diagnostic::new(Code::EMPTY, Severity::Error, None, message);
             findings.push(finding.hint("the setting allowEmpty: true lets this pass"));
         }
         if findings.has_errors() {
-            return self.refuse(findings);
+            return self.refuse(compiled.findings);
         }
+        self.put_in_force(set, compiled, &known, source, began)
+    }
+
+    /// Puts in force what was compiled by the addresses that are known, if its credentials and ports can be had.
+    pub(super) fn put_in_force(
+        &mut self,
+        set: ConfigSet,
+        Compiled { mut snapshot, mut findings, .. }: Compiled,
+        known: &Addresses,
+        source: Source,
+        began: Instant,
+    ) -> Outcome {
+        let before = self.active.load_full();
         let (tls, trusts) = self.credentials.read(&snapshot, &mut findings);
         if findings.has_errors() {
             return self.refuse(findings);
@@ -269,7 +287,12 @@ impl Reloader {
         let renewed = !same_credentials(&tls, &trusts, &before);
         if set.revision == before.revision && !renewed {
             self.metrics.configuration.confirmed();
-            self.say(&findings);
+            // Ports were not asked for again: what was said of them is so still.
+            findings.extend(self.found.iter().filter(|finding| finding.code == Code::PORT).cloned());
+            self.say(findings);
+            if !self.in_cluster {
+                self.kept.keep(&set);
+            }
             return Outcome::Unchanged;
         }
         let mut prepared = Prepared::default();
@@ -280,7 +303,7 @@ impl Reloader {
         // Names that are new are asked for now that nothing stands in the way, so that no request comes too early.
         let names = snapshot.names();
         let addresses = self.resolver.learn(&names);
-        if addresses != known {
+        if addresses != *known {
             snapshot = self.compile(&set, addresses).snapshot;
         }
         let is_first = before.revision.hash().is_empty();
@@ -292,71 +315,25 @@ impl Reloader {
             _ if set.revision == before.revision => "credentials renewed".to_owned(),
             _ => changes::describe(&before.snapshot, &snapshot),
         };
+        let closed = snapshot.listeners.is_empty() && snapshot.objects > 0;
         self.swap(&before, snapshot, &set, (tls, trusts), bound, prepared);
         if !is_first {
             self.metrics.configuration.took(began.elapsed());
         }
-        self.say(&findings);
+        self.say(findings);
         self.desk.history.applied(&set.revision, source, changes.clone(), began.elapsed());
         let changes = if changes.is_empty() { String::new() } else { format!(": {changes}") };
         info!("revision {} in force after {} ms{changes}", set.revision.short(), began.elapsed().as_millis());
+        if closed && (is_first || !before.snapshot.listeners.is_empty()) {
+            warn!("no port is open, as no Gateway opens one here; trysail check says why");
+        }
         self.say_held(&before);
         self.resolver.keep(&names);
-        self.kept.keep(&set);
+        if !self.in_cluster {
+            self.kept.keep(&set);
+        }
         self.named = (!names.is_empty()).then(|| Arc::new(set));
         Outcome::Applied
-    }
-
-    /// The address of every listener, with those that are new bound already.
-    fn open_ports(
-        &self,
-        listeners: &[Listener],
-        prepared: &mut Prepared,
-        findings: &mut Diagnostics,
-    ) -> Vec<(SocketAddr, usize)> {
-        let mut taken: BTreeMap<u16, &Listener> = BTreeMap::new();
-        let mut bound = Vec::new();
-        for (index, listener) in listeners.iter().enumerate() {
-            let key = listener.key;
-            let port = self.settings.ports.get(&key.port).copied().unwrap_or(key.port);
-            let mapped = if port == key.port { String::new() } else { format!(", mapped to {port},") };
-            let refusal = |message: String| {
-                Diagnostic::new(Code::PORT, Severity::Error, Some(listener.origin.clone()), message)
-            };
-            if let Some(other) = taken.get(&port).filter(|other| port > 0 && other.key.port != key.port) {
-                let message = format!(
-                    "port {}{mapped} is also that of port {} ({})",
-                    key.port, other.key.port, other.origin
-                );
-                findings
-                    .push(refusal(message).hint("the setting \"ports\" maps each port to one of its own"));
-                continue;
-            }
-            taken.insert(port, listener);
-            let wanted = SocketAddr::new(key.bind.unwrap_or(self.settings.bind), port);
-            let address = match self.ports.address(&key) {
-                Some(address) => Ok(address),
-                None => self.ports.prepare(key, wanted, prepared),
-            };
-            match address {
-                Ok(address) => bound.push((address, index)),
-                Err(error) => {
-                    let finding = refusal(format!(
-                        "port {key}{mapped} can't be opened on {wanted}: {}",
-                        listener::reason(&error)
-                    ));
-                    let finding = findings.push(finding);
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        let hint = format!(
-                            "map it to one that may be bound: --port {}=8080, or the setting \"ports\"",
-                            key.port
-                        );
-                        finding.hints.push(hint);
-                    }
-                }
-            }
-        }
-        bound
     }
 
     /// Puts a revision in force. The new ports have queues already, and are accepted from after the swap.
@@ -433,13 +410,13 @@ impl Reloader {
         self.prober.follow();
     }
 
-    fn refuse(&mut self, findings: Diagnostics) -> Outcome {
+    pub(super) fn refuse(&mut self, findings: Diagnostics) -> Outcome {
         self.metrics.configuration.reloaded(Reload::Refused);
         Outcome::Refused(findings)
     }
 
     /// One entry for one refusal: which revision stays, and every error in full.
-    fn log_refusal(&mut self, findings: &Diagnostics, roots: &str) {
+    pub(super) fn log_refusal(&mut self, findings: &Diagnostics, roots: &str) {
         let said = self.refusal_in_words(findings, roots);
         if self.said_of_start.take().as_ref() != Some(&said) {
             error!("revision refused, {} stays in force: {said}", self.active.load().revision.short());
@@ -460,7 +437,7 @@ impl Reloader {
     }
 
     /// Logs the warnings that were not there before.
-    fn say(&mut self, findings: &Diagnostics) {
+    fn say(&mut self, findings: Diagnostics) {
         let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
         let now: BTreeSet<String> = warnings.map(|finding| render::finding(finding, false)).collect();
         let new: Vec<String> = now.difference(&self.said).cloned().collect();
@@ -472,6 +449,9 @@ impl Reloader {
             warn!("{count}, applied all the same{}{more}", in_full(new.into_iter().take(TOLD)));
         }
         self.said = now;
+        if self.in_cluster {
+            self.found = findings;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use tokio::runtime::Runtime;
 
-use crate::boot::{self, Running};
+use crate::boot::{self, Running, Whence};
 use crate::listener::{self, Open};
 use crate::logging;
 use crate::settings::{Settings, Span};
@@ -46,11 +46,12 @@ pub(crate) fn run(requests: Option<u64>) -> Result<bool, String> {
         .map_err(|error| format!("the demo's files can't be written: {error}"))?;
 
     let mut running =
-        boot::start(settings(), vec![folder.seed.clone(), folder.endpoints()]).map_err(|fault| {
-            let lines: Vec<String> =
-                fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
-            lines.join("\n\n")
-        })?;
+        boot::start(settings(), Whence::Directories(vec![folder.seed.clone(), folder.endpoints()]), None)
+            .map_err(|fault| {
+                let lines: Vec<String> =
+                    fault.findings().iter().map(|finding| crate::render::finding(finding, false)).collect();
+                lines.join("\n\n")
+            })?;
     let gateway = running.active.load().bound.first().map(|(address, _)| *address);
     let gateway = gateway.ok_or("the seed opens no port")?;
     screen.say(&greeting(gateway, &running, &folder.seed, requests.is_none()));
@@ -106,10 +107,13 @@ fn serve_reviews(runtime: &Runtime) -> io::Result<(Vec<Open>, Vec<SocketAddr>)> 
 
 fn greeting(gateway: SocketAddr, running: &Running, seed: &Path, watching: bool) -> String {
     let (metrics, admin) = (running.metrics_address(), running.admin_address());
+    // As it was called: nothing has put it on a path yet.
+    let program = std::env::args_os().next().unwrap_or_else(|| "trysail".into());
+    let program = program.to_string_lossy();
     let edit = format!("  edit   {}, save, and see the split follow\n", seed.display());
     format!(
         "\nTrysail {}   Bookinfo's reviews, three versions, routed by the objects of {}\n\n  \
-         try    curl http://{gateway}/reviews/0\n  watch  http://{admin}/   or   trysail status --watch {admin}\n  count  curl http://{metrics}/metrics\n{}",
+         try    curl http://{gateway}/reviews/0\n  watch  http://{admin}/   or   {program} status --watch {admin}\n  count  curl http://{metrics}/metrics\n{}",
         env!("CARGO_PKG_VERSION"),
         seed.display(),
         if watching { edit } else { String::new() },

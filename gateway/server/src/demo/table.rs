@@ -41,13 +41,7 @@ pub(super) fn lines(active: &Active, rows: &[Row]) -> Vec<String> {
     let Some(split) = active.snapshot.splits.first() else { return vec!["no route".to_owned()] };
     let (weights, requests) = (sum(rows, |row| row.weight), sum(rows, |row| row.requests));
     let mut lines = vec![
-        format!(
-            "{}   {}:{}   revision {}",
-            split.name,
-            split.origin.piece.file,
-            split.origin.line(),
-            active.revision.short()
-        ),
+        format!("{}   {}   revision {}", split.name, split.origin.short(), active.revision.short()),
         format!(
             "{:<8}{:>12}{:>12}  {:<BAR$}{:>12}{:>10}{:>11}",
             "", "configured", "observed", "", "requests", "errors", "p50"

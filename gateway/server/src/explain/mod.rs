@@ -211,6 +211,10 @@ impl Answer {
                 return answer;
             }
         };
+        if asked.method == "CONNECT" {
+            answer.nowhere = Some("CONNECT is not spoken: 405, flag DPE".to_owned());
+            return answer;
+        }
         answer.decide(facts, (listener, hosts), asked, &asked.request(&target));
         answer
     }

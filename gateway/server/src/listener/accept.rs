@@ -16,13 +16,25 @@ use crate::metrics::Refused;
 /// How long it waits for a descriptor: whoever has one may take a while.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts to accept from a socket, with `tasks` loops.
-pub(super) fn open(bound: Bound, room: Room, tasks: usize, runtime: &Handle) -> Open {
+/// Starts to accept from a socket, with `tasks` loops, once the gate is open.
+pub(super) fn open(
+    bound: Bound,
+    room: Room,
+    tasks: usize,
+    runtime: &Handle,
+    mut gate: watch::Receiver<bool>,
+) -> Open {
     let Bound { address, socket } = bound;
+    let copy = socket.try_clone().ok();
     let (stop, stopped) = watch::channel(false);
     let room = Arc::new(room);
     let handle = runtime.clone();
     let loops = runtime.spawn(async move {
+        let mut closed = stopped.clone();
+        tokio::select! {
+            open = gate.wait_for(|open| *open) => if open.is_err() { return },
+            _ = closed.changed() => return,
+        }
         let Ok(listener) = TcpListener::from_std(socket).map(Arc::new) else { return };
         let loops: Vec<_> = (0..tasks)
             .map(|_| handle.spawn(accept(listener.clone(), room.clone(), stopped.clone())))
@@ -33,7 +45,7 @@ pub(super) fn open(bound: Bound, room: Room, tasks: usize, runtime: &Handle) -> 
             let _ = each.await;
         }
     });
-    Open { address, stop, loops }
+    Open { address, copy, stop, loops }
 }
 
 async fn accept(listener: Arc<TcpListener>, room: Arc<Room>, mut stopped: ShutdownWatch) {

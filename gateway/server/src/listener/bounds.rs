@@ -49,38 +49,46 @@ pub(super) struct Door(Arc<AtomicUsize>);
 #[derive(Debug, Default)]
 pub(crate) struct Clients(Mutex<HashMap<IpAddr, usize>>);
 
-/// A connection that was let in; dropping it lets another in.
-pub(super) struct Inside {
-    listener: Arc<AtomicUsize>,
-    client: Option<(Arc<Clients>, IpAddr)>,
-}
+/// A connection that a port let in; dropping it lets another in.
+pub(super) struct Inside(Arc<AtomicUsize>);
+
+/// A connection that counts for its client's address, where that is limited, until it is dropped.
+pub(super) struct Guest(Option<(Arc<Clients>, IpAddr)>);
 
 impl Door {
     /// Lets a connection in, if it may.
-    pub(super) fn enter(&self, client: IpAddr, bounds: &Bounds) -> Result<Inside, Refused> {
+    pub(super) fn enter(&self, bounds: &Bounds) -> Result<Inside, Refused> {
         let open = self.0.fetch_add(1, Ordering::Relaxed);
-        let mut inside = Inside { listener: self.0.clone(), client: None };
-        if open >= bounds.per_listener {
-            return Err(Refused::Listener);
+        let inside = Inside(self.0.clone());
+        if open < bounds.per_listener { Ok(inside) } else { Err(Refused::Listener) }
+    }
+}
+
+impl Bounds {
+    /// Lets a client's connection in, if there may be another from its address: the one that a PROXY header tells, as
+    /// all clients behind a load balancer come from the balancer's.
+    pub(super) fn welcome(&self, client: Option<IpAddr>) -> Result<Guest, Refused> {
+        let (Some(most), Some(client)) = (self.per_client, client) else { return Ok(Guest(None)) };
+        let client = client.to_canonical();
+        let mut clients = self.clients.0.lock();
+        let count = clients.entry(client).or_default();
+        if *count >= most {
+            return Err(Refused::Client);
         }
-        if let Some(most) = bounds.per_client {
-            let client = client.to_canonical();
-            let mut clients = bounds.clients.0.lock();
-            let count = clients.entry(client).or_default();
-            if *count >= most {
-                return Err(Refused::Client);
-            }
-            *count += 1;
-            inside.client = Some((bounds.clients.clone(), client));
-        }
-        Ok(inside)
+        *count += 1;
+        Ok(Guest(Some((self.clients.clone(), client))))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.listener.fetch_sub(1, Ordering::Relaxed);
-        if let Some((clients, client)) = self.client.take()
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some((clients, client)) = self.0.take()
             && let Entry::Occupied(mut count) = clients.0.lock().entry(client)
         {
             *count.get_mut() -= 1;

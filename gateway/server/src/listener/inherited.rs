@@ -1,9 +1,10 @@
-//! Sockets that a service manager opened and hands over (`LISTEN_FDS`): a port that it holds is taken from it, and not
-//! bound.
+//! Sockets that are there before us, so that a port is taken over and not bound.
 //!
-//! They are known by their addresses alone, so that nobody has to name them. They stay ours for the life of the process,
-//! and each use gets a copy: the service manager keeps them open whatever we do, so a port that comes back after an edit
-//! could not be bound.
+//! - The service manager's (`LISTEN_FDS`). They are known by their addresses alone, so that nobody has to name them. They
+//!   stay ours for the life of the process, and each use gets a copy: the service manager keeps them open whatever we do,
+//!   so a port that comes back after an edit could not be bound.
+//! - Those of the process whose place we take (`upgrade`), the service manager's among them. The others are ours alone once
+//!   that has ended: each is used once, and what the configuration does not want is closed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,14 +12,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use listenfd::ListenFd;
 use log::{info, warn};
+use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::{Bound, prepare};
+use crate::upgrade::{Handed, Label};
 
 /// The sockets that were handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     sockets: Vec<One>,
+    /// The former process's own, until they are used.
+    passed: Mutex<Vec<Passed>>,
+}
+
+#[derive(Debug)]
+struct Passed {
+    what: String,
+    address: SocketAddr,
+    socket: TcpListener,
 }
 
 #[derive(Debug)]
@@ -43,6 +55,34 @@ impl Inherited {
         Inherited::new(sockets)
     }
 
+    /// Takes those of the process before.
+    pub(crate) fn handed(handed: Vec<Handed>) -> Self {
+        let (kept, passed): (Vec<Handed>, Vec<Handed>) = handed.into_iter().partition(|one| one.label.kept);
+        let inherited = Inherited::new(kept.into_iter().map(|one| one.socket.into()).collect());
+        for Handed { label, socket } in passed {
+            let socket = TcpListener::from(socket);
+            match socket.local_addr() {
+                Ok(address) => inherited.passed.lock().push(Passed { what: label.what, address, socket }),
+                Err(error) => warn!("the former process's socket for {} is not used: {error}", label.what),
+            }
+        }
+        inherited
+    }
+
+    /// Copies of the service manager's, for the process after this one.
+    pub(crate) fn copies(&self) -> io::Result<Vec<Handed>> {
+        let copy = |one: &One| {
+            let label = Label { what: one.address.to_string(), kept: true };
+            Ok(Handed { label, socket: one.socket.try_clone()?.into() })
+        };
+        self.sockets.iter().map(copy).collect()
+    }
+
+    /// Whether this address is one of the service manager's.
+    pub(super) fn holds(&self, address: SocketAddr) -> bool {
+        self.sockets.iter().any(|one| one.address == address)
+    }
+
     fn new(sockets: Vec<TcpListener>) -> Self {
         let known = |socket: TcpListener| {
             let address = socket.local_addr();
@@ -58,11 +98,15 @@ impl Inherited {
                 }
             }
         };
-        Inherited { sockets: sockets.into_iter().filter_map(known).collect() }
+        Inherited { sockets: sockets.into_iter().filter_map(known).collect(), passed: Mutex::default() }
     }
 
-    /// The socket for this address, where one was handed over.
-    pub(super) fn find(&self, wanted: SocketAddr) -> Option<io::Result<Bound>> {
+    /// The socket for this address, where one was handed over. `what` it is for tells those apart whose port is the
+    /// kernel's choice.
+    pub(super) fn find(&self, wanted: SocketAddr, what: &str) -> Option<io::Result<Bound>> {
+        if let Some(Passed { address, socket, .. }) = self.passed(wanted, what) {
+            return Some(prepare(&SockRef::from(&socket)).map(|()| Bound { address, socket }));
+        }
         let exact = self.sockets.iter().find(|one| one.address == wanted);
         let one = exact.or_else(|| self.sockets.iter().find(|one| one.covers(wanted)))?;
         if !one.used.swap(true, Ordering::Relaxed) {
@@ -76,8 +120,20 @@ impl Inherited {
         Some(copy())
     }
 
-    /// Says which are used for nothing.
-    pub(crate) fn say_unused(&self) {
+    fn passed(&self, wanted: SocketAddr, what: &str) -> Option<Passed> {
+        let mut passed = self.passed.lock();
+        let at = passed.iter().position(|one| match wanted.port() {
+            0 => one.address.ip() == wanted.ip() && one.what == what,
+            _ => one.address == wanted,
+        });
+        at.map(|at| passed.swap_remove(at))
+    }
+
+    /// Says which are used for nothing, once all that is wanted has been found; the former process's are closed.
+    pub(crate) fn settle(&self) {
+        for Passed { what, address, .. } in self.passed.lock().drain(..) {
+            info!("{what} ({address}) of the former process is not wanted any more, and closed");
+        }
         for one in self.sockets.iter().filter(|one| !one.used.load(Ordering::Relaxed)) {
             warn!(
                 "the service manager's socket on {} is for no port of a Gateway and none of trysail's own, so \
@@ -126,10 +182,10 @@ mod tests {
             let inherited = handed_over(&[held]);
             let address = inherited.sockets[0].address;
             let wanted = SocketAddr::new(wanted.parse().unwrap(), address.port());
-            let bound = inherited.find(wanted);
+            let bound = inherited.find(wanted, "80");
             assert_eq!(bound.is_some(), found, "{held} for {wanted}");
             assert!(bound.is_none_or(|bound| bound.is_ok_and(|bound| bound.address == address)));
-            assert!(inherited.find(SocketAddr::new(wanted.ip(), 1)).is_none());
+            assert!(inherited.find(SocketAddr::new(wanted.ip(), 1), "80").is_none());
         }
     }
 
@@ -140,7 +196,7 @@ mod tests {
         let wanted: SocketAddr = ([0, 0, 0, 0], port).into();
         for _ in 0..2 {
             // What was copied before has been closed by now.
-            let bound = inherited.find(wanted).expect("it is there").expect("it can be copied");
+            let bound = inherited.find(wanted, "80").expect("it is there").expect("it can be copied");
             assert_eq!(bound.address.port(), port);
         }
         assert!(inherited.sockets[0].used.load(Ordering::Relaxed));
@@ -153,5 +209,34 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         socket.bind(&address.into()).expect("bound");
         assert!(Inherited::new(vec![socket.into()]).sockets.is_empty());
+    }
+
+    #[test]
+    fn a_former_process_gives_each_socket_once_by_address_or_by_what_it_is_for() {
+        let handed = |what: &str| {
+            let Bound { socket, .. } = bind("127.0.0.1:0".parse().unwrap()).expect("bound");
+            Handed { label: Label { what: what.to_owned(), kept: false }, socket: socket.into() }
+        };
+        let inherited = Inherited::handed(vec![handed("80"), handed("81"), handed("metrics"), handed("82")]);
+        let address = |what: &str| {
+            let passed = inherited.passed.lock();
+            passed.iter().find(|one| one.what == what).map(|one| one.address).expect("it is there")
+        };
+        let (first, second) = (address("80"), address("81"));
+        let any = "127.0.0.1:0".parse().unwrap();
+        for (wanted, what, found) in [
+            // By the address, whatever it was for.
+            (first, "8080", Some(first)),
+            (first, "80", None),
+            (any, "80", None),
+            (any, "81", Some(second)),
+            (any, "81", None),
+            ("0.0.0.0:0".parse().unwrap(), "82", None),
+        ] {
+            let bound = inherited.find(wanted, what).map(|bound| bound.expect("it is sound").address);
+            assert_eq!(bound, found, "{wanted} for {what}");
+        }
+        inherited.settle();
+        assert!(inherited.find(any, "metrics").is_none());
     }
 }

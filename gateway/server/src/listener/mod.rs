@@ -24,7 +24,7 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use trysail_routing::snapshot::ListenerKey;
+
+use crate::upgrade::{Handed, Label};
 
 pub(crate) use bounds::{Bounds, Clients};
 pub(crate) use conn::Conn;
@@ -62,7 +64,7 @@ const UNSENT: u32 = 128 * 1024;
 pub(crate) struct Bound {
     /// Its real address, also where port 0 was asked for.
     pub(crate) address: SocketAddr,
-    socket: std::net::TcpListener,
+    socket: TcpListener,
 }
 
 /// Binds a socket and lets connections queue up on it.
@@ -75,13 +77,13 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
     prepare(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = std::net::TcpListener::from(socket);
+    let socket = TcpListener::from(socket);
     Ok(Bound { address: socket.local_addr()?, socket })
 }
 
-/// The socket for an address: the service manager's, where it handed one over, else a new one.
-pub(crate) fn inherit_or_bind(address: SocketAddr, inherited: &Inherited) -> io::Result<Bound> {
-    inherited.find(address).unwrap_or_else(|| bind(address))
+/// The socket for an address: one that was handed over, where there is one, else a new one. `what` is what it is for.
+pub(crate) fn inherit_or_bind(address: SocketAddr, what: &str, inherited: &Inherited) -> io::Result<Bound> {
+    inherited.find(address, what).unwrap_or_else(|| bind(address))
 }
 
 /// What every socket of ours has, whoever opened it.
@@ -105,6 +107,8 @@ pub(crate) fn reason(error: &io::Error) -> String {
 /// An accept loop that runs until it is stopped.
 pub(crate) struct Open {
     address: SocketAddr,
+    /// To be handed to the process after this one; `None` where there was no descriptor for it.
+    copy: Option<TcpListener>,
     stop: watch::Sender<bool>,
     loops: JoinHandle<()>,
 }
@@ -115,6 +119,7 @@ where
     A: ServerApp + Send + Sync + 'static,
 {
     let Bound { address, socket } = bound;
+    let copy = socket.try_clone().ok();
     let name = address.to_string();
     let mut fds = Fds::new();
     fds.add(name.clone(), socket.into_raw_fd());
@@ -126,10 +131,18 @@ where
     let (stop, stopped) = watch::channel(false);
     let fds = Arc::new(parking_lot::Mutex::new(fds));
     let loops = runtime.spawn(async move { service.start_service(Some(fds), stopped, tasks).await });
-    Open { address, stop, loops }
+    Open { address, copy, stop, loops }
 }
 
 impl Open {
+    /// A copy of its socket, for the process after this one.
+    pub(crate) fn hand_out(&self, what: &str) -> io::Result<Handed> {
+        let copy =
+            self.copy.as_ref().ok_or_else(|| io::Error::other("there was no descriptor left to copy it"))?;
+        let label = Label { what: what.to_owned(), kept: false };
+        Ok(Handed { label, socket: copy.try_clone()?.into() })
+    }
+
     /// Its real address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -158,6 +171,8 @@ pub(crate) struct Ports {
     tasks: usize,
     runtime: Handle,
     open: BTreeMap<ListenerKey, Open>,
+    /// Nothing is accepted before this is true.
+    gate: watch::Receiver<bool>,
 }
 
 /// Ports that were opened for a revision which is not yet in force.
@@ -167,9 +182,27 @@ pub(crate) struct Prepared {
 }
 
 impl Ports {
-    /// No ports yet; all will be served by one data plane. What is `inherited` is taken before it is bound.
-    pub(crate) fn new(plane: DataPlane, inherited: Arc<Inherited>, tasks: usize, runtime: Handle) -> Self {
-        Ports { plane, inherited, tasks, runtime, open: BTreeMap::new() }
+    /// No ports yet; all will be served by one data plane. What is `inherited` is taken before it is bound. Connections
+    /// queue up until the `gate` is open.
+    pub(crate) fn new(
+        plane: DataPlane,
+        inherited: Arc<Inherited>,
+        tasks: usize,
+        runtime: Handle,
+        gate: watch::Receiver<bool>,
+    ) -> Self {
+        Ports { plane, inherited, tasks, runtime, open: BTreeMap::new(), gate }
+    }
+
+    /// Copies of all sockets, for the process after this one: the service manager's, and those that are open.
+    pub(crate) fn hand_out(&self) -> io::Result<Vec<Handed>> {
+        let mut handed = self.inherited.copies()?;
+        for (key, open) in &self.open {
+            if !self.inherited.holds(open.address) {
+                handed.push(open.hand_out(&key.to_string())?);
+            }
+        }
+        Ok(handed)
     }
 
     /// The address at which a listener is open already.
@@ -184,7 +217,7 @@ impl Ports {
         address: SocketAddr,
         prepared: &mut Prepared,
     ) -> io::Result<SocketAddr> {
-        let bound = inherit_or_bind(address, &self.inherited)?;
+        let bound = inherit_or_bind(address, &key.to_string(), &self.inherited)?;
         let address = bound.address;
         prepared.new.push((key, bound));
         Ok(address)
@@ -194,7 +227,7 @@ impl Ports {
     pub(crate) fn commit(&mut self, prepared: Prepared, keep: &[ListenerKey]) {
         for (key, bound) in prepared.new {
             let room = Room::new(key, self.plane.clone());
-            self.open.insert(key, accept::open(bound, room, self.tasks, &self.runtime));
+            self.open.insert(key, accept::open(bound, room, self.tasks, &self.runtime, self.gate.clone()));
         }
         let gone: Vec<ListenerKey> = self.open.keys().filter(|key| !keep.contains(key)).copied().collect();
         for key in gone {

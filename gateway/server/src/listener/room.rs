@@ -81,7 +81,7 @@ impl Room {
     pub(super) fn take(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) {
         let open = self.plane.connections.enter();
         let counted = self.port.enter();
-        let inside = self.door.enter(client.ip(), &self.plane.bounds);
+        let inside = self.door.enter(&self.plane.bounds);
         let conn = Box::new(Conn::new(Socket::new(stream, client)));
         let (room, shutdown) = (self.clone(), shutdown.clone());
         tokio::spawn(async move {
@@ -91,14 +91,16 @@ impl Room {
                     room.serve(conn, shutdown).await;
                     drop(inside);
                 }
-                Err(reason) => {
-                    room.plane.bounds.edge.refused(reason);
-                    if room.is_http() {
-                        refusal::busy(conn).await;
-                    }
-                }
+                Err(reason) => room.turn_away(conn, reason).await,
             }
         });
+    }
+
+    async fn turn_away(&self, conn: Box<Conn>, reason: Refused) {
+        self.edge().refused(reason);
+        if self.is_http() {
+            refusal::busy(conn).await;
+        }
     }
 
     /// The edge's counters.
@@ -114,6 +116,10 @@ impl Room {
 
     async fn serve(&self, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
         let Some(arrival) = self.arrive(&mut conn, &mut shutdown).await else { return };
+        let _guest = match self.plane.bounds.welcome(arrival.client.map(|client| client.ip())) {
+            Ok(guest) => guest,
+            Err(reason) => return Box::pin(self.turn_away(conn, reason)).await,
+        };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
             Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, shutdown)).await,
@@ -144,7 +150,11 @@ impl Room {
                     return None;
                 }
                 let taken = proxy_protocol::take(conn, setting.optional);
-                if let Some(client) = tokio::time::timeout_at(limit, taken).await.ok()?.ok()? {
+                let Ok(Ok(client)) = tokio::time::timeout_at(limit, taken).await else {
+                    bounds.edge.cut(Cut::ProxyHeader);
+                    return None;
+                };
+                if let Some(client) = client {
                     conn.comes_from(client);
                 }
                 Some(())
@@ -231,7 +241,8 @@ impl Room {
             Some(TlsServer::Tcp(id, split)) => (*id, Some(split.clone())),
         };
         conn.skip(hello);
-        let handshake = tls::accept(accepted, conn, active.tls.of(id));
+        let Some(config) = active.tls.of(id) else { return self.port.handshake(Handshake::Failed) };
+        let handshake = tls::accept(accepted, conn, config);
         let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else {
             return self.port.handshake(Handshake::Failed);
         };

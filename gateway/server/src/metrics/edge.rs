@@ -39,6 +39,8 @@ pub(crate) enum Cut {
     StreamTime,
     /// There were too many frames that carry nothing.
     Frames,
+    /// It was to begin with a header of the PROXY protocol, and did not, or not in time.
+    ProxyHeader,
 }
 
 /// A reason: its label, and what the log says, with the setting to turn.
@@ -58,7 +60,7 @@ impl Refused {
 }
 
 impl Cut {
-    const ROWS: [Row; 8] = [
+    const ROWS: [Row; 9] = [
         ("head_time", "a request's head took too long", "downstream.headTimeout"),
         ("head_size", "a request's head was too long", "limits.headers, limits.fields"),
         ("target", "a request's target was too long", "limits.target"),
@@ -71,6 +73,11 @@ impl Cut {
         ),
         ("stream_time", "a stream of HTTP/2 took its answer too slowly", "downstream.sendTimeout"),
         ("frames", "too many frames of HTTP/2 carried nothing", "limits.controlFrames"),
+        (
+            "proxy_header",
+            "a connection did not begin with a header of the PROXY protocol",
+            "proxyProtocol.from, proxyProtocol.optional, downstream.handshakeTimeout",
+        ),
     ];
 }
 

@@ -1,4 +1,5 @@
-//! `trysail_endpoints`, `trysail_ejections_total` and `trysail_held`: who is there to answer, and who is left out.
+//! `trysail_endpoints`, `trysail_ejections_total`, `trysail_held`: who is there to answer, and who is left out; and
+//! `trysail_retries_active`, `trysail_retries_allowed`: how much of each budget of retries is used.
 //!
 //! Bound when a snapshot is swapped in; states are looked at when they are scraped. What is gone goes with the swap.
 
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use trysail_routing::snapshot::{ClusterKey, Snapshot};
+use trysail_upstream::limits::Limits;
 use trysail_upstream::outlier::Reason;
 use trysail_upstream::{EndpointState, State, Upstreams};
 
@@ -17,6 +19,7 @@ pub(crate) struct Endpoints {
     endpoints: Desc,
     ejections: Desc,
     held: Desc,
+    retries: [Desc; 2],
     now: Mutex<Now>,
 }
 
@@ -34,11 +37,14 @@ struct Cluster {
     endpoints: Vec<Arc<EndpointState>>,
     ejections: BTreeMap<Reason, u64>,
     is_held: bool,
+    limits: Option<Arc<Limits>>,
 }
 
 const ENDPOINTS: &str = "trysail_endpoints";
 const EJECTIONS: &str = "trysail_ejections_total";
 const HELD: &str = "trysail_held";
+const ACTIVE: &str = "trysail_retries_active";
+const ALLOWED: &str = "trysail_retries_allowed";
 
 impl Endpoints {
     pub(super) fn new() -> prometheus::Result<Self> {
@@ -48,6 +54,10 @@ impl Endpoints {
             endpoints: desc(ENDPOINTS, "Endpoints of each destination of a route, by their state.")?,
             ejections: desc(EJECTIONS, "Endpoints that were left out since they failed, by what they did.")?,
             held: desc(HELD, "1 for a subset that gets no traffic, as no endpoint of it was ready yet.")?,
+            retries: [
+                desc(ACTIVE, "Retries under way that the budget of their destination counts.")?,
+                desc(ALLOWED, "How many it would let run at once now.")?,
+            ],
             now: Mutex::default(),
         })
     }
@@ -72,6 +82,7 @@ impl Endpoints {
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
             let entry = clusters.entry(cluster.key.clone()).or_default();
             entry.endpoints.extend_from_slice(upstreams.endpoints(index));
+            entry.limits = Some(upstreams.limits(index).clone());
         }
         for (key, ejections) in ejections {
             if let Some(cluster) = clusters.get_mut(&key) {
@@ -101,11 +112,13 @@ pub(super) struct Collected(pub(super) Arc<Endpoints>);
 
 impl Collector for Collected {
     fn desc(&self) -> Vec<&Desc> {
-        vec![&self.0.endpoints, &self.0.ejections, &self.0.held]
+        let [active, allowed] = &self.0.retries;
+        vec![&self.0.endpoints, &self.0.ejections, &self.0.held, active, allowed]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (mut endpoints, mut ejections, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut active, mut allowed) = (Vec::new(), Vec::new());
         for (key, cluster) in &self.0.clusters() {
             let mut counts = State::ALL.map(|state| (state, 0));
             for endpoint in &cluster.endpoints {
@@ -124,11 +137,18 @@ impl Collector for Collected {
             if cluster.is_held {
                 held.push(gauge(labels(key, None), 1));
             }
+            if let Some(limits) = &cluster.limits {
+                let requests = cluster.endpoints.iter().map(|endpoint| endpoint.active()).sum();
+                active.push(gauge(labels(key, None), limits.retries_active() as usize));
+                allowed.push(gauge(labels(key, None), limits.retries_allowed(requests) as usize));
+            }
         }
         let families = [
             family(ENDPOINTS, &self.0.endpoints, MetricType::GAUGE, endpoints),
             family(EJECTIONS, &self.0.ejections, MetricType::COUNTER, ejections),
             family(HELD, &self.0.held, MetricType::GAUGE, held),
+            family(ACTIVE, &self.0.retries[0], MetricType::GAUGE, active),
+            family(ALLOWED, &self.0.retries[1], MetricType::GAUGE, allowed),
         ];
         families.into_iter().filter(|family| !family.get_metric().is_empty()).collect()
     }

@@ -5,6 +5,7 @@
 //! through Prometheus' own crate.
 
 mod checks;
+mod cluster;
 mod configuration;
 mod credentials;
 mod edge;
@@ -32,6 +33,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use checks::Checks;
+pub(crate) use cluster::Cluster;
 pub(crate) use configuration::{Configuration, Reload};
 pub(crate) use credentials::{Credentials, Expiries};
 pub(crate) use edge::{Cut, Edge, Refused};

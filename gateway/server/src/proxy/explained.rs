@@ -45,10 +45,7 @@ pub(super) fn fields(ctx: &Ctx) -> Option<HeaderOps> {
         ("x-trysail-revision", Some(ctx.active.revision.short().to_owned())),
         ("x-trysail-hash", Some(ctx.active.revision.hash().to_owned())),
         ("x-trysail-route", route.map(|route| route.name.to_string())),
-        (
-            "x-trysail-origin",
-            route.map(|route| format!("{}:{}", route.origin.piece.file, route.origin.line())),
-        ),
+        ("x-trysail-origin", route.map(|route| route.origin.short().to_string())),
         ("x-trysail-subset", cluster.map(|cluster| cluster.key.subset.to_string())),
         ("x-trysail-endpoint", endpoint.map(|endpoint| endpoint.address.to_string())),
     ];

@@ -145,8 +145,9 @@ fn secure(peer: &mut HttpPeer, policy: &Policy, name: Option<&ServerName>, trust
         peer.options.ca = trust.issuers.clone();
         peer.client_cert_key = trust.identity.clone();
     }
-    peer.options.verify_cert = !tls.insecure_skip_verify;
-    peer.options.verify_hostname = !tls.insecure_skip_verify;
+    let nobody = trust.is_some_and(|trust| trust.nobody);
+    peer.options.verify_cert = nobody || !tls.insecure_skip_verify;
+    peer.options.verify_hostname = nobody || !tls.insecure_skip_verify;
     if let Some(ServerName::Given { name, verified }) = name {
         peer.sni = name.to_string();
         peer.options.verify_hostname &= verified;

@@ -37,7 +37,9 @@ pub(crate) fn finding(finding: &Diagnostic, colour: bool) -> String {
         None => {
             let mut text = renderer.render(&[annotate_snippets::Group::with_title(title).elements(hints)]);
             if let Some(origin) = &finding.origin {
-                let place = format!("\n  --> {origin}");
+                // An object that lies in no file is named by itself.
+                let field = if origin.piece.first_line.get() == 0 { finding.path.as_str() } else { "" };
+                let place = format!("\n  --> {origin}{}{field}", if field.is_empty() { "" } else { "  " });
                 text.insert_str(text.find('\n').unwrap_or(text.len()), &place);
             }
             text
@@ -56,6 +58,9 @@ struct Excerpt {
 
 impl Excerpt {
     fn of(origin: &trysail_routing::origin::Origin) -> Option<Self> {
+        if origin.piece.first_line.get() == 0 {
+            return None;
+        }
         let index = (origin.pos.line as usize).checked_sub(1)?;
         let whole = origin.piece.text.lines().nth(index).unwrap_or_default();
         let column = (origin.column() as usize).saturating_sub(1);

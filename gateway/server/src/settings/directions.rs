@@ -78,6 +78,7 @@ impl Default for Upstream {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Dns {
     /// Who is asked, by address and port; none asks those of `/etc/resolv.conf`.
+    #[serde(deserialize_with = "ranges::addresses")]
     pub(crate) servers: Vec<SocketAddr>,
     /// A name is asked for again when its records end, but no sooner than this.
     #[serde(deserialize_with = "ranges::some_time")]

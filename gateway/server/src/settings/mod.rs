@@ -4,7 +4,9 @@
 
 mod access_log;
 mod directions;
+mod kubernetes;
 mod limits;
+mod paths;
 mod ranges;
 mod reporters;
 mod template;
@@ -23,13 +25,14 @@ use trysail_routing::compile::{Addresses, Dangling, Surroundings};
 use trysail_routing::diagnostic::{Code, Diagnostic, Severity};
 use trysail_routing::nearest;
 use trysail_routing::origin::{Origin, Piece, Pos};
-use trysail_routing::path::{Form, Forms, Normalization, PathRules};
 use trysail_routing::snapshot::Locality;
 
 pub(crate) use access_log::{AccessLog, Format, Only};
 pub(crate) use directions::Dns;
 use directions::{Downstream, Upstream};
+pub(crate) use kubernetes::Kubernetes;
 pub(crate) use limits::Limits;
+use paths::{PathForm, PathNormalization};
 pub(crate) use reporters::Reporters;
 pub(crate) use template::{Operator, Part, Template};
 #[cfg(feature = "otlp")]
@@ -44,7 +47,12 @@ pub(crate) const FILE_NAME: &str = "trysail.yaml";
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    default,
+    expecting = "settings, such as \"drain: 30s\""
+)]
 pub(crate) struct Settings {
     /// The gateway's namespace, and that of objects that name none.
     #[serde(deserialize_with = "ranges::namespace")]
@@ -58,6 +66,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "ranges::locality")]
     pub(crate) locality: String,
     /// The address that listeners bind where their Gateway names none.
+    #[serde(deserialize_with = "ranges::ip")]
     pub(crate) bind: IpAddr,
     /// The port map: a Gateway's port → the port that is opened; 0 lets the kernel pick one.
     #[serde(deserialize_with = "ranges::ports")]
@@ -69,12 +78,15 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "ranges::number::<_, 1, 1024>")]
     pub(crate) threads: usize,
     /// Where metrics are served: `/metrics` and `/stats/prometheus`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) metrics: SocketAddr,
     /// Whose view of each request is exported in Istio's metrics.
     pub(crate) metrics_reporters: Reporters,
     /// Where readiness is served: `/healthz/ready`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) health: SocketAddr,
     /// Where the process answers what is in force, and why: `/explain`, `/config`, `/version`.
+    #[serde(deserialize_with = "ranges::address")]
     pub(crate) admin: SocketAddr,
     /// The file with what callers there have to show; needed where the address is not on loopback.
     pub(crate) admin_token: Option<PathBuf>,
@@ -107,6 +119,9 @@ pub(crate) struct Settings {
     /// The directory that keeps the last good revision; without one, the service manager's.
     #[serde(deserialize_with = "ranges::file")]
     pub(crate) state: Option<PathBuf>,
+    /// The directory of the socket at which `trysail upgrade` asks; without one, the service manager's.
+    #[serde(deserialize_with = "ranges::file")]
+    pub(crate) runtime: Option<PathBuf>,
     /// Towards the clients.
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
@@ -126,6 +141,8 @@ pub(crate) struct Settings {
     pub(crate) access_log: AccessLog,
     /// Spans for requests and their tries.
     pub(crate) tracing: Tracing,
+    /// The cluster as the source.
+    pub(crate) kubernetes: Kubernetes,
     /// What the file says.
     #[serde(skip)]
     pub(crate) written: Written,
@@ -160,6 +177,7 @@ impl Default for Settings {
             pre_stop_delay: Span(Duration::ZERO),
             drain: Span(Duration::from_secs(30)),
             state: None,
+            runtime: None,
             downstream: Downstream::default(),
             upstream: Upstream::default(),
             dns: Dns::default(),
@@ -169,6 +187,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: AccessLog::default(),
             tracing: Tracing::default(),
+            kubernetes: Kubernetes::default(),
             written: Written::default(),
         }
     }
@@ -180,31 +199,6 @@ impl Default for Settings {
 pub(crate) enum DanglingSetting {
     Refuse,
     Serve,
-}
-
-/// The setting behind [`Normalization`], in Istio's words.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum PathNormalization {
-    None,
-    Base,
-    MergeSlashes,
-    DecodeAndMergeSlashes,
-}
-
-/// The setting behind [`Forms`], in words like Istio's.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum PathForm {
-    EscapedSlash,
-    Backslash,
-    Semicolon,
-    ZeroByte,
-    BrokenEscape,
-    DoubleEscape,
-    NotUtf8,
-    /// All of these.
-    All,
 }
 
 /// What answers say in `server`.
@@ -294,6 +288,7 @@ impl Settings {
         limits
             .and_then(|()| settings.access_log.check())
             .and_then(|()| settings.tracing.check())
+            .and_then(|()| settings.kubernetes.check())
             .map_err(|(name, message)| refuse(place_of(text, name).unwrap_or_default(), message))?;
         Ok(settings)
     }
@@ -301,32 +296,12 @@ impl Settings {
     /// Where the last good revision is kept: as set, else the first directory that systemd made for it
     /// (`StateDirectory=`).
     pub(crate) fn state(&self) -> Option<PathBuf> {
-        let given = || {
-            let given = std::env::var_os("STATE_DIRECTORY")?;
-            std::env::split_paths(&given).find(|path| path.is_absolute())
-        };
-        self.state.clone().or_else(given)
+        self.state.clone().or_else(|| given("STATE_DIRECTORY"))
     }
 
-    /// How paths are made canonical, and which are refused.
-    pub(crate) fn paths(&self) -> PathRules {
-        let refused = self.path_refuse.iter().fold(Forms::NONE, |forms, form| match form {
-            PathForm::EscapedSlash => forms.with(Form::EscapedSlash),
-            PathForm::Backslash => forms.with(Form::Backslash),
-            PathForm::Semicolon => forms.with(Form::Semicolon),
-            PathForm::ZeroByte => forms.with(Form::ZeroByte),
-            PathForm::BrokenEscape => forms.with(Form::BrokenEscape),
-            PathForm::DoubleEscape => forms.with(Form::DoubleEscape),
-            PathForm::NotUtf8 => forms.with(Form::NotUtf8),
-            PathForm::All => Forms::ALL,
-        });
-        let normalization = match self.path_normalization {
-            PathNormalization::None => Normalization::None,
-            PathNormalization::Base => Normalization::Base,
-            PathNormalization::MergeSlashes => Normalization::MergeSlashes,
-            PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
-        };
-        PathRules { normalization, refused }
+    /// Where the socket for upgrades is: as set, else in the first directory that systemd made (`RuntimeDirectory=`).
+    pub(crate) fn runtime(&self) -> Option<PathBuf> {
+        self.runtime.clone().or_else(|| given("RUNTIME_DIRECTORY"))
     }
 
     /// The ceilings of what is read from texts.
@@ -383,8 +358,16 @@ fn meant(said: &str) -> Option<&str> {
     nearest(written, quoted)
 }
 
+/// The first directory that the service manager names.
+fn given(variable: &str) -> Option<PathBuf> {
+    let given = std::env::var_os(variable)?;
+    std::env::split_paths(&given).find(|path| path.is_absolute())
+}
+
 #[cfg(test)]
 mod tests {
+    use trysail_routing::path::{Form, Forms, Normalization};
+
     use super::*;
 
     #[test]
@@ -412,13 +395,21 @@ mod tests {
             ("drain: ten\n", 1, "\"ten\" is not a time", None),
             ("limits: {fiel: 1MiB}\n", 1, "unknown field `fiel`", Some("did you mean \"file\"?")),
             ("threads: 0\n", 1, "threads: 0 is not within 1 to 1024", None),
-            ("dns: {servers: [localhost]}\n", 1, "invalid socket address", None),
+            (
+                "dns: {servers: [localhost]}\n",
+                1,
+                "dns.servers[0]: \"localhost\" is not an IP address with a port",
+                None,
+            ),
             ("limits: {fields: 300}\n", 1, "limits.fields is 300; it takes 1 to 256", None),
             ("downstream: {headTimeout: 0s}\n", 1, "downstream.headTimeout: 0s is no time", None),
             ("dns: {minRefresh: 0s}\n", 1, "dns.minRefresh: 0s is no time", None),
             ("metricsReporters: []\n", 1, "it takes source, destination or both", None),
             ("metricsReporters: [mesh]\n", 1, "unknown variant `mesh`", None),
-            ("metrics: here\n", 1, "invalid socket address", None),
+            ("metrics: here\n", 1, "metrics: \"here\" is not an IP address with a port", None),
+            ("bind: here\n", 1, "bind: \"here\" is not an IP address", None),
+            ("ports: {80: 99999}\n", 1, "ports.80: 99999 is not within 0 to 65535", None),
+            ("- threads\n", 1, "expected settings, such as \"drain: 30s\"", None),
             ("accessLog: {pat: x}\n", 1, "unknown field `pat`", Some("did you mean \"path\"?")),
             ("accessLog: {format: xml}\n", 1, "unknown variant `xml`", None),
             ("explainFrom: [10.0.0.0/33]\n", 1, "\"10.0.0.0/33\" is not a range of addresses", None),
@@ -460,6 +451,9 @@ mod tests {
             ("accessLog: {template: '%DURATON%'}\n", (1, 23), "did you mean %DURATION%?"),
             ("accessLog: {buffer: 1KiB}\n", (1, 21), "it takes 4KiB to 1GiB"),
             ("accessLog: {format: json, template: x}\n", (1, 37), "is for the format text"),
+            ("kubernetes: {namespaces: [a, B/c]}\n", (1, 26), "\"B/c\" is not the name of a namespace"),
+            ("kubernetes: {lease: ''}\n", (1, 21), "is not the name of a Lease"),
+            ("kubernetes: {retryMost: 0s}\n", (1, 25), "0s is no time"),
         ] {
             let finding = Settings::parse("s.yaml", text).unwrap_err();
             assert!(finding.message.contains(message), "{text}: {}", finding.message);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -118,6 +119,33 @@ pub(super) fn locality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Str
     })
 }
 
+/// An IP address.
+pub(super) fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    text(deserializer, |text| {
+        text.parse().map_err(|_| format!("{text:?} is not an IP address; write 0.0.0.0, 127.0.0.1 or '::'"))
+    })
+}
+
+/// An IP address with a port.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    text(deserializer, |text| {
+        text.parse().map_err(|_| {
+            format!("{text:?} is not an IP address with a port; write 127.0.0.1:15000 or '[::1]:15000'")
+        })
+    })
+}
+
+/// Several of them.
+pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    struct One(SocketAddr);
+    impl<'de> Deserialize<'de> for One {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            address(deserializer).map(One)
+        }
+    }
+    Ok(Vec::<One>::deserialize(deserializer)?.into_iter().map(|One(address)| address).collect())
+}
+
 /// The path of a directory.
 pub(super) fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     text(deserializer, |text| match text.contains('\0') || text.is_empty() {
@@ -153,6 +181,12 @@ pub(super) fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
             number::<D, 1, 65_535>(deserializer).map(|port| Named(port as u16))
         }
     }
+    struct Opened(u16);
+    impl<'de> Deserialize<'de> for Opened {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            number::<D, 0, 65_535>(deserializer).map(|port| Opened(port as u16))
+        }
+    }
     struct Map;
     impl<'de> Visitor<'de> for Map {
         type Value = BTreeMap<u16, u16>;
@@ -161,7 +195,7 @@ pub(super) fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
         }
         fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
             let mut ports = BTreeMap::new();
-            while let Some((Named(from), to)) = access.next_entry::<Named, u16>()? {
+            while let Some((Named(from), Opened(to))) = access.next_entry::<Named, Opened>()? {
                 if ports.insert(from, to).is_some() {
                     return Err(A::Error::custom(format!("port {from} is there twice")));
                 }

@@ -25,6 +25,11 @@ impl Written {
         Written { named: named.map(Path::to_owned), roots: roots.to_owned(), text }
     }
 
+    /// Whether the file set this key of the top.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        matches!(serde_yaml::from_str(&self.text), Ok(Value::Mapping(map)) if map.contains_key(key))
+    }
+
     /// What the file says now and the process does not go by; `None` where that is the same.
     pub(crate) fn changed(&self) -> Option<Diagnostic> {
         let path = self.named.clone().or_else(|| Settings::beside(&self.roots));

@@ -121,6 +121,14 @@ impl History {
         entries.back().filter(|entry| entry.outcome == Outcome::Refused).map(Entry::told)
     }
 
+    /// Since when a revision is in force that was applied last: what is applied once more, as after a refusal or with
+    /// other certificates, was there before.
+    pub(crate) fn since(&self, hash: &str) -> Option<SystemTime> {
+        let entries = self.entries.lock();
+        let applied = entries.iter().rev().filter(|entry| entry.outcome == Outcome::Applied);
+        applied.take_while(|entry| entry.revision.hash() == hash).last().map(|entry| entry.at)
+    }
+
     /// The newest one.
     pub(crate) fn newest(&self) -> Option<RevisionEntry> {
         self.entries.lock().back().map(Entry::told)

@@ -4,6 +4,7 @@
 //! for `admin`; how it looks in a terminal, for `page`.
 
 mod cards;
+mod cluster;
 mod expect;
 mod history;
 mod lists;
@@ -19,6 +20,7 @@ use std::time::{Instant, SystemTime};
 
 use trysail_routing::snapshot::Split;
 
+pub(crate) use cluster::ClusterDesk;
 pub(crate) use expect::{Expectation, Met};
 pub(crate) use history::History;
 pub(crate) use lists::Search;
@@ -43,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) draining: Arc<AtomicBool>,
     /// When the process began.
     pub(crate) began: Instant,
+    /// The cluster, where it is the source.
+    pub(crate) cluster: Option<Arc<ClusterDesk>>,
 }
 
 /// Which routes are told of.
@@ -86,6 +90,7 @@ impl Desk {
             held: held(&active),
             refused,
             last_refused: last_refused.map(|entry| time(entry.at)),
+            cluster: self.cluster.as_ref().map(|cluster| cluster.tell()),
             former: self.former(&active, false),
             splits: self.splits(&active, filter),
         }
@@ -93,18 +98,20 @@ impl Desk {
 
     /// In a word: `serving`, `refused a change` or `draining`.
     pub(crate) fn state(&self) -> &'static str {
-        match (self.draining.load(Ordering::Relaxed), self.history.refusal()) {
-            (true, _) => "draining",
-            (false, Some(_)) => "refused a change",
-            (false, None) => "serving",
+        let refused = || {
+            self.history.refusal().is_some()
+                || self.cluster.as_ref().is_some_and(|cluster| cluster.refused() > 0)
+        };
+        match self.draining.load(Ordering::Relaxed) {
+            true => "draining",
+            false if refused() => "refused a change",
+            false => "serving",
         }
     }
 
     fn in_force(&self, active: &Active) -> InForce {
         let hash = active.revision.hash();
-        let since =
-            self.history.find(|entry| entry.outcome == Outcome::Applied && entry.revision.hash() == hash);
-        let since = since.map(|entry| entry.at).unwrap_or_else(SystemTime::now);
+        let since = self.history.since(hash).unwrap_or_else(SystemTime::now);
         InForce {
             revision: active.revision.short().to_owned(),
             hash: hash.to_owned(),

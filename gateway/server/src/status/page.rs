@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::told::{Against, Estimate, Split, Status, Target};
+use super::told::{Against, Cluster, Estimate, Split, Status, Target};
 use crate::render::{counted, thousands};
 
 /// The screen.
@@ -39,6 +39,28 @@ pub(crate) fn lines(status: &Status) -> Vec<String> {
     lines
 }
 
+/// How the cluster is followed: who is not heard, and what is not in force as it is.
+fn of_cluster(page: &mut String, cluster: &Cluster) {
+    let silent: Vec<String> = (cluster.kinds.iter())
+        .filter(|kind| !kind.connected && !kind.absent)
+        .map(|kind| format!("{} ({})", kind.kind, kind.fault.as_deref().unwrap_or("not connected")))
+        .collect();
+    let absent: Vec<&str> =
+        cluster.kinds.iter().filter(|kind| kind.absent).map(|kind| kind.kind.as_str()).collect();
+    let absent =
+        if absent.is_empty() { String::new() } else { format!("   not installed: {}", absent.join(", ")) };
+    let heard = match silent.is_empty() {
+        true => format!("changes are heard{absent}"),
+        false => format!("not heard: {}{absent}", silent.join(", ")),
+    };
+    let _ = writeln!(page, "cluster    {}   {heard}", cluster.server);
+    for object in &cluster.refused {
+        let stays = if object.stays { "the version before it stays in force" } else { "it is left out" };
+        let _ = writeln!(page, "refused    {}: {stays}", object.object);
+        object.findings.iter().for_each(|finding| _ = writeln!(page, "{}", finding.text));
+    }
+}
+
 fn head(page: &mut String, status: &Status) {
     let Status { version, up_seconds, revision, objects, routes, .. } = status;
     let _ = writeln!(
@@ -67,10 +89,17 @@ fn head(page: &mut String, status: &Status) {
     let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
     let refused = match (&status.refused, &status.last_refused) {
         (Some(refused), _) => format!("{}, {} stays in force:", clock(&refused.at), revision.revision),
+        (None, _) if status.cluster.as_ref().is_some_and(|cluster| !cluster.refused.is_empty()) => {
+            let count = status.cluster.as_ref().map_or(0, |cluster| cluster.refused.len());
+            counted(count, "object")
+        }
         (None, Some(last)) => format!("nothing since {}", clock(last)),
         (None, None) => "nothing".to_owned(),
     };
     let _ = writeln!(page, "held       {held}          refused  {refused}");
+    if let Some(cluster) = &status.cluster {
+        of_cluster(page, cluster);
+    }
     if let Some(refused) = &status.refused {
         refused.findings.iter().for_each(|finding| _ = writeln!(page, "{}", finding.text));
         if refused.more_findings > 0 {

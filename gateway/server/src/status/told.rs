@@ -28,6 +28,8 @@ pub(crate) struct Status {
     pub(crate) refused: Option<RevisionEntry>,
     /// When a reading was refused last, whatever came after; `null` for never.
     pub(crate) last_refused: Option<String>,
+    /// How the cluster is followed, where it is the source.
+    pub(crate) cluster: Option<Cluster>,
     /// Former revisions that still have requests.
     pub(crate) former: Vec<Former>,
     /// Routes with several destinations, in the order of their names; with `?all=1` those with one too.
@@ -44,6 +46,44 @@ pub(crate) struct InForce {
     pub(crate) hash: String,
     pub(crate) since: String,
     pub(crate) for_seconds: f64,
+}
+
+/// A cluster that is followed.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Cluster {
+    /// The API server.
+    pub(crate) server: String,
+    pub(crate) kinds: Vec<KindOf>,
+    /// Objects that are not in force as they are.
+    pub(crate) refused: Vec<RefusedObject>,
+}
+
+/// How a kind is followed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KindOf {
+    pub(crate) kind: String,
+    /// Whether changes are heard as they happen.
+    pub(crate) connected: bool,
+    /// When the API server last said anything of it.
+    pub(crate) heard: Option<String>,
+    /// Whether the API server has no such kind.
+    pub(crate) absent: bool,
+    /// What stands in the way.
+    pub(crate) fault: Option<String>,
+}
+
+/// An object that is broken.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RefusedObject {
+    /// `VirtualService shop/web`.
+    pub(crate) object: String,
+    /// Whether its last good version is in force; else it is not in force at all.
+    pub(crate) stays: bool,
+    /// Why: errors, at most twenty.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// A port that is open.
@@ -318,6 +358,8 @@ pub(crate) enum Source {
     Files,
     /// SIGHUP, or `trysail reload`.
     Signal,
+    /// An object of the cluster is another.
+    Cluster,
     /// A name has other addresses.
     Names,
     /// An endpoint is ready for the first time.

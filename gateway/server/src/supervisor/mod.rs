@@ -20,9 +20,27 @@ pub(crate) use watchdog::Watchdog;
 pub(crate) struct Supervisor {
     /// Whether telling it has failed, which is said once.
     deaf: Arc<AtomicBool>,
+    /// Whether another process is the one that it listens to.
+    silent: Arc<AtomicBool>,
 }
 
 impl Supervisor {
+    /// To be told nothing before [`Supervisor::speak`], as it listens to the process before this one.
+    pub(crate) fn silent() -> Self {
+        Supervisor { silent: Arc::new(true.into()), ..Supervisor::default() }
+    }
+
+    /// It listens to us now.
+    pub(crate) fn speak(&self) {
+        self.silent.store(false, Ordering::Release);
+    }
+
+    /// Another process is the one to watch over from now on, and nothing is told by this one any more.
+    pub(crate) fn hand_to(&self, process: u32) {
+        self.tell(&[NotifyState::MainPid(process)]);
+        self.silent.store(true, Ordering::Release);
+    }
+
     /// The process serves.
     pub(crate) fn ready(&self) {
         self.tell(&[NotifyState::Ready]);
@@ -57,6 +75,9 @@ impl Supervisor {
     }
 
     fn tell(&self, told: &[NotifyState<'_>]) {
+        if self.silent.load(Ordering::Acquire) {
+            return;
+        }
         if let Err(error) = sd_notify::notify(told)
             && !self.deaf.swap(true, Ordering::Relaxed)
         {

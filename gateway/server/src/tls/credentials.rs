@@ -1,7 +1,8 @@
 //! Certificates, keys and CAs from their files, as a revision names them.
 //!
 //! A credential's name is a directory under the setting `certificates`, laid out as a Secret is mounted:
-//! `shop/tls.crt`, `shop/tls.key`, `shop/ca.crt`; a CA may also lie in `shop-cacert/`.
+//! `shop/tls.crt`, `shop/tls.key`, `shop/ca.crt`; a CA may also lie in `shop-cacert/`. In a cluster it is the Secret itself,
+//! and what can't be had of one server's stops no other: it goes on with what it had, or turns its clients away.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -25,12 +26,19 @@ const LONGEST: u64 = 1 << 20;
 /// What was read, and what was made of it.
 pub(crate) struct Store {
     directory: PathBuf,
+    /// In a cluster, what lies under `directory`, which is then none.
+    secrets: Option<Secrets>,
     made: HashMap<[u8; 32], Arc<ServerConfig>>,
+    /// In a cluster, what each server was last served with, by its object and what it names.
+    last: BTreeMap<String, ([u8; 32], Arc<ServerConfig>)>,
     /// Until when what was read is valid, in seconds since 1970, by the name of the credential or the file.
     expiries: BTreeMap<String, i64>,
     /// The files that were looked for, as they were then.
     seen: BTreeMap<PathBuf, Option<Stamp>>,
 }
+
+/// The Secrets of the gateway's namespace, file by file.
+pub(crate) type Secrets = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What tells that a file is another: its length and its time.
 #[derive(PartialEq, Eq)]
@@ -118,13 +126,32 @@ impl Pem {
 
 impl Store {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Store { directory, made: HashMap::new(), expiries: BTreeMap::new(), seen: BTreeMap::new() }
+        Store {
+            directory,
+            secrets: None,
+            made: HashMap::new(),
+            last: BTreeMap::new(),
+            expiries: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
     }
 
-    /// Makes the configurations of a revision. What can't be made is a finding, an error, and left out; the
-    /// revision is then not to be used.
+    /// Takes credentials from a cluster's Secrets from now on: `directory` is what they are called, and each file's name
+    /// in `secrets` begins with it.
+    pub(crate) fn take_from(&mut self, directory: PathBuf, secrets: Secrets) {
+        (self.directory, self.secrets) = (directory, Some(secrets));
+    }
+
+    /// Whether what is wrong with one credential is to stop nothing else.
+    pub(super) fn is_lenient(&self) -> bool {
+        self.secrets.is_some()
+    }
+
+    /// Makes the configurations of a revision. What can't be made is a finding: an error, and the revision is not to be
+    /// used; in a cluster a warning, and what was made of it last stays.
     fn load(&mut self, wanted: &[Arc<ServerTls>], findings: &mut Diagnostics) -> Configs {
         let mut kept = HashMap::new();
+        let mut last = BTreeMap::new();
         let mut configs = Configs::default();
         let mut all = Sha256::new();
         for tls in wanted {
@@ -139,15 +166,26 @@ impl Store {
                 let found = faults.into_iter().map(|fault| fault.finding(severity, &tls.object, &tls.origin));
                 findings.extend(found);
             };
-            tell(Severity::Error, std::mem::take(&mut faults.0));
-            if let Some(made) = made {
-                all.update(digest);
-                kept.insert(digest, made.clone());
-                configs.made.push(made);
-                tell(Severity::Warning, server::warnings(&material));
+            let severity = if self.secrets.is_some() { Severity::Warning } else { Severity::Error };
+            tell(severity, std::mem::take(&mut faults.0));
+            let name = format!("{} {:?} {:?}", tls.object, tls.certificates, tls.clients);
+            let made = match made {
+                Some(made) => {
+                    tell(Severity::Warning, server::warnings(&material));
+                    Some((digest, made))
+                }
+                None => self.last.get(&name).cloned(),
+            };
+            all.update(made.as_ref().map_or([0; 32], |(digest, _)| *digest));
+            if let Some((digest, made)) = &made {
+                kept.insert(*digest, made.clone());
+                if self.secrets.is_some() {
+                    last.insert(name, (*digest, made.clone()));
+                }
             }
+            configs.made.push(made.map(|(_, made)| made));
         }
-        self.made = kept;
+        (self.made, self.last) = (kept, last);
         configs.digest = all.finalize().into();
         configs
     }
@@ -251,10 +289,18 @@ impl Store {
     }
 
     fn stamp(&mut self, path: &Path) -> bool {
+        if let Some(secrets) = self.secrets_with(path) {
+            return secrets.contains_key(path);
+        }
         let stamp = Stamp::of(path);
         let there = stamp.is_some();
         self.seen.insert(path.to_owned(), stamp);
         there
+    }
+
+    /// The Secrets, where this is the name of a file of theirs.
+    fn secrets_with(&self, path: &Path) -> Option<&Secrets> {
+        self.secrets.as_ref().filter(|_| path.starts_with(&self.directory))
     }
 
     fn first_of(&mut self, credential: &Reference, candidates: &[PathBuf]) -> Result<Pem, Fault> {
@@ -265,7 +311,10 @@ impl Store {
         }
         let first = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
         let message = format!("the credential {:?} is not there: there is no {first}", credential.name);
-        let hint = "the setting \"certificates\" names the directory that credentials lie in";
+        let hint = match self.secrets {
+            None => "the setting \"certificates\" names the directory that credentials lie in",
+            Some(_) => "it is looked for among the Secrets of the gateway's own namespace, whoever names it",
+        };
         Err(Fault::not_seen(message, Some(hint.to_owned()), credential.place))
     }
 
@@ -276,6 +325,13 @@ impl Store {
     fn read_file(&mut self, path: &Path, place: Option<Place>) -> Result<Pem, Fault> {
         self.stamp(path);
         let name = path.display().to_string();
+        if let Some(secrets) = self.secrets_with(path) {
+            let text = secrets.get(path).filter(|text| text.len() as u64 <= LONGEST).cloned();
+            let Some(text) = text else {
+                return Err(Fault::not_seen(format!("there is no {name}"), None, place));
+            };
+            return Ok(Pem { name, text, place });
+        }
         let not_seen = |error: io::Error| {
             let message = format!("{name} can't be read: {}", crate::listener::reason(&error));
             Fault::not_seen(message, None, place)

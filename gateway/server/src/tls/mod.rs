@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::server::StartHandshake;
 use trysail_routing::snapshot::TlsId;
 
-pub(crate) use credentials::Store;
+pub(crate) use credentials::{Secrets, Store};
 pub(crate) use upstream::{Trust, Trusts};
 
 use crate::listener::Conn;
@@ -31,7 +31,7 @@ use crate::proxy;
 /// The configurations of one revision, by its ids.
 #[derive(Clone, Default)]
 pub(crate) struct Configs {
-    made: Vec<Arc<ServerConfig>>,
+    made: Vec<Option<Arc<ServerConfig>>>,
     /// What they were made from: another content is another revision.
     pub(crate) digest: [u8; 32],
     /// Until when the certificates are valid, those that upstreams are shown among them.
@@ -39,9 +39,9 @@ pub(crate) struct Configs {
 }
 
 impl Configs {
-    /// How TLS is ended for a server.
-    pub(crate) fn of(&self, id: TlsId) -> Arc<ServerConfig> {
-        self.made[id.index()].clone()
+    /// How TLS is ended for a server; `None` where its credential never was there.
+    pub(crate) fn of(&self, id: TlsId) -> Option<Arc<ServerConfig>> {
+        self.made.get(id.index())?.clone()
     }
 }
 

@@ -22,6 +22,15 @@ pub(crate) struct Trust {
     pub(crate) identity: Option<Arc<CertKey>>,
     /// Of all of it: another is another pool of connections.
     pub(crate) digest: [u8; 32],
+    /// What is written can't be had: nobody is trusted, whatever else is written.
+    pub(crate) nobody: bool,
+}
+
+impl Trust {
+    /// Where a cluster lacks its credentials: without this, more would be trusted than what is written.
+    fn nobody() -> Self {
+        Trust { issuers: Some(Arc::new([])), identity: None, digest: [0; 32], nobody: true }
+    }
 }
 
 /// Of each cluster that speaks TLS.
@@ -47,12 +56,14 @@ impl Store {
         for (index, cluster) in clusters.iter().enumerate() {
             let Some(tls) = &cluster.policy.tls else { continue };
             let faults = &mut Faults::default();
-            if let Some(trust) = self.trust(tls, faults) {
+            let lenient = self.is_lenient();
+            if let Some(trust) = self.trust(tls, faults).or_else(|| lenient.then(Trust::nobody)) {
                 all.update(trust.digest);
                 trusts.by_cluster.insert(index, trust);
             }
             for fault in std::mem::take(&mut faults.0) {
-                let finding = fault.finding(Severity::Error, &tls.object, &tls.origin);
+                let severity = if lenient { Severity::Warning } else { Severity::Error };
+                let finding = fault.finding(severity, &tls.object, &tls.origin);
                 // Several clusters may have one policy.
                 if findings.iter().all(|other| *other != finding) {
                     findings.push(finding);
@@ -86,6 +97,7 @@ impl Store {
             issuers: issuers.flatten(),
             identity: identity.flatten(),
             digest: digest.finalize().into(),
+            nobody: false,
         })
     }
 }

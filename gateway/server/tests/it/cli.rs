@@ -47,6 +47,13 @@ fn check_answers_by_exit_code_and_in_words() {
         ),
         (vec!["explain", example, "GET", "http://a.test/x"], 1, "404, flag NR", ""),
         (vec!["explain", example, "GET", "/x"], 2, "", "lacks scheme or host"),
+        (vec!["completions", "bash"], 0, "complete -F _trysail", ""),
+        (vec!["completions", "zsh"], 0, "#compdef trysail", ""),
+        (vec!["completions", "fish"], 0, "complete -c trysail", ""),
+        (vec!["completions", "csh"], 2, "", "[possible values: bash"),
+        (vec!["man"], 0, ".TH trysail 1", ""),
+        (vec!["man", "reload"], 0, "Have a running process read its files", ""),
+        (vec!["man", "relaod"], 2, "", "there is no command \"relaod\""),
         (vec!["version"], 0, "trysail 0.", ""),
         (vec!["--help"], 0, "trysail run --config", ""),
     ] {

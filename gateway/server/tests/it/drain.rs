@@ -41,7 +41,7 @@ fn start(folder: &Path, settings: &str) -> Gateway {
 }
 
 /// Waits until it has ended, with 0; and gives its last line.
-fn end_of(gateway: &Gateway) -> String {
+pub(crate) fn end_of(gateway: &Gateway) -> String {
     let status = gateway.process.wait(PATIENCE);
     let lines = gateway.process.lines();
     assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", lines.join("\n"));
@@ -82,11 +82,17 @@ fn readiness_says_no_before_connections_are_turned_away() {
 #[test]
 fn http2_is_told_to_go_away_and_its_streams_end() {
     let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::start(folder.path());
+    http2_goes_away(&gateway, &reviews, || gateway.process.signal_term().expect("a signal"));
+    assert!(!end_of(&gateway).contains("cut"));
+}
+
+/// Has a process end within a request of HTTP/2, which is answered; its connection is told beforehand.
+pub(crate) fn http2_goes_away(gateway: &Gateway, reviews: &Reviews, end: impl FnOnce()) {
     for (name, origin) in &reviews.origins {
         origin.set_answer(Answer::version(name).delay(Duration::from_secs(1)));
     }
-    let folder = reviews.folder();
-    let gateway = Gateway::start(folder.path());
     let mut stream = TcpStream::connect(gateway.address()).expect("the gateway accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     let mut bytes = frames::begin(&[]);
@@ -94,7 +100,7 @@ fn http2_is_told_to_go_away_and_its_streams_end() {
     stream.write_all(&bytes).expect("sent");
     let arrived = || reviews.origins.values().map(|origin| origin.received().len()).sum::<usize>() > 0;
     eventually(PATIENCE, "the request arrives", arrived);
-    gateway.process.signal_term().expect("a signal");
+    end();
     let (mut told, mut ended) = (false, false);
     while let Ok(frame) = frames::read(&mut stream) {
         told |= frame.kind == GOAWAY && !ended;
@@ -106,7 +112,6 @@ fn http2_is_told_to_go_away_and_its_streams_end() {
     }
     assert!(told, "GOAWAY comes before the answer is over");
     assert!(ended, "the stream ends as it should");
-    assert!(!end_of(&gateway).contains("cut"));
 }
 
 #[test]
@@ -145,13 +150,13 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 /// What a service manager hears.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     folder: Folder,
 }
 
 impl Manager {
-    fn start() -> Manager {
+    pub(crate) fn start() -> Manager {
         let folder = Folder::new();
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time");
@@ -159,14 +164,14 @@ impl Manager {
     }
 
     /// A gateway that tells it everything.
-    fn gateway(&self, config: &Path, more: &[&str], settings: &str) -> Gateway {
+    pub(crate) fn gateway(&self, config: &Path, more: &[&str], settings: &str) -> Gateway {
         let address = format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display());
         let program: Vec<&str> = ["env", &address].into_iter().chain(more.iter().copied()).collect();
         ready(Gateway::spawn_by(&program, config, settings))
     }
 
     /// All that it hears until one of it has these words.
-    fn until(&self, words: &str) -> Vec<String> {
+    pub(crate) fn until(&self, words: &str) -> Vec<String> {
         self.until_one(words, |told| told.contains(words))
     }
 

@@ -32,6 +32,13 @@ fn every_rule_is_told_with_its_place_offline() {
     let output = explain(&["-H", "end-user: jason", &config, "GET", "http://shop.test/x/../reviews/0"]);
     let page = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{page}{}", text(&output.stderr));
+    let output = explain(&[&config, "-H", "a: b", "CONNECT", "http://shop.test/"]);
+    let connect = text(&output.stdout);
+    assert!(connect.contains("CONNECT is not spoken: 405, flag DPE"), "{connect}{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    let output = explain(&[&config]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("say which request: trysail explain conf/ GET"));
     for (line, place) in [
         ("port       80", "seed.yaml:10"),
         ("path       canonical is /reviews/0", ""),

@@ -147,7 +147,12 @@ fn retries_are_held_back() {
         "    retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}\n",
     );
     let gateway = Gateway::start(folder.path());
-    let replies = at_once(gateway.address(), 4);
+    assert_eq!(gateway.sum("trysail_retries_allowed", &["subset=\"\""]), 1.0);
+    let replies = thread::scope(|scope| {
+        let asked = scope.spawn(|| at_once(gateway.address(), 4));
+        eventually(PATIENCE, "a retry under way", || gateway.sum("trysail_retries_active", &[]) == 1.0);
+        asked.join().expect("no panic")
+    });
     assert!(replies.iter().all(|reply| reply.status == 503));
     assert!(replies.iter().all(|reply| reply.header("x-envoy-overloaded").is_none()), "an upstream's own");
     let of = |flag: &str| gateway.sum("istio_requests_total", &[&format!("response_flags=\"{flag}\"")]);

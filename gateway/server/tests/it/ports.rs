@@ -56,12 +56,23 @@ fn a_port_in_use_is_a_finding_at_start_and_at_reload() {
         )),
         "{said}"
     );
+    let hint = |line: &str| line.contains("stop what has it, or map it to another: --port 82=PORT");
+    assert!(gateway.process.wait_for_line(hint, PATIENCE).is_some());
     assert_eq!(gateway.client().get("a", "/reviews/0", &[]).expect("an answer").status, 200);
 
     let late = Gateway::spawn(folder.path(), &format!("ports: {{82: {port}}}\n"));
     assert_eq!(late.process.wait(PATIENCE).and_then(|status| status.code()), Some(1));
     drop(taken);
     gateway.after(|| gateway.process.signal_hup().expect("a signal"), "listening 82 → ");
+}
+
+#[test]
+fn a_process_that_opens_no_port_says_so() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    let folder = reviews.folder();
+    let gateway = Gateway::spawn(folder.path(), "labels: {istio: another}\n");
+    let line = |line: &str| line.contains("no port is open, as no Gateway opens one here");
+    assert!(gateway.process.wait_for_line(line, PATIENCE).is_some(), "{:?}", gateway.process.lines());
 }
 
 #[test]

@@ -102,8 +102,29 @@ fn a_listed_network_says_whose_its_connections_are() {
         assert_eq!(status(address, &[header, GET].concat()), "closed", "{why}");
     }
     assert_eq!(reviews.origins["v1"].requests(), before);
+    assert_eq!(gateway.sum("trysail_cut_connections_total", &["reason=\"proxy_header\""]), 6.0);
+    let line = |line: &str| line.contains("cut 1: ") && line.contains("proxyProtocol.optional");
+    assert!(gateway.process.wait_for_line(line, PATIENCE).is_some());
     // A second header is no request.
     assert_eq!(status(address, &[LINE, LINE, GET].concat()), "400");
+}
+
+#[test]
+fn clients_behind_a_balancer_have_so_many_connections_each() {
+    let reviews = Reviews::start(&["v1"]);
+    let settings = "proxyProtocol: {from: [127.0.0.0/8]}\nlimits: {clientConnections: 2}\n";
+    let (_folder, gateway) = reviews.gateway(FIELDS, settings);
+    let mut kept = Vec::new();
+    for (client, answered) in
+        [(7, "200"), (7, "200"), (7, "503"), (8, "200"), (8, "200"), (8, "503"), (9, "200")]
+    {
+        let mut stream = connect(gateway.address());
+        let header = format!("PROXY TCP4 203.0.113.{client} 198.51.100.1 4711 80\r\n");
+        stream.write_all(&[header.as_bytes(), GET].concat()).expect("sent");
+        assert_eq!(answer(&mut stream).split(' ').nth(1), Some(answered), "{client} after {}", kept.len());
+        kept.push(stream);
+    }
+    assert_eq!(gateway.sum("trysail_refused_connections_total", &["reason=\"client\""]), 2.0);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::websocket::SWITCH;
 const SANDBOX: &str = "TRYSAIL_TEST_SANDBOX";
 
 /// The ports are the shipped ones: in a network of its own nobody else has them.
-const HTTP: SocketAddr = address(80);
+pub(crate) const HTTP: SocketAddr = address(80);
 const METRICS: SocketAddr = address(15020);
 const HEALTH: SocketAddr = address(15021);
 
@@ -32,7 +32,8 @@ const fn address(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
-fn shipped(name: &str) -> PathBuf {
+/// A file of `systemd/`.
+pub(crate) fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(name)
 }
 
@@ -40,20 +41,32 @@ fn sandbox(words: &[&str]) -> Output {
     Command::new(shipped("tests/sandbox")).args(words).output().expect("bash runs")
 }
 
-/// A machine on which trysail is installed as the README says.
-struct Machine {
+/// A machine on which trysail is installed as the README says, or nothing yet.
+pub(crate) struct Machine {
     at: String,
     config: Folder,
-    reviews: Reviews,
+    pub(crate) reviews: Reviews,
 }
 
 impl Machine {
     /// Runs a test on a machine of its own; `name` is the test's own name.
     fn with(name: &str, test: impl FnOnce(&Machine)) {
-        if let Ok(at) = std::env::var(SANDBOX) {
-            let machine = Machine { at, config: Folder::new(), reviews: Reviews::start(&["v1", "v2"]) };
+        Machine::with_files(name, &units_and_program(), |machine| {
             machine.write("seed.yaml", SEED);
             machine.write("endpoints.yaml", &machine.reviews.service_entry());
+            test(machine);
+        });
+    }
+
+    /// Whether this is the test as it runs itself, with the sandbox's network.
+    pub(crate) fn is_inside() -> bool {
+        std::env::var_os(SANDBOX).is_some()
+    }
+
+    /// The same on a machine that has these files of ours, each `FILE:PATH`, and no object to serve.
+    pub(crate) fn with_files(name: &str, files: &[String], test: impl FnOnce(&Machine)) {
+        if let Ok(at) = std::env::var(SANDBOX) {
+            let machine = Machine { at, config: Folder::new(), reviews: Reviews::start(&["v1", "v2"]) };
             return test(&machine);
         }
         let needs = sandbox(&["needs"]);
@@ -66,12 +79,12 @@ impl Machine {
             let _ = writeln!(std::io::stderr(), "{name} is skipped, {missing}");
             return;
         }
-        let booted = Booted::boot();
+        let booted = Booted::boot(files);
         let itself = std::env::current_exe().expect("a test is a program");
         let inside = Command::new(shipped("tests/sandbox"))
             .args(["net", booted.at()])
             .arg(itself)
-            .args(["--exact", name, "--nocapture"])
+            .args(["--exact", name, "--nocapture", "--include-ignored"])
             .env(SANDBOX, booted.at())
             .output()
             .expect("it runs");
@@ -90,13 +103,13 @@ impl Machine {
     }
 
     /// What a command in there says.
-    fn run(&self, command: &str) -> String {
+    pub(crate) fn run(&self, command: &str) -> String {
         let output = sandbox(&["run", &self.at, "sh", "-c", command]);
         String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
     }
 
     /// The same of one that succeeds.
-    fn must(&self, command: &str) -> String {
+    pub(crate) fn must(&self, command: &str) -> String {
         let output = sandbox(&["run", &self.at, "sh", "-c", command]);
         let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
         assert!(
@@ -107,13 +120,13 @@ impl Machine {
         said
     }
 
-    fn property(&self, name: &str) -> String {
+    pub(crate) fn property(&self, name: &str) -> String {
         self.run(&format!("systemctl show --value -p {name} trysail")).trim().to_owned()
     }
 
     /// Puts a file into /etc/trysail of the machine in one step. The folder is one of ours, since the sandbox's files are
     /// not to be seen from here.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         self.config.write(name, text);
         let source = self.config.path().join(name);
         let mut child = Command::new(shipped("tests/sandbox"))
@@ -131,7 +144,7 @@ impl Machine {
         self.property("StatusText")
     }
 
-    fn waits_for_status(&self, words: &str) {
+    pub(crate) fn waits_for_status(&self, words: &str) {
         eventually(PATIENCE, words, || self.status().contains(words));
     }
 
@@ -143,23 +156,30 @@ impl Machine {
     }
 }
 
-/// A sandbox with the units and the program; it ends with this.
-struct Booted {
-    folder: Folder,
-}
-
-impl Booted {
-    fn boot() -> Booted {
-        let booted = Booted { folder: Folder::new() };
-        let trysail = format!("{}:/usr/local/bin/trysail", env!("CARGO_BIN_EXE_trysail"));
-        let files = [
+/// What the README has installed, by where it goes.
+fn units_and_program() -> Vec<String> {
+    let mut files = vec![format!("{}:/usr/local/bin/trysail", env!("CARGO_BIN_EXE_trysail"))];
+    files.extend(
+        [
             ("trysail.service", "/etc/systemd/system/trysail.service"),
             ("trysail.socket", "/etc/systemd/system/trysail.socket"),
             ("trysail.sysusers.conf", "/usr/lib/sysusers.d/trysail.conf"),
             ("trysail.tmpfiles.conf", "/usr/lib/tmpfiles.d/trysail.conf"),
         ]
-        .map(|(file, path)| format!("{}:{path}", shipped(file).display()));
-        let mut words = vec!["boot", booted.at(), &trysail];
+        .map(|(file, path)| format!("{}:{path}", shipped(file).display())),
+    );
+    files
+}
+
+/// A sandbox; it ends with this.
+struct Booted {
+    folder: Folder,
+}
+
+impl Booted {
+    fn boot(files: &[String]) -> Booted {
+        let booted = Booted { folder: Folder::new() };
+        let mut words = vec!["boot", booted.at()];
         words.extend(files.iter().map(String::as_str));
         let output = sandbox(&words);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -258,6 +278,7 @@ fn restarts_and_kills_under_load() {
             "mkdir /etc/systemd/system/trysail.socket.d && printf '{more}' \
              >/etc/systemd/system/trysail.socket.d/test.conf && systemctl daemon-reload"
         ));
+        machine.drop_in(OFTEN);
         machine.must("systemctl start trysail.socket trysail.service");
         let journal = machine.run("journalctl -u trysail -o cat");
         for line in [
@@ -268,14 +289,13 @@ fn restarts_and_kills_under_load() {
             assert!(journal.contains(line), "{line}:\n{journal}");
         }
         assert_eq!(fetch(METRICS, "a", "/metrics").expect("metrics").status, 200);
-        let load = Plan::new(HTTP, "a", "/reviews/0").threads(4).max_time(PATIENCE * 2).start();
-        for restart in 1..=3_u64 {
-            let before = load.so_far().total();
-            eventually(PATIENCE, "there is load", || load.so_far().total() > before + 200);
-            machine.must("systemctl restart trysail");
-            assert_eq!(machine.property("ActiveState"), "active", "after restart {restart}");
-        }
-        load.stop().assert_all_good();
+        restarts(machine, 3);
+        // Another process has systemd's sockets in its turn, and the unit goes on as before.
+        machine.must("trysail upgrade --wait");
+        let journal = machine.run("journalctl -u trysail -o cat");
+        let line = "0.0.0.0:80 is the service manager's socket on 0.0.0.0:80";
+        assert_eq!(journal.matches(line).count(), 5, "{journal}");
+        restarts(machine, 1);
 
         let killed = machine.property("MainPID");
         machine.must(&format!("kill -9 {killed}"));
@@ -283,6 +303,98 @@ fn restarts_and_kills_under_load() {
         // Who connects meanwhile waits in the socket.
         assert_eq!(fetch(HTTP, "a", "/reviews/0").expect("an answer").status, 200);
         eventually(PATIENCE, "it is another", || !["0", &killed].contains(&&*machine.property("MainPID")));
+    });
+}
+
+/// A unit may be started five times a minute, which is for one that ends at once.
+const OFTEN: &str = "[Unit]\\nStartLimitIntervalSec=0\\n";
+
+/// So many restarts under load, on connections that are kept and on new ones.
+fn restarts(machine: &Machine, count: u64) {
+    let plan = || Plan::new(HTTP, "a", "/reviews/0").threads(2).max_time(PATIENCE * 10);
+    let (kept_alive, one_each) = (plan().start(), plan().header("connection", "close").start());
+    for restart in 1..=count {
+        let before = one_each.so_far().total();
+        eventually(PATIENCE, "there is load", || one_each.so_far().total() > before + 100);
+        machine.must("systemctl restart trysail");
+        assert_eq!(machine.property("ActiveState"), "active", "after restart {restart}");
+    }
+    for load in [kept_alive, one_each] {
+        let tally = load.stop();
+        tally.assert_all_good();
+        let _ = writeln!(std::io::stderr(), "{count} restarts: {} requests, none failed", tally.total());
+    }
+}
+
+#[test]
+#[ignore = "takes half a minute; the same with fewer restarts is run each time"]
+fn twenty_restarts_lose_nothing() {
+    Machine::with("service::twenty_restarts_lose_nothing", |machine| {
+        machine.drop_in(OFTEN);
+        machine.must("systemctl start trysail.socket trysail.service");
+        restarts(machine, 20);
+    });
+}
+
+#[test]
+fn an_upgrade_makes_the_other_process_the_units() {
+    Machine::with("service::an_upgrade_makes_the_other_process_the_units", |machine| {
+        machine.drop_in("[Service]\\nWatchdogSec=1\\n");
+        machine.must("systemctl start trysail");
+        let main = || machine.property("MainPID");
+        let first = main();
+        let load = Plan::new(HTTP, "a", "/reviews/0").threads(2).header("connection", "close");
+        let load = load.max_time(PATIENCE * 4).start();
+        // The same file, and another one, which is what runs from then on.
+        machine.must("cp /usr/local/bin/trysail /usr/local/bin/trysail-next");
+        for words in ["", "--binary /usr/local/bin/trysail-next"] {
+            let before = main();
+            let said = machine.must(&format!("trysail upgrade --wait {words}"));
+            assert!(said.contains(&format!("process {} serves in place of {before};", main())), "{said}");
+            let gone = || machine.run(&format!("test -d /proc/{before} && echo there")).is_empty();
+            eventually(PATIENCE, "the former is gone", gone);
+        }
+        let program = machine.must(&format!("tr '\\0' ' ' </proc/{}/cmdline", main()));
+        assert_eq!(program, "/usr/local/bin/trysail-next run --config /etc/trysail ");
+        assert_eq!(
+            (machine.property("NRestarts"), machine.property("ActiveState")),
+            ("0".into(), "active".into())
+        );
+        machine.waits_for_status(", 1 route on 1 port");
+        let shown = machine.run("systemctl status --no-pager -l trysail");
+        assert!(shown.contains(&format!("Main PID: {} (trysail", main())), "{shown}");
+
+        // A new process that does not like the files: the unit stays as it is.
+        machine.write("seed.yaml", &SEED.replacen("subset: v2", "subset: v9", 1));
+        let (before, said) = (main(), machine.run("trysail upgrade 2>&1; echo $?"));
+        assert!(said.contains("has no subset \"v9\"") && said.ends_with("\n1\n"), "{said}");
+        assert_eq!(main(), before);
+        machine.write("seed.yaml", &weighted(100, 0));
+        machine.must("systemctl reload trysail");
+
+        // Longer than the watchdog waits: the new one feeds it.
+        let began = Instant::now();
+        eventually(PATIENCE, "time goes by", || began.elapsed() > Duration::from_millis(2500));
+        assert_eq!((machine.property("NRestarts"), main()), ("0".into(), before.clone()));
+        load.stop().assert_all_good();
+        let journal = machine.run("journalctl -u trysail -o cat");
+        assert!(!journal.contains("reception only permitted") && !journal.contains("Watchdog"), "{journal}");
+
+        // It is the unit's main process in all that counts: its end is seen, and it is the one that is stopped.
+        machine.must(&format!("kill -9 {before}"));
+        eventually(PATIENCE, "it was started anew", || machine.property("NRestarts") == "1");
+        eventually(PATIENCE, "by systemd", || ![&*before, "0"].contains(&&*main()));
+        eventually(PATIENCE, "it is ready", || machine.property("ActiveState") == "active");
+        machine.must("trysail upgrade");
+        let last = main();
+        machine.must("systemctl stop trysail");
+        assert_eq!(
+            (machine.property("Result"), machine.property("ActiveState")),
+            ("success".into(), "inactive".into())
+        );
+        assert!(machine.run(&format!("test -d /proc/{last} && echo there")).is_empty());
+        assert!(Client::connect(HTTP).is_err());
+        assert_ne!(first, last);
     });
 }
 

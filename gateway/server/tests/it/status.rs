@@ -10,7 +10,7 @@ use serde_json::Value;
 use trysail_testkit::client::fetch;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::load::Plan;
-use trysail_testkit::origin::Answer;
+use trysail_testkit::origin::{Answer, Origin};
 use trysail_testkit::wait::eventually;
 
 use crate::gateway::{Gateway, PATIENCE, Reviews, service_entry, weighted};
@@ -161,9 +161,28 @@ fn errors_of_one_version_show_beside_the_other() {
     let (code, text, _) = trysail(&["status", &admin, "-o", "json", "--route", "default/reviews"]);
     let told: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, &told["splits"][0]["route"]), (Some(0), &"default/reviews http[0]".into()));
-    let (code, _, said) = trysail(&["status", "127.0.0.1:1"]);
-    assert_eq!(code, Some(2));
-    assert!(said.contains("nobody answers on 127.0.0.1:1"), "{said}");
+}
+
+#[test]
+fn who_is_no_admin_port_is_told_from_one() {
+    let other = Origin::start(Answer::version("v1").body("{\"who\": \"another program\"}"));
+    let silent = Origin::start(Answer::version("v1").status(404).body(""));
+    let (other, silent) = (other.addr().to_string(), silent.addr().to_string());
+    for (address, said) in [
+        ("127.0.0.1:1", "nobody answers on 127.0.0.1:1: "),
+        (&*other, "is another program or version: missing field `revision`"),
+        (&*silent, "answers 404, so it is no admin port"),
+        ("15000", "\"15000\" is not an address: "),
+        ("http://127.0.0.1:15000/", "\"http://127.0.0.1:15000/\" is not an address: "),
+    ] {
+        for command in
+            [&["status", address][..], &["reload", address], &["wait", address, "--revision", "12345678"]]
+        {
+            let (code, told, error) = trysail(command);
+            assert_eq!((code, &*told), (Some(2), ""), "{command:?}: {error}");
+            assert!(error.contains(said), "{command:?}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -226,7 +245,10 @@ fn waiting_is_for_the_last_request_of_the_revision_before() {
     });
     let (code, _, said) = trysail(&["wait", &admin, "--revision", &"0".repeat(8), "--timeout", "1ms"]);
     assert!(code == Some(1) && said.contains("is in force, not 00000000"), "{said}");
-    assert_eq!(trysail(&["wait", &admin, "--revision", "nonsense"]).0, Some(2));
+    for wrong in ["nonsense", "1234567", &"0".repeat(65)] {
+        let (code, _, said) = trysail(&["wait", &admin, "--revision", wrong]);
+        assert!(code == Some(2) && said.contains("write eight or more digits of its hash"), "{said}");
+    }
 }
 
 #[test]
@@ -241,6 +263,7 @@ fn history_tells_what_was_applied_and_refused() {
     assert_ne!(good, bad);
     gateway.after(|| folder.write("seed-reviews.yaml", &bad), "revision refused");
     let status = json(&gateway, "/status");
+    let since = status["revision"]["since"].clone();
     assert_eq!(status["state"], "refused a change");
     let refused = &status["refused"];
     assert_eq!((&refused["outcome"], &refused["source"]), (&"refused".into(), &"files".into()));
@@ -255,6 +278,10 @@ fn history_tells_what_was_applied_and_refused() {
     let (code, _, said) = trysail(&["reload", &admin]);
     assert!(code == Some(1) && said.contains("IST0101") && said.contains("refused, "), "{said}");
     assert!(trysail(&["status", &admin]).1.contains("error[IST0101]"));
+    // What serves while others are refused does not begin anew once the files say it again.
+    gateway.after(|| folder.write("seed-reviews.yaml", &good), "and in force");
+    let status = json(&gateway, "/status");
+    assert_eq!((&status["state"], &status["revision"]["since"]), (&"serving".into(), &since));
     // Put right, it is in force before the command ends, whoever was the first to see the file.
     folder.write("seed-reviews.yaml", &weighted(55, 45));
     let (code, said, error) = trysail(&["reload", &admin]);
@@ -263,9 +290,9 @@ fn history_tells_what_was_applied_and_refused() {
     let revisions = json(&gateway, "/revisions");
     let revisions = revisions.as_array().expect("a list");
     let found: Vec<&str> = revisions.iter().rev().filter_map(|entry| entry["outcome"].as_str()).collect();
-    assert_eq!(found, ["applied", "applied", "refused", "applied"], "{revisions:#?}");
-    assert_eq!(revisions[3]["source"], "start");
-    assert_eq!(revisions[2]["changes"], "default/reviews http[0] v1 50 → 60, v2 50 → 40");
+    assert_eq!(found, ["applied", "applied", "refused", "applied", "applied"], "{revisions:#?}");
+    assert_eq!(revisions[4]["source"], "start");
+    assert_eq!(revisions[3]["changes"], "default/reviews http[0] v1 50 → 60, v2 50 → 40");
     assert_eq!(json(&gateway, "/status")["state"], "serving");
 }
 

@@ -69,7 +69,12 @@ impl Bench {
 
 /// What a row sends, with the lane's host.
 pub(crate) fn bytes(lane: usize, row: &str) -> Vec<u8> {
-    renamed(&table::bytes(row), HOST, &host(lane))
+    renamed_to(lane, &table::bytes(row))
+}
+
+/// Bytes with the lane's host in the place of the rows'.
+pub(crate) fn renamed_to(lane: usize, bytes: &[u8]) -> Vec<u8> {
+    renamed(bytes, HOST, &host(lane))
 }
 
 pub(crate) fn host(lane: usize) -> Vec<u8> {

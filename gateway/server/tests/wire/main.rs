@@ -12,5 +12,6 @@ mod table;
 mod answers;
 mod counted;
 mod frames;
+mod mutations;
 mod paths;
 mod requests;

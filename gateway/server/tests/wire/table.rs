@@ -14,7 +14,7 @@ use crate::lane::Bench;
 /// What separates what is sent from what happens.
 const ARROW: &str = "  => ";
 const NOTE: &str = "  # ";
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// A row as its table has it.
 pub(crate) struct Row<'t> {

@@ -142,20 +142,32 @@ impl Limits {
     /// Asks for another try of a request; `None` where there are too many. `active` are the requests that the cluster
     /// works on, `unsent` whether the last try ended before anything of it was sent.
     pub fn retry(&self, active: u32, unsent: bool) -> Option<Retrying> {
+        // A request that nobody got is no load; the budget is there to keep load from growing.
+        if unsent && self.retries == Retries::Ours {
+            return Some(Retrying(None));
+        }
+        take_below(&self.counts.retries, self.retries_allowed(active))
+            .then(|| Retrying(Some(self.counts.clone())))
+    }
+
+    /// How many retries may run at once while the cluster works on `active` requests.
+    pub fn retries_allowed(&self, active: u32) -> u32 {
         let part = |percent: f64, least: u32| {
             let all = active.saturating_add(self.counts.waiting());
             least.max((percent / 100.0 * f64::from(all)) as u32)
         };
-        let most = match self.retries {
-            // A request that nobody got is no load; the budget is there to keep load from growing.
-            Retries::Ours if unsent => return Some(Retrying(None)),
+        match self.retries {
             Retries::Ours => part(PERCENT, LEAST),
             Retries::Most(most) => most,
             Retries::Budget(RetryBudget { percent, min_concurrency, interval: _ }) => {
                 part(percent, min_concurrency)
             }
-        };
-        take_below(&self.counts.retries, most).then(|| Retrying(Some(self.counts.clone())))
+        }
+    }
+
+    /// How many retries run, of those that are counted.
+    pub fn retries_active(&self) -> u32 {
+        self.counts.retries.load(Ordering::Relaxed)
     }
 
     /// How many requests wait.

@@ -224,6 +224,12 @@ impl Registry {
         self.by_host.keys().map(|host| &**host)
     }
 
+    /// The host that a name is the beginning of, up to a dot: `reviews.default` is written where the whole of
+    /// `reviews.default.svc.cluster.local` is meant.
+    pub(in crate::compile) fn longer(&self, name: &str) -> Option<&str> {
+        self.hosts().filter(|host| host.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))).min()
+    }
+
     /// Kubernetes' Service of a host in a namespace: no ServiceEntry stands beside it, whichever is older.
     fn service_of_kubernetes(&self, host: &str, namespace: &str) -> Option<&Entry> {
         let mut entries = self.by_host.get(host)?.iter();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Surroundings;
 use super::export::{Export, Exported};
-use super::names::{check_labels, domain, is_label};
+use super::names::{check_labels, domain, is_label, never_completed};
 use super::objects::{Objects, Of};
 use super::policy::{self, Level, LevelOf, Reading};
 use super::registry::{Labels, Registry, labels, selects};
@@ -248,7 +248,8 @@ fn report_unknown(
         return;
     }
     let message = format!("there is no host {complete:?}");
+    let near = || nearest(complete, registry.hosts()).map(|near| format!("the nearest is {near:?}"));
     sink.add(Severity::Warning, Code::UNKNOWN_DESTINATION_RULE_HOST, host.pos, message)
         .hints
-        .extend(nearest(complete, registry.hosts()).map(|near| format!("the nearest is {near:?}")));
+        .extend(registry.longer(complete).map(never_completed).or_else(near));
 }

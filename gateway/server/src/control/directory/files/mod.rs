@@ -221,7 +221,7 @@ fn not_a_file(name: &str, what: &str) -> Diagnostic {
 
 fn too_long(name: &str, bytes: u64, limit: u64) -> Diagnostic {
     let message = format!("{name} has {}, over the limit of {} for a file", mib(bytes), mib(limit));
-    finding(name, message).hint("split it into several files, or raise the limit in the settings")
+    finding(name, message).hint("split it into several files, or raise the setting limits.file")
 }
 
 fn no_room(name: &str, limit: u64) -> Diagnostic {
