@@ -140,19 +140,17 @@ impl Upstreams {
         };
         let tickets = snapshot.splits.iter().enumerate().map(&mut ticket).collect();
         let has_twins = old.has_twins(snapshot);
-        let (awaits, watched): (Vec<_>, Vec<_>) =
-            clusters.iter().map(|cluster| (cluster.awaits_ready, cluster.has_outlier_detection())).unzip();
-        let watched = (0..clusters.len()).filter(|&index| watched[index]).collect();
-        let clusters = clusters.into_iter().zip(awaits).enumerate();
-        let clusters = clusters.map(|(index, (cluster, awaits))| match gate.is_open(index) || awaits {
+        let is_watched = |&index: &usize| clusters[index].has_outlier_detection();
+        let watched = (0..clusters.len()).filter(is_watched).collect();
+        let waiting = |(index, cluster): (usize, Arc<ClusterState>)| match gate.is_open(index) {
             true => cluster,
             false => Arc::new(ClusterState {
                 awaits_ready: true,
                 is_settled: false,
                 ..ClusterState::clone(&cluster)
             }),
-        });
-        let clusters = clusters.collect();
+        };
+        let clusters = clusters.into_iter().enumerate().map(waiting).collect();
         let kept_by = KeptBy {
             clusters: snapshot.clusters.clone(),
             splits: snapshot.splits.clone(),
