@@ -8,7 +8,7 @@ mod table;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use tokio::runtime::Runtime;
@@ -135,6 +135,9 @@ fn watch(running: &mut Running, screen: &Screen) -> bool {
     true
 }
 
+/// So long after the last answer everything has been counted.
+const COUNTED: Duration = Duration::from_secs(1);
+
 /// Sends requests and accounts for them.
 fn account(running: &Running, screen: &Screen, gateway: SocketAddr, requests: u64) -> bool {
     let progress = |sent: u64| {
@@ -143,7 +146,15 @@ fn account(running: &Running, screen: &Screen, gateway: SocketAddr, requests: u6
         }
     };
     let ledger = running.runtime().block_on(ledger::send(gateway, requests, progress));
-    let (text, exact) = ledger.settle(&table::rows(&running.active.load()));
+    // A request is counted when all of it has ended, which for the last one may be after its answer was read.
+    let deadline = Instant::now() + COUNTED;
+    let (text, exact) = loop {
+        let (text, exact) = ledger.settle(&table::rows(&running.active.load()));
+        if exact || Instant::now() >= deadline {
+            break (text, exact);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     screen.table(Vec::new());
     screen.say(&text);
     exact
