@@ -33,10 +33,10 @@ SECONDS := 30
 fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
 	@$(ready) && exec .ci/fuzz $(SECONDS) $(ARGS)
 
-bench: ## whole-process loads beside bare Pingora, on a release build
+bench: ## what a request costs beside bare Pingora, nginx, HAProxy and Envoy, which it fetches; on a release build, ten minutes
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
 	cargo build --release -p trysail-load-tests --bins --locked && \
-	exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
+	TRYSAIL_PEERS=$$(load-tests/peers) exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
 
 pgo: ## a release build that a run under load has shown the hot paths; two builds, prints where it is
 	@profile=release && $(ready) && exec packaging/pgo $(ARGS)

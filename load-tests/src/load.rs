@@ -148,7 +148,11 @@ impl Connection {
             }
         {
             asked += 1;
-            let answer = self.ask(&scenario, &request).await;
+            let answer = if scenario.fresh {
+                self.ask_anew(&scenario, &request).await
+            } else {
+                self.ask(&scenario, &request).await
+            };
             let now = Instant::now();
             match answer {
                 Ok(version) => {
@@ -167,6 +171,13 @@ impl Connection {
             before = now;
         }
         (self, answers)
+    }
+
+    /// One request on a connection of its own, in the place of the one that was there.
+    async fn ask_anew(&mut self, scenario: &Scenario, request: &[u8]) -> anyhow::Result<usize> {
+        self.stream = TcpStream::connect(self.address).await?;
+        self.stream.set_nodelay(true)?;
+        self.ask(scenario, request).await
     }
 
     /// One request; gives the index of the version that answered.

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Where it is to listen, if it does not say so itself.
+    pub address: Option<SocketAddr>,
 }
 
 /// A running child. Dropping it kills it.
@@ -44,6 +47,49 @@ impl Process {
         wrapper: &[OsString],
         heard: impl Fn(&str) -> Option<T>,
     ) -> anyhow::Result<(Self, T)> {
+        let (process, lines) = Process::spawn(name, launch, cpus, wrapper)?;
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(said) = heard(&line) {
+                        return Ok((process, said));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("{name} did not say where it listens:\n{}", process.last_words())
+                }
+                Err(RecvTimeoutError::Disconnected) => bail!("{name} ended:\n{}", process.last_words()),
+            }
+        }
+    }
+
+    /// The same of one that says nothing: waits until it takes connections at `address`.
+    pub fn start_at(
+        name: &str,
+        launch: &Launch,
+        cpus: Option<&str>,
+        wrapper: &[OsString],
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let (mut process, _lines) = Process::spawn(name, launch, cpus, wrapper)?;
+        let deadline = Instant::now() + START_LIMIT;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{name} ended with {status}:\n{}", process.last_words());
+            }
+            ensure!(Instant::now() < deadline, "{name} takes no connections:\n{}", process.last_words());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(process)
+    }
+
+    fn spawn(
+        name: &str,
+        launch: &Launch,
+        cpus: Option<&str>,
+        wrapper: &[OsString],
+    ) -> anyhow::Result<(Self, Receiver<String>)> {
         let mut words: Vec<OsString> = Vec::new();
         if in_path("setpriv") {
             // Whatever ends the driver ends the child.
@@ -68,22 +114,7 @@ impl Process {
         let (sender, lines) = channel();
         listen(child.stdout.take(), Arc::clone(&tail), sender.clone());
         listen(child.stderr.take(), Arc::clone(&tail), sender);
-        let process = Process { child, name: name.to_owned(), tail };
-
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(said) = heard(&line) {
-                        return Ok((process, said));
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("{name} did not say where it listens:\n{}", process.last_words())
-                }
-                Err(RecvTimeoutError::Disconnected) => bail!("{name} ended:\n{}", process.last_words()),
-            }
-        }
+        Ok((Process { child, name: name.to_owned(), tail }, lines))
     }
 
     /// Its process id; the wrappers before it have become it.
@@ -198,8 +229,11 @@ mod tests {
 
     #[test]
     fn a_child_that_ends_is_quoted() {
-        let launch =
-            Launch { program: "sh".into(), args: ["-c", "echo no such port >&2"].map(Into::into).into() };
+        let launch = Launch {
+            program: "sh".into(),
+            args: ["-c", "echo no such port >&2"].map(Into::into).into(),
+            address: None,
+        };
         let error = Process::start("it", &launch, None, &[], |_| None::<()>).expect_err("it ends");
         assert_eq!(error.to_string(), "it ended:\n    no such port\n");
     }

@@ -26,6 +26,8 @@ pub struct Report {
     pub peers: Vec<Summary>,
     /// The first peer over each other.
     pub ratios: Vec<Ratio>,
+    /// Peers, and the ratio that is aimed at.
+    pub aims: &'static [(&'static str, f64)],
     /// Every peer in every round.
     pub visits: Vec<Visit>,
 }
@@ -108,6 +110,7 @@ impl Report {
             machine,
             peers: summaries.collect(),
             ratios: ratios.collect(),
+            aims: scenario.aims,
             visits,
         }
     }
@@ -199,6 +202,36 @@ impl Report {
             placement = self.placement,
         )
     }
+}
+
+/// All scenarios in one table: the CPU of each peer, and the ratios beside what is aimed at.
+#[must_use]
+pub fn summary(reports: &[Report]) -> String {
+    let Some(first) = reports.first() else { return String::new() };
+    let names: Vec<&str> = first.peers.iter().map(|peer| &*peer.peer).collect();
+    let mut rows = vec![vec!["µs of CPU per request".to_owned()]];
+    rows[0].extend(names.iter().map(|name| (*name).to_owned()));
+    let mut ratios =
+        vec![["ratio, median of paired rounds", "least", "most", "aim", ""].map(str::to_owned).to_vec()];
+    for report in reports {
+        let mut row = vec![report.scenario.to_owned()];
+        row.extend(report.peers.iter().map(|peer| format!("{:.1}", peer.cpu_us_per_request.median)));
+        row.resize(names.len() + 1, "–".to_owned());
+        rows.push(row);
+        for ratio in &report.ratios {
+            let Spread { median, min, max } = ratio.cpu;
+            let aim = report.aims.iter().find(|(peer, _)| *peer == ratio.over).map(|(_, aim)| *aim);
+            let met = aim.map_or("", |aim| if median <= aim { "met" } else { "**not met**" });
+            ratios.push(vec![
+                format!("{}: {} / {} {median:.2}", report.scenario, ratio.peer, ratio.over),
+                format!("{min:.2}"),
+                format!("{max:.2}"),
+                aim.map_or_else(|| "–".to_owned(), |aim| format!("{aim:.2}")),
+                met.to_owned(),
+            ]);
+        }
+    }
+    format!("# What a request costs\n\n{}\n{}\n{}", table(&rows), table(&ratios), first.circumstances())
 }
 
 /// A Markdown table that also reads well as it is; the first row is the head, the first column is text.

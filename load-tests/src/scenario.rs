@@ -13,10 +13,25 @@ pub struct Scenario {
     pub path: &'static str,
     /// The prefix that the route of each peer matches.
     pub prefix: &'static str,
+    /// Length of the request's body in bytes: a POST, or a GET without one.
+    pub send: usize,
     /// Length of the answer's body in bytes.
     pub body: usize,
+    /// Whether each request comes on a new connection.
+    pub fresh: bool,
     /// Versions with their weights; counts elsewhere are in this order.
     pub split: &'static [(&'static str, u64)],
+    /// Peers that we compare with, and the ratio that is aimed at, at most.
+    pub aims: &'static [(&'static str, f64)],
+}
+
+/// Every scenario, in the order of the pages.
+pub const ALL: [Scenario; 4] = [SMALL_KEEPALIVE, BIG, POST, NEW_CONNECTION];
+
+/// The scenario of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<Scenario> {
+    ALL.into_iter().find(|scenario| scenario.name == name)
 }
 
 /// The smallest useful request: all that is measured is the proxy's price for one.
@@ -26,8 +41,38 @@ pub const SMALL_KEEPALIVE: Scenario = Scenario {
     host: "shop.test",
     path: "/reviews/0",
     prefix: "/reviews",
+    send: 0,
     body: 100,
+    fresh: false,
     split: &[("v1", 90), ("v2", 10)],
+    aims: &[("bare", 1.05), ("nginx", 1.5), ("haproxy", 1.5), ("envoy", 0.38)],
+};
+
+/// What is passed on, rather than what is decided.
+const BIG: Scenario = Scenario {
+    name: "big-answer",
+    title: "GET, HTTP/1.1 keep-alive on both sides, 64 KiB answer, 90/10 over v1 and v2",
+    body: 64 << 10,
+    aims: &[("nginx", 0.85)],
+    ..SMALL_KEEPALIVE
+};
+
+/// A body to the upstream.
+const POST: Scenario = Scenario {
+    name: "post",
+    title: "POST of 1 KiB, HTTP/1.1 keep-alive on both sides, 100-byte answer, 90/10 over v1 and v2",
+    send: 1 << 10,
+    aims: &[("nginx", 1.8)],
+    ..SMALL_KEEPALIVE
+};
+
+/// Accepting and closing.
+const NEW_CONNECTION: Scenario = Scenario {
+    name: "new-connection",
+    title: "small GET, a new connection of the client for each, keep-alive to the upstreams, 90/10 over v1 and v2",
+    fresh: true,
+    aims: &[("nginx", 1.6)],
+    ..SMALL_KEEPALIVE
 };
 
 /// How closely a peer promises to keep the weights.
@@ -46,11 +91,17 @@ impl Scenario {
     /// The request as it goes over the wire.
     #[must_use]
     pub fn request(&self) -> Vec<u8> {
-        format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
+        let (method, length) = match self.send {
+            0 => ("GET", String::new()),
+            length => ("POST", format!("Content-Length: {length}\r\n")),
+        };
+        let head = format!(
+            "{method} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n{length}\r\n",
             self.path, self.host
-        )
-        .into_bytes()
+        );
+        let mut request = head.into_bytes();
+        request.resize(request.len() + self.send, b'x');
+        request
     }
 
     /// Says what is wrong with the counts of a run; `slack` is how far an exact split may be off: 1 from a
@@ -78,6 +129,21 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_as_long_as_they_say() {
+        for scenario in ALL {
+            let text = String::from_utf8(scenario.request()).expect("UTF-8");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert_eq!(body.len(), scenario.send);
+            assert_eq!(
+                head.contains(&format!("Content-Length: {}", scenario.send)),
+                scenario.send > 0,
+                "{head}"
+            );
+            assert_eq!(find(scenario.name).map(|found| found.title), Some(scenario.title));
+        }
+    }
 
     #[test]
     fn exact_means_within_the_slack_and_drawn_within_chance() {

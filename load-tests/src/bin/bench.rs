@@ -18,14 +18,15 @@ use trysail_load_tests::instructions;
 use trysail_load_tests::machine::Machine;
 use trysail_load_tests::peer::{self, Site};
 use trysail_load_tests::process::{Launch, Process, in_path};
-use trysail_load_tests::report::{Report, thousands};
+use trysail_load_tests::report::{self, Report, thousands};
 use trysail_load_tests::rounds::{self, Contender, Plan, Visit};
-use trysail_load_tests::scenario::{SMALL_KEEPALIVE, Scenario};
+use trysail_load_tests::scenario::{self, Scenario};
 
 /// CPU time of the proxy per request, beside peers, in alternating rounds.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(after_help = "Examples:
-  bench                                       Trysail beside bare Pingora, 7 rounds of 3 s
+  bench                                       every scenario beside every peer, 7 rounds of 3 s
+  bench --short                               only whether all answer right
   bench --one-core --max-ratio 1.10           least spread; fails above 1.10
   bench --peers bare,bare --no-write          how far apart a peer is from itself: the noise
 
@@ -43,9 +44,16 @@ struct Args {
     /// Worker threads of the proxy.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
-    /// Who is compared: the first with each of the others. A name may come twice.
-    #[arg(long, value_delimiter = ',', default_value = "trysail,bare", value_parser = PossibleValuesParser::new(peer::NAMES))]
+    /// Who is compared: the first with each of the others. A name may come twice. Those of others that are not on this
+    /// machine are left out, and named.
+    #[arg(long, value_delimiter = ',', default_value = "trysail,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
     peers: Vec<String>,
+    /// What is asked; all scenarios without it.
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(scenario::ALL.map(|scenario| scenario.name)))]
+    scenario: Vec<String>,
+    /// Half a minute for all: each peer answers right, and one short round. Nothing is written.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    short: bool,
     /// Proxy, client and origin all on one processor.
     #[arg(long)]
     one_core: bool,
@@ -70,13 +78,16 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.short {
+        (args.rounds, args.seconds, args.no_write) = (1, 0.4, true);
+    }
     if let Some(mistake) = mistake(&args) {
         eprintln!("error: {mistake}");
         return ExitCode::from(2);
     }
     let ended = tokio::select! {
-        ended = bench(&args, &SMALL_KEEPALIVE) => ended,
+        ended = all(&args) => ended,
         // Dropping the bench ends the children and removes what was written for them.
         _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
     };
@@ -104,8 +115,47 @@ fn mistake(args: &Args) -> Option<&'static str> {
     None
 }
 
-/// Whether all is fine.
-async fn bench(args: &Args, scenario: &Scenario) -> anyhow::Result<bool> {
+/// Whether all is fine with every scenario that is wanted.
+async fn all(args: &Args) -> anyhow::Result<bool> {
+    let is_wanted = |scenario: &Scenario| {
+        args.scenario.is_empty() || args.scenario.iter().any(|name| name == scenario.name)
+    };
+    let mut args = args.clone();
+    args.peers.retain(|name| {
+        let is_there = peer::find(name).is_some_and(|peer| peer.is_there());
+        if !is_there {
+            eprintln!("{name} is left out, as it is not on this machine; load-tests/peers fetches it");
+        }
+        is_there
+    });
+    // Once, as the driver takes a processor for itself then.
+    let allowed = cpus::allowed()?;
+    let placement = if in_path("taskset") {
+        Placement::choose(&allowed, args.threads.into(), args.one_core)
+    } else {
+        Placement::default()
+    };
+    let (mut fine, mut reports) = (true, Vec::new());
+    for scenario in scenario::ALL.iter().filter(|scenario| is_wanted(scenario)) {
+        let (is_fine, report) = bench(&args, scenario, (&placement, allowed.len())).await?;
+        fine &= is_fine;
+        reports.push(report);
+    }
+    let summary = report::summary(&reports);
+    println!("{summary}");
+    if args.scenario.is_empty() && !args.no_write && !cfg!(debug_assertions) {
+        let file = args.out.join("README.md");
+        fs::write(&file, summary).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(fine)
+}
+
+/// Whether all is fine, and the page.
+async fn bench(
+    args: &Args,
+    scenario: &Scenario,
+    (placement, processors): (&Placement, usize),
+) -> anyhow::Result<(bool, Report)> {
     let started = Instant::now();
     let note = |text: &str| eprintln!("{:>5.0} s  {text}", started.elapsed().as_secs_f64());
     let plan = Plan {
@@ -114,14 +164,8 @@ async fn bench(args: &Args, scenario: &Scenario) -> anyhow::Result<bool> {
         connections: args.connections.into(),
         threads: args.threads.into(),
     };
-    let allowed = cpus::allowed()?;
-    let placement = if in_path("taskset") {
-        Placement::choose(&allowed, plan.threads, args.one_core)
-    } else {
-        Placement::default()
-    };
-    let yard = Yard::new(placement, scenario, plan.threads)?;
-    let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, allowed.len());
+    let yard = Yard::new(placement.clone(), scenario, plan.threads)?;
+    let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, processors);
     note(&format!("{}: {}", scenario.name, yard.placement.describe()));
 
     let mut peers = Vec::new();
@@ -162,7 +206,7 @@ async fn bench(args: &Args, scenario: &Scenario) -> anyhow::Result<bool> {
     let mut complaints = report.errors();
     complaints.extend(args.max_ratio.map(|limit| report.above(limit)).unwrap_or_default());
     complaints.iter().for_each(|complaint| eprintln!("error: {complaint}"));
-    Ok(complaints.is_empty())
+    Ok((complaints.is_empty(), report))
 }
 
 fn keep(args: &Args, report: &Report) -> anyhow::Result<()> {
@@ -209,6 +253,7 @@ impl Yard {
             args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()]
                 .map(Into::into)
                 .into(),
+            address: None,
         };
         ensure_built(&launch)?;
         let heard = |line: &str| -> Option<Vec<SocketAddr>> {
@@ -235,8 +280,11 @@ impl Yard {
         let launch = peer.prepare(scenario, &site)?;
         ensure_built(&launch)?;
         let cpus = self.placement.proxy.as_deref();
-        let (process, address) =
-            Process::start(&label, &launch, cpus, &wrapper(&folder), |line| peer.heard(line))?;
+        let wrapper = wrapper(&folder);
+        let (process, address) = match launch.address {
+            Some(address) => (Process::start_at(&label, &launch, cpus, &wrapper, address)?, address),
+            None => Process::start(&label, &launch, cpus, &wrapper, |line| peer.heard(line))?,
+        };
         Ok((Contender { name: label, exactness: peer.exactness(), process, address }, folder))
     }
 }

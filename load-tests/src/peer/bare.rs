@@ -32,6 +32,7 @@ impl Peer for Bare {
         let threads = site.threads.to_string();
         Ok(Launch {
             program: site.binaries.join("bare-pingora"),
+            address: None,
             args: args.into_iter().chain([threads.as_str()]).map(Into::into).collect(),
         })
     }

@@ -2,10 +2,13 @@
 //! "I listen here".
 
 mod bare;
+mod envoy;
+mod haproxy;
+mod nginx;
 mod trysail;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
@@ -22,7 +25,14 @@ pub trait Peer {
     fn prepare(&self, scenario: &Scenario, site: &Site<'_>) -> anyhow::Result<Launch>;
 
     /// The address it listens on, if this line of its output says so.
-    fn heard(&self, line: &str) -> Option<SocketAddr>;
+    fn heard(&self, _line: &str) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Whether it is on this machine.
+    fn is_there(&self) -> bool {
+        true
+    }
 }
 
 /// What a peer is given.
@@ -39,7 +49,7 @@ pub struct Site<'a> {
 }
 
 /// The names that [`find`] knows.
-pub const NAMES: [&str; 2] = ["trysail", "bare"];
+pub const NAMES: [&str; 5] = ["trysail", "bare", "nginx", "haproxy", "envoy"];
 
 /// The peer of that name.
 #[must_use]
@@ -47,8 +57,25 @@ pub fn find(name: &str) -> Option<Box<dyn Peer>> {
     match name {
         "trysail" => Some(Box::new(trysail::Trysail)),
         "bare" => Some(Box::new(bare::Bare)),
+        "nginx" => Some(Box::new(nginx::Nginx)),
+        "haproxy" => Some(Box::new(haproxy::Haproxy)),
+        "envoy" => Some(Box::new(envoy::Envoy)),
         _ => None,
     }
+}
+
+/// Where a program of others is: what `load-tests/peers` fetched, else what is installed.
+fn program(name: &str) -> Option<PathBuf> {
+    let fetched = std::env::var_os("TRYSAIL_PEERS").map(PathBuf::from);
+    let fetched = fetched.into_iter().flat_map(|folder| [folder.join("usr/sbin"), folder.join("bin")]);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    fetched.chain(installed).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// A port of loopback that was free a moment ago, for those who do not let the kernel pick one.
+fn free() -> std::io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 /// Where to connect to for something bound to `address`: any address is also loopback's.

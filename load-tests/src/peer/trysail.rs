@@ -34,6 +34,7 @@ impl Peer for Trysail {
         )?;
         Ok(Launch {
             program: site.binaries.join("trysail"),
+            address: None,
             args: vec![
                 "run".into(),
                 "--config".into(),

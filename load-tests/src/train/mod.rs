@@ -115,7 +115,7 @@ fn prepare(binary: &Path, folder: &Path, origins: &[(&str, SocketAddr)]) -> anyh
     let mut args = vec!["run".into(), "--config".into(), config.into()];
     args.extend(words.map(Into::into));
     args.push(settings.into());
-    Ok(Launch { program: binary.to_owned(), args })
+    Ok(Launch { program: binary.to_owned(), args, address: None })
 }
 
 fn objects(folder: &Path, origins: &[(&str, SocketAddr)]) -> String {

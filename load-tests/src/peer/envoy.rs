@@ -1,0 +1,87 @@
+//! Envoy: one worker, weighted clusters, as Istio's gateway would be told.
+
+use std::fmt::Write;
+use std::fs;
+
+use anyhow::Context;
+
+use super::{Peer, Site, free, program};
+use crate::process::Launch;
+use crate::scenario::{Exactness, Scenario};
+
+#[derive(Debug)]
+pub(super) struct Envoy;
+
+impl Peer for Envoy {
+    fn name(&self) -> &'static str {
+        "envoy"
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Drawn
+    }
+
+    fn is_there(&self) -> bool {
+        program("envoy").is_some()
+    }
+
+    fn prepare(&self, scenario: &Scenario, site: &Site<'_>) -> anyhow::Result<Launch> {
+        let address = free()?;
+        let (mut weights, mut clusters) = (String::new(), String::new());
+        for ((version, weight), origin) in scenario.split.iter().zip(site.origins) {
+            let _ = write!(weights, "{{name: {version}, weight: {weight}}}, ");
+            let _ = write!(
+                clusters,
+                "
+  - name: {version}
+    type: STATIC
+    connect_timeout: 1s
+    circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}]}}
+    load_assignment:
+      cluster_name: {version}
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}",
+                origin.ip(),
+                origin.port()
+            );
+        }
+        let configuration = format!(
+            "node: {{id: load, cluster: load}}
+static_resources:
+  listeners:
+  - name: load
+    address: {{socket_address: {{address: {ip}, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: load
+          codec_type: AUTO
+          use_remote_address: true
+          route_config:
+            name: load
+            virtual_hosts:
+            - name: all
+              domains: ['*']
+              routes:
+              - match: {{prefix: {prefix}}}
+                route: {{weighted_clusters: {{clusters: [{weights}]}}}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:{clusters}
+",
+            ip = address.ip(),
+            port = address.port(),
+            prefix = scenario.prefix,
+        );
+        let file = site.folder.join("envoy.yaml");
+        fs::write(&file, configuration)?;
+        let threads = site.threads.to_string();
+        let mut args = vec!["-c".into(), file.into(), "--concurrency".into(), threads.into()];
+        args.extend(["--log-level", "error", "--disable-hot-restart"].map(Into::into));
+        Ok(Launch { program: program("envoy").context("no envoy")?, args, address: Some(address) })
+    }
+}
