@@ -1,6 +1,6 @@
 # The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
 
-.PHONY: help demo test otlp torture fuzz bench pgo deb tarball check deny advisories
+.PHONY: help demo test otlp torture fuzz bench instructions pgo deb tarball check deny advisories
 .DEFAULT_GOAL := help
 
 # Cargo has a job server of its own, and warns about make's.
@@ -37,6 +37,11 @@ bench: ## what a request costs beside bare Pingora, nginx, HAProxy and Envoy, wh
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
 	cargo build --release -p trysail-load-tests --bins --locked && \
 	TRYSAIL_PEERS=$$(load-tests/peers) exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
+
+instructions: ## user instructions per request, by valgrind, beside load-tests/instructions.json; ARGS=--write renews it
+	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
+	cargo build --release -p trysail-load-tests --bin instructions --bin origin --locked && \
+	exec "$${CARGO_TARGET_DIR:-target}/release/instructions" $(ARGS)
 
 pgo: ## a release build that a run under load has shown the hot paths; two builds, prints where it is
 	@profile=release && $(ready) && exec packaging/pgo $(ARGS)

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! scenario      what is asked and what must come back
-//! peer          who serves it: trysail, bare; each writes its own configuration
+//! peer          who serves it: trysail, bare, others; each writes its own configuration
+//! yard          where they run, with folders and processors of their own
 //! process       a child: pinned, started, heard, its CPU time read
 //! load, origin  the two ends of the wire
 //! rounds        alternating rounds over all peers       instructions   the same under callgrind
@@ -10,7 +11,7 @@
 //! stats, report medians, paired ratios, the page and the JSON      machine   what it ran on
 //! ```
 //!
-//! The binary `bench` is the driver. A new peer is a file in `peer`, a new scenario a constant in `scenario`.
+//! The binary `bench` is the driver, `instructions` the gate. A new peer is a file in `peer`, a new scenario a constant in `scenario`.
 
 pub mod cpus;
 pub mod instructions;
@@ -24,3 +25,4 @@ pub mod rounds;
 pub mod scenario;
 pub mod stats;
 pub mod train;
+pub mod yard;
