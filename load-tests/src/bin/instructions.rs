@@ -1,16 +1,20 @@
 //! The gate: user instructions per request of Trysail, beside those that are written down. A change that makes requests dearer
 //! than the tolerance fails; one that is meant to writes the new figures with `--write`, where a reviewer sees them.
+//!
+//! What copies memory is chosen by the processor and by the C library, so counts of another model are shown and not judged.
 #![expect(clippy::print_stdout, reason = "the table is the answer")]
 #![expect(clippy::print_stderr, reason = "progress and errors")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use serde::{Deserialize, Serialize};
 use trysail_load_tests::cpus::Placement;
 use trysail_load_tests::instructions;
+use trysail_load_tests::machine::Machine;
 use trysail_load_tests::report::thousands;
 use trysail_load_tests::scenario;
 use trysail_load_tests::yard::Yard;
@@ -46,11 +50,13 @@ async fn gate(args: &Args) -> anyhow::Result<bool> {
     ensure!(instructions::possible(), "valgrind is not installed: apt-get install valgrind");
     let place = || format!("read {}", args.file.display());
     let text = std::fs::read_to_string(&args.file).with_context(place)?;
-    let mut written: BTreeMap<String, u64> = serde_json::from_str(&text).with_context(place)?;
+    let mut written: Written = serde_json::from_str(&text).with_context(place)?;
     let mut fine = true;
-    for (name, limit) in &mut written {
+    let mut processor = String::new();
+    for (name, limit) in &mut written.instructions {
         let scenario = scenario::find(name).with_context(|| format!("no scenario is called {name}"))?;
         let yard = Yard::new(Placement::default(), &scenario, 1)?;
+        processor = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, 1).cpu;
         let (peer, folder) = yard.start(&scenario, "trysail", "trysail".to_owned(), instructions::wrapper)?;
         let counted = instructions::count(&scenario, &peer, &folder).await?;
         let change = counted / *limit as f64 - 1.0;
@@ -70,7 +76,12 @@ async fn gate(args: &Args) -> anyhow::Result<bool> {
         *limit = counted as u64;
     }
     if args.write {
+        written.processor = processor;
         std::fs::write(&args.file, serde_json::to_string_pretty(&written)? + "\n")?;
+        return Ok(true);
+    }
+    if !fine && processor != written.processor {
+        eprintln!("not judged: they were written down on {}, and this is {processor}", written.processor);
         return Ok(true);
     }
     if !fine {
@@ -82,6 +93,15 @@ async fn gate(args: &Args) -> anyhow::Result<bool> {
         );
     }
     Ok(fine)
+}
+
+/// The file.
+#[derive(Deserialize, Serialize)]
+struct Written {
+    /// The model that it was counted on.
+    processor: String,
+    /// By scenario, per request.
+    instructions: BTreeMap<String, u64>,
 }
 
 /// What a change means.
