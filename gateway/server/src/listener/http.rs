@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use pingora_core::apps::{
@@ -15,10 +15,11 @@ use pingora_core::server::ShutdownWatch;
 use super::bounds::Bounds;
 use super::conn::{self, Conn};
 use super::head::{self, Fault};
+use super::idle::Idle;
 use super::refusal;
 use crate::access::{AccessLog, Asked, Details, Entry};
 use crate::metrics::{Ended, Flag, RefusedRequests};
-use crate::proxy::deadline::Timed;
+use crate::proxy::deadline::{Limited, Timed};
 use crate::proxy::{ActiveCell, Connection};
 use trysail_edge::Reason;
 
@@ -33,16 +34,13 @@ pub(super) struct Http {
     pub(super) access: Option<Arc<AccessLog>>,
 }
 
-/// How long an idle connection is waited for once its port closes: what was sent before may be on its way.
-pub(super) const LAST_CHANCE: Duration = Duration::from_millis(500);
-
 impl Http {
     /// HTTP/1: Pingora gets the connection only while there is a request, so that an idle one costs little.
-    pub(super) async fn http1(self: &Arc<Self>, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
+    pub(super) async fn http1(&self, mut conn: Box<Conn>, idle: &mut Idle, shutdown: ShutdownWatch) {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut limit = self.bounds.first;
         loop {
-            if conn.pending().is_empty() && !wait(&mut conn, limit, &mut shutdown).await {
+            if conn.pending().is_empty() && !idle.wait(&mut conn, limit).await {
                 return;
             }
             match head::gather(&mut conn, &self.bounds.head).await {
@@ -57,17 +55,8 @@ impl Http {
                     return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
                 }
             }
-            let head = conn.take_pending();
-            let mut session = ServerSession::new_http1(conn);
-            session.set_pipelined_prefix(head);
-            match settings.take() {
-                Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(60)),
-            }
-            if *shutdown.borrow() {
-                session.set_keepalive(None);
-            }
-            let Some(reused) = self.process_new_http(session, &shutdown).await else { return };
+            let request = begin(&self.proxy, conn, settings.take(), &shutdown);
+            let Some(reused) = self.connection.clone().serve(request).await else { return };
             let (stream, kept) = reused.consume();
             let Some(back) = conn::ours(stream) else { return };
             (conn, settings, limit) = (back, kept, self.bounds.idle);
@@ -110,29 +99,25 @@ impl Http {
     }
 }
 
-/// Waits for the first bytes of a request; `false` where none come.
-pub(super) async fn wait(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
-    let closing = *shutdown.borrow();
-    let filled = {
-        let fill = conn.fill();
-        tokio::pin!(fill);
-        tokio::select! {
-            // Bytes that are there go before a stop that is.
-            biased;
-            filled = &mut fill => filled.ok(),
-            () = stopped(shutdown, closing) => {
-                tokio::time::timeout(LAST_CHANCE, fill).await.ok().and_then(Result::ok)
-            }
-            () = tokio::time::sleep(limit) => None,
-        }
-    };
-    filled.is_some_and(|bytes| bytes > 0)
-}
-
-async fn stopped(shutdown: &mut ShutdownWatch, already: bool) {
-    if !already {
-        let _ = shutdown.changed().await;
+/// Begins a request of which the head is there. A session is bigger than all that is kept of a connection between requests, so
+/// nothing that waits holds one.
+fn begin<'p>(
+    proxy: &'p Arc<Timed>,
+    mut conn: Box<Conn>,
+    settings: Option<HttpPersistentSettings>,
+    shutdown: &'p ShutdownWatch,
+) -> Limited<'p> {
+    let head = conn.take_pending();
+    let mut session = ServerSession::new_http1(conn);
+    session.set_pipelined_prefix(head);
+    match settings {
+        Some(settings) => settings.apply_to_session(&mut session),
+        None => session.set_keepalive(Some(60)),
     }
+    if *shutdown.borrow() {
+        session.set_keepalive(None);
+    }
+    proxy.begin(session, shutdown)
 }
 
 #[async_trait]

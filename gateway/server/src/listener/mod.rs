@@ -13,6 +13,7 @@ mod guard;
 mod head;
 mod hello;
 mod http;
+mod idle;
 mod inherited;
 mod own;
 mod passage;

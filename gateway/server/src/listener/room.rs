@@ -23,7 +23,8 @@ use trysail_routing::snapshot::{ListenerKey, ListenerProtocol, TlsServer};
 use super::bounds::{Bounds, Door};
 use super::conn::Conn;
 use super::hello;
-use super::http::{Http, wait};
+use super::http::Http;
+use super::idle::Idle;
 use super::proxy_protocol;
 use super::refusal;
 use super::relay::Relay;
@@ -114,15 +115,16 @@ impl Room {
         matches!(listener.map(|listener| &listener.protocol), Some(ListenerProtocol::Http(_)))
     }
 
-    async fn serve(&self, mut conn: Box<Conn>, mut shutdown: ShutdownWatch) {
-        let Some(arrival) = self.arrive(&mut conn, &mut shutdown).await else { return };
+    async fn serve(&self, mut conn: Box<Conn>, shutdown: ShutdownWatch) {
+        let mut idle = Idle::new(&shutdown);
+        let Some(arrival) = self.arrive(&mut conn, &mut idle).await else { return };
         let _guest = match self.plane.bounds.welcome(arrival.client.map(|client| client.ip())) {
             Ok(guest) => guest,
             Err(reason) => return Box::pin(self.turn_away(conn, reason)).await,
         };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, shutdown)).await,
+            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, idle, shutdown)).await,
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
@@ -132,13 +134,13 @@ impl Room {
             Some(ListenerProtocol::Http(_)) | None => {
                 drop(active);
                 let connection = Connection::new(self.key, arrival, None);
-                self.in_the_clear(conn, connection, shutdown).await;
+                self.in_the_clear(conn, connection, idle, shutdown).await;
             }
         }
     }
 
     /// Finds out whose the connection is; `None` where it should have said so and did not.
-    async fn arrive(&self, conn: &mut Box<Conn>, shutdown: &mut ShutdownWatch) -> Option<Arrival> {
+    async fn arrive(&self, conn: &mut Box<Conn>, idle: &mut Idle) -> Option<Arrival> {
         let DataPlane { proxy_protocol: setting, trust, bounds, .. } = &self.plane;
         let direct = conn.client();
         let ip = |address: Option<SocketAddr>| address.map(|address| address.ip());
@@ -146,7 +148,7 @@ impl Room {
             // Boxed, as what is held while it waits would be part of every connection's task.
             Box::pin(async {
                 let limit = tokio::time::Instant::now() + bounds.handshake;
-                if !wait(conn, bounds.handshake, shutdown).await {
+                if !idle.wait(conn, bounds.handshake).await {
                     return None;
                 }
                 let taken = proxy_protocol::take(conn, setting.optional);
@@ -166,9 +168,15 @@ impl Room {
     }
 
     /// HTTP/1 or HTTP/2, as the first bytes say.
-    async fn in_the_clear(&self, mut conn: Box<Conn>, connection: Connection, mut shutdown: ShutdownWatch) {
+    async fn in_the_clear(
+        &self,
+        mut conn: Box<Conn>,
+        connection: Connection,
+        mut idle: Idle,
+        shutdown: ShutdownWatch,
+    ) {
         let bounds = &self.plane.bounds;
-        if conn.pending().is_empty() && !wait(&mut conn, bounds.first, &mut shutdown).await {
+        if conn.pending().is_empty() && !idle.wait(&mut conn, bounds.first).await {
             return;
         }
         if PREFACE.starts_with(conn.pending()) {
@@ -190,10 +198,17 @@ impl Room {
         if h2 {
             conn.speaks_h2();
         }
-        self.http(conn, connection, h2, shutdown).await;
+        self.http(conn, connection, h2, idle, shutdown).await;
     }
 
-    async fn http(&self, mut conn: Box<Conn>, mut connection: Connection, h2: bool, shutdown: ShutdownWatch) {
+    async fn http(
+        &self,
+        mut conn: Box<Conn>,
+        mut connection: Connection,
+        h2: bool,
+        mut idle: Idle,
+        shutdown: ShutdownWatch,
+    ) {
         let (proxy, bounds) = (self.plane.http.clone(), self.plane.bounds.clone());
         connection.flow = h2.then(|| Arc::new(Flow::new(bounds.unfunded, bounds.buffered)));
         conn.hold(&bounds, connection.flow.clone());
@@ -202,9 +217,10 @@ impl Room {
         let http =
             Arc::new(Http { proxy, connection: Arc::new(connection), bounds, active, refused, access });
         if h2 {
+            drop(idle);
             Box::pin(http.http2(conn, &shutdown)).await;
         } else {
-            http.http1(conn, shutdown).await;
+            http.http1(conn, &mut idle, shutdown).await;
         }
     }
 
@@ -214,9 +230,10 @@ impl Room {
         mut conn: Box<Conn>,
         arrival: Arrival,
         active: Arc<Active>,
-        mut shutdown: ShutdownWatch,
+        mut idle: Idle,
+        shutdown: ShutdownWatch,
     ) {
-        if conn.pending().is_empty() && !wait(&mut conn, self.plane.bounds.first, &mut shutdown).await {
+        if conn.pending().is_empty() && !idle.wait(&mut conn, self.plane.bounds.first).await {
             return;
         }
         let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
@@ -253,7 +270,7 @@ impl Room {
                 drop(active);
                 let h2 = told.h2;
                 let connection = Connection::new(self.key, arrival, Some(told.connection));
-                self.http(conn, connection, h2, shutdown).await;
+                self.http(conn, connection, h2, idle, shutdown).await;
             }
             Some(Some(split)) => self.plane.relay.pass(conn, &split, &active, &name).await,
             Some(None) => {}

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,14 +19,13 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::upstreams::peer::PeerOptions;
-use pingora_http::RequestHeader;
 use pingora_proxy::HttpProxy;
-use tokio::time::Sleep;
 use trysail_routing::snapshot::Handling;
 
 use trysail_edge::Reason;
 
-use super::{Gateway, grpc};
+use super::Gateway;
+use super::alarm::Alarm;
 use crate::metrics::{Cut, Edge, RefusedRequests};
 
 /// So much later a request is dropped that has no answer yet: its 504 comes first.
@@ -54,10 +53,10 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The time that a request has. Envoy: gRPC's own is honoured, as far as the route's timeout lets it.
-    pub(super) fn of(handling: Option<&Handling>, request: &RequestHeader) -> Self {
+    /// The time that a request has; `grpc` is what it asks for. Envoy: gRPC's own is honoured, as far as the route's timeout lets it.
+    pub(super) fn of(handling: Option<&Handling>, grpc: Option<Duration>) -> Self {
         let route = handling.and_then(|handling| handling.timeout);
-        let limit = match (grpc::timeout(&request.headers).filter(|time| !time.is_zero()), route) {
+        let limit = match (grpc.filter(|time| !time.is_zero()), route) {
             (Some(own), Some(route)) => Some(own.min(route)),
             (own, route) => own.or(route),
         };
@@ -158,6 +157,25 @@ pub(crate) struct Timed {
     pub(crate) refused: RefusedRequests,
 }
 
+impl Timed {
+    /// Begins a request.
+    pub(crate) fn begin<'p>(
+        self: &'p Arc<Self>,
+        session: ServerSession,
+        shutdown: &'p ShutdownWatch,
+    ) -> Limited<'p> {
+        Limited {
+            inner: begin(&self.proxy, session, shutdown),
+            timed: self,
+            shutdown,
+            met: false,
+            end: None,
+            pause: None,
+            alarm: Alarm::default(),
+        }
+    }
+}
+
 #[async_trait]
 impl HttpServerApp for Timed {
     async fn process_new_http(
@@ -165,15 +183,7 @@ impl HttpServerApp for Timed {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let inner = begin(&self.proxy, session, shutdown);
-        let mut limited =
-            Limited { inner, edge: &self.edge, met: false, end: None, pause: None, timer: None };
-        let kept = (&mut limited).await;
-        // Its head has come whole, so nothing else can have been wrong; but a request is dropped unread where the process ends.
-        if kept.is_none() && !limited.met && !*shutdown.borrow() {
-            self.refused.count(Reason::Unreadable);
-        }
-        kept
+        self.begin(session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -199,17 +209,21 @@ fn begin<'a>(
     session: ServerSession,
     shutdown: &'a ShutdownWatch,
 ) -> Request<'a> {
-    proxy.process_new_http(session, shutdown)
+    let request = proxy.process_new_http(session, shutdown);
+    // All of it is moved to the heap for each request, and is there as long as that lasts.
+    debug_assert!(size_of_val(&*request) <= 15 * 1024, "{} B", size_of_val(&*request));
+    request
 }
 
 /// A request that is dropped when its time is over.
-struct Limited<'a> {
-    inner: Request<'a>,
-    edge: &'a Edge,
+pub(crate) struct Limited<'p> {
+    inner: Request<'p>,
+    timed: &'p Timed,
+    shutdown: &'p ShutdownWatch,
     met: bool,
     end: Option<Instant>,
     pause: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Future for Limited<'_> {
@@ -221,27 +235,22 @@ impl Future for Limited<'_> {
         MET.set(self.met);
         let polled = self.inner.as_mut().poll(context);
         (self.end, self.pause, self.met) = (END.take(), PAUSE.take(), MET.take());
-        if polled.is_ready() {
-            return polled;
+        if let Poll::Ready(kept) = polled {
+            // Its head has come whole, so nothing else can have been wrong; but a request is dropped unread where the process ends.
+            if kept.is_none() && !self.met && !*self.shutdown.borrow() {
+                self.timed.refused.count(Reason::Unreadable);
+            }
+            return Poll::Ready(kept);
         }
         let Some(due) = [self.end, self.pause].into_iter().flatten().min() else {
-            self.timer = None;
+            self.alarm.off();
             return Poll::Pending;
         };
-        // A timer that ends too early is left to do so: a body that keeps coming would else set one for each piece.
-        let timer = match &mut self.timer {
-            Some(timer) if timer.deadline() <= due.into() => timer,
-            other => other.insert(Box::pin(tokio::time::sleep_until(due.into()))),
-        };
-        while timer.as_mut().poll(context).is_ready() {
-            if timer.deadline() >= due.into() {
-                if self.pause == Some(due) {
-                    self.edge.cut(Cut::BodyTime);
-                }
-                return Poll::Ready(None);
-            }
-            timer.as_mut().reset(due.into());
+        let ends_pause = self.pause == Some(due);
+        ready!(self.alarm.poll(context, due));
+        if ends_pause {
+            self.timed.edge.cut(Cut::BodyTime);
         }
-        Poll::Pending
+        Poll::Ready(None)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::header::SERVER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -83,9 +84,9 @@ impl Server {
     /// Puts it into an answer.
     pub(super) fn put(&self, response: &mut ResponseHeader) -> Result<()> {
         match self {
-            Server::Is(value) => response.insert_header("server", value.clone()),
+            Server::Is(value) => response.insert_header(SERVER, value.clone()),
             Server::Absent => {
-                response.remove_header("server");
+                response.remove_header(&SERVER);
                 Ok(())
             }
             Server::Kept => Ok(()),

@@ -67,7 +67,9 @@ fn tell(request: &mut Parts, connection: &Connection) -> Identity {
     for name in &said.forged {
         headers.remove(name);
     }
-    keep_from_nomination(headers);
+    if said.connection {
+        keep_from_nomination(headers);
+    }
     headers.reserve(OURS);
     if let Some(peer) = &connection.client {
         let list = if said.list { headers::lengthened(headers, peer) } else { Some(peer.clone()) };
@@ -99,6 +101,8 @@ fn tell(request: &mut Parts, connection: &Connection) -> Identity {
 /// What a request says of itself, as it came.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
+    /// It says something of its connection.
+    connection: bool,
     /// It has a list of addresses, believed or not: it is lengthened.
     list: bool,
     /// These are there, and stay.
@@ -115,6 +119,7 @@ impl Said {
         for name in headers.keys() {
             // Two bytes tell nearly all fields of a request apart from those that matter here.
             let text = name.as_str();
+            said.connection |= text.len() == 10 && *name == CONNECTION;
             if !matches!(text.as_bytes(), [b'x', b'-' | b'_', ..] | [b'f', b'o', ..]) {
                 continue;
             }

@@ -9,6 +9,7 @@
 //! Whatever can be refused is refused in `request_filter`: an error after it costs the client its connection.
 
 pub(crate) mod active;
+pub(crate) mod alarm;
 mod connection;
 mod ctx;
 pub(crate) mod deadline;
@@ -77,17 +78,18 @@ use crate::metrics::Flag;
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Ctx;
+    /// On the heap: Pingora's future is moved when it is made, and holds it by value.
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
+    fn new_ctx(&self) -> Box<Ctx> {
         deadline::met();
-        Ctx::new(self.active.load_full())
+        Box::new(Ctx::new(self.active.load_full()))
     }
 
     /// Pingora's own compression module is not ours to offer, and costs allocations where it is off.
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         ctx.take_head(session.req_header());
         if explained::asked(session, &self.explain_from) {
             ctx.explained = Some(Box::default());
@@ -119,7 +121,8 @@ impl ProxyHttp for Gateway {
                 (ctx.transform, ctx.path) = (turn.transform, turn.path);
                 ctx.hashed =
                     hash::of(session, ctx.identity.client, &ctx.active.snapshot.cluster(turn.cluster).policy);
-                ctx.deadline = Deadline::of(ctx.handling.as_deref(), session.req_header());
+                let grpc = ctx.messages.as_ref().and_then(|_| grpc::timeout(&session.req_header().headers));
+                ctx.deadline = Deadline::of(ctx.handling.as_deref(), grpc);
                 if session.as_mut().is_body_empty() || session.is_upgrade_req() {
                     ctx.deadline.begin();
                 }
@@ -149,7 +152,7 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         if let Some(wait) = ctx.next.take() {
             let left = ctx.deadline.left().unwrap_or(wait);
             tokio::time::sleep(wait.min(left)).await;
@@ -164,10 +167,8 @@ impl ProxyHttp for Gateway {
         let (Some(cluster), Some(endpoint)) = (ctx.cluster, ctx.endpoint) else {
             return Err(Error::new(ErrorType::ConnectNoRoute));
         };
-        let request = view::request(session, ctx.scheme());
-        let rewritten =
-            ctx.transform.as_ref().and_then(|transform| transform.authority.as_ref()?.to_str().ok());
-        let authority = rewritten.unwrap_or(request.authority);
+        let rewritten = || ctx.transform.as_ref()?.authority.as_ref()?.to_str().ok();
+        let authority = || rewritten().unwrap_or_else(|| view::authority(session.req_header()));
         let h2 = session.req_header().version == http::Version::HTTP_2;
         let mut peer = Box::new(ctx.active.peers.peer(cluster, endpoint, authority, h2));
         ctx.deadline.cap(&mut peer.options, ctx.per_try(), session.is_upgrade_req());
@@ -188,7 +189,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         peer: &HttpPeer,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.reached.failed();
@@ -210,7 +211,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         self.reached.connected(reused, fd);
         if let Some(cluster) = ctx.cluster {
@@ -230,7 +231,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         // What can not be put together is nobody's failure but ours, and no endpoint's.
         change(session, request, ctx).map_err(|error| {
@@ -251,7 +252,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         last: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         self.measures.body(session, ctx, body.as_ref(), last)?;
         ctx.passed.0 = session.body_bytes_read() as u64;
@@ -274,7 +275,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         strict::response(session, response)?;
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -295,7 +296,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         trailers: &mut http::HeaderMap,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         strict::trailers(trailers);
         if let Some(messages) = &mut ctx.messages {
@@ -309,7 +310,7 @@ impl ProxyHttp for Gateway {
         peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         reused: bool,
     ) -> Box<Error> {
         ctx.transport = self.transport_failure(peer, &error, ctx);
@@ -329,7 +330,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         if self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
@@ -373,7 +374,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         if let (Some(messages), Some(piece)) = (&mut ctx.messages, &*body) {
             let more = messages.response(piece);
@@ -390,7 +391,7 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Ctx>) -> FailToProxy {
         let late = ctx.deadline.is_over();
         let outcome = match outcome::of(error) {
             outcome if outcome.status > 0 && late => Outcome::TIMEOUT,
@@ -417,16 +418,16 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Box<Ctx>) {
         ctx.finish(session);
     }
 
     /// What went wrong is in the metrics, by flag; a line for each request would be a second, slower failure.
-    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Ctx>, _: &Error) -> bool {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Box<Ctx>, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 }

@@ -60,21 +60,27 @@ impl Peers {
     }
 
     /// What to connect to for a request for `authority` that came in over HTTP/2 or not.
-    pub(crate) fn peer(&self, cluster: ClusterId, endpoint: usize, authority: &str, h2: bool) -> HttpPeer {
+    pub(crate) fn peer<'a>(
+        &self,
+        cluster: ClusterId,
+        endpoint: usize,
+        authority: impl FnOnce() -> &'a str,
+        h2: bool,
+    ) -> HttpPeer {
         let templates = &self.0[cluster.index()];
         let mut peer = templates.endpoints[endpoint].clone();
         if templates.protocol == Protocol::Client && h2 {
             speak_h2(&mut peer);
         }
         if templates.named_by_request {
-            peer.sni = host_of(authority).to_owned();
+            peer.sni = host_of(authority()).to_owned();
         }
         peer
     }
 
     /// What to connect to for bytes that are passed on. `name` is what the client asked for, if it did.
     pub(crate) fn stream(&self, cluster: ClusterId, endpoint: usize, name: &str) -> HttpPeer {
-        self.peer(cluster, endpoint, name, false)
+        self.peer(cluster, endpoint, || name, false)
     }
 }
 

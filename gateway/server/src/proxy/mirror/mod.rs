@@ -90,7 +90,7 @@ impl Mirrors {
         let time = handling.timeout.unwrap_or(PATIENCE);
         let authority = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
         let h2 = head.version == http::Version::HTTP_2;
-        let peer: HttpPeer = active.peers.peer(cluster, endpoint, authority, h2);
+        let peer: HttpPeer = active.peers.peer(cluster, endpoint, || authority, h2);
         let (sender, pieces) = mpsc::channel(PIECES);
         let copy = Copy { head, peer, pieces, time };
         let mirrors = self.clone();
