@@ -34,6 +34,7 @@ mod proxy;
 mod render;
 mod resolver;
 mod settings;
+mod shards;
 mod status;
 mod supervisor;
 mod tls;

@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use trysail_routing::snapshot::Workload;
 
-use super::histogram::{BYTES, Histogram, MICROSECONDS};
+use super::histogram::{BUCKETS, BYTES, Histogram, MICROSECONDS, cumulated};
 use crate::metrics::{Ended, Flags, Grpc};
+use crate::shards::Shards;
 
 /// Statuses that have a place of their own. Others, and whatever has a flag, are rare and share a lock.
 const COMMON: [u16; 17] =
@@ -51,7 +52,11 @@ pub(super) struct Outcome {
 
 /// Requests that ended alike.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct Requests(Shards<Spreads>);
+
+/// How long they took, and how much they moved.
+#[derive(Debug, Default)]
+pub(super) struct Spreads {
     /// In microseconds.
     pub(super) duration: Histogram,
     /// In bytes.
@@ -62,9 +67,15 @@ pub(super) struct Requests {
 impl Requests {
     fn add(&self, ended: &Ended) {
         let micros = u64::try_from(ended.duration.as_micros()).unwrap_or(u64::MAX);
-        self.duration.add(&MICROSECONDS, micros);
-        self.received.add(&BYTES, ended.heads.0 + ended.received);
-        self.sent.add(&BYTES, ended.heads.1 + ended.sent);
+        let spreads = self.0.mine();
+        spreads.duration.add(&MICROSECONDS, micros);
+        spreads.received.add(&BYTES, ended.heads.0 + ended.received);
+        spreads.sent.add(&BYTES, ended.heads.1 + ended.sent);
+    }
+
+    /// One of the histograms: how many values were up to each bound, the last of which has them all; and their sum.
+    pub(super) fn cumulated(&self, of: fn(&Spreads) -> &Histogram) -> ([u64; BUCKETS], u64) {
+        cumulated(self.0.all().map(of))
     }
 }
 

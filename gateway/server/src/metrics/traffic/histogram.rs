@@ -74,21 +74,20 @@ impl Histogram {
         }
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
+}
 
-    /// How many values were up to each bound, the last of which has them all; and their sum.
-    pub(super) fn cumulated(&self) -> ([u64; BUCKETS], u64) {
-        let mut all = 0;
-        let up_to = self.buckets.each_ref().map(|bucket| {
-            all += bucket.load(Ordering::Relaxed);
-            all
-        });
-        (up_to, self.sum.load(Ordering::Relaxed))
+/// Several histograms as one: how many values were up to each bound, the last of which has them all; and their sum.
+pub(super) fn cumulated<'h>(all: impl Iterator<Item = &'h Histogram>) -> ([u64; BUCKETS], u64) {
+    let (mut up_to, mut sum) = ([0; BUCKETS], 0);
+    for histogram in all {
+        let mut so_far = 0;
+        for (count, bucket) in up_to.iter_mut().zip(&histogram.buckets) {
+            so_far += bucket.load(Ordering::Relaxed);
+            *count += so_far;
+        }
+        sum += histogram.sum.load(Ordering::Relaxed);
     }
-
-    /// How many values there were.
-    pub(super) fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
-    }
+    (up_to, sum)
 }
 
 #[cfg(test)]
@@ -115,10 +114,11 @@ mod tests {
 
     #[test]
     fn buckets_are_cumulated_and_the_last_has_all() {
-        let histogram = Histogram::default();
-        [0, 1, 2, 7, 5_000_000].into_iter().for_each(|value| histogram.add(&BYTES, value));
-        let (up_to, sum) = histogram.cumulated();
+        let histograms = [Histogram::default(), Histogram::default()];
+        [0, 1, 2].into_iter().for_each(|value| histograms[0].add(&BYTES, value));
+        [7, 5_000_000].into_iter().for_each(|value| histograms[1].add(&BYTES, value));
+        let (up_to, sum) = cumulated(histograms.iter());
         assert_eq!(up_to[..4], [1, 2, 3, 4]);
-        assert_eq!((up_to[18], up_to[19], sum, histogram.count()), (4, 5, 5_000_010, 5));
+        assert_eq!((up_to[18], up_to[19], sum), (4, 5, 5_000_010));
     }
 }

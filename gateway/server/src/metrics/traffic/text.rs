@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::vec;
 
-use super::account::{Account, Key, Outcome, Requests};
+use super::account::{Account, Key, Outcome, Requests, Spreads};
 use super::histogram::{BOUNDS, Histogram};
 use super::source::{Reporter, Source};
 use crate::metrics::Grpc;
@@ -26,7 +26,7 @@ enum Kind {
     /// Requests.
     Count,
     /// What a histogram has of them, and how many of its units are one of those exported.
-    Spread(fn(&Requests) -> &Histogram, u64),
+    Spread(fn(&Spreads) -> &Histogram, u64),
     /// One of the counts of messages.
     Messages(usize),
     /// One of the counts of connections.
@@ -42,17 +42,17 @@ const FAMILIES: [Family; 10] = [
     Family {
         name: "istio_request_duration_milliseconds",
         help: "Time from a request's head to its answer's end, in milliseconds.",
-        kind: Kind::Spread(|requests| &requests.duration, 1000),
+        kind: Kind::Spread(|spreads| &spreads.duration, 1000),
     },
     Family {
         name: "istio_request_bytes",
         help: "Bytes of requests, heads and bodies.",
-        kind: Kind::Spread(|requests| &requests.received, 1),
+        kind: Kind::Spread(|spreads| &spreads.received, 1),
     },
     Family {
         name: "istio_response_bytes",
         help: "Bytes of answers, heads and bodies.",
-        kind: Kind::Spread(|requests| &requests.sent, 1),
+        kind: Kind::Spread(|spreads| &spreads.sent, 1),
     },
     Family {
         name: "istio_request_messages_total",
@@ -210,10 +210,11 @@ impl Scrape {
             );
             let (name, line) = (family.name, &self.line);
             let Kind::Spread(of, unit) = family.kind else {
-                let _ = writeln!(text, "{name}{line}}} {}", requests.duration.count());
+                let ([.., count], _) = requests.cumulated(|spreads| &spreads.duration);
+                let _ = writeln!(text, "{name}{line}}} {count}");
                 continue;
             };
-            let (up_to, sum) = of(requests).cumulated();
+            let (up_to, sum) = requests.cumulated(of);
             for (count, bound) in up_to.iter().zip(BOUNDS) {
                 for part in [name, "_bucket", line, ",le=\"", bound, "\"} "] {
                     text.extend_from_slice(part.as_bytes());
