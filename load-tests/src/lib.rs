@@ -7,6 +7,7 @@
 //! process       a child: pinned, started, heard, its CPU time read
 //! load, origin  the two ends of the wire
 //! rounds        alternating rounds over all peers       instructions   the same under callgrind
+//! figures       latency at a fixed rate, idle memory: of another kind, each by its own file
 //! train         what an instrumented build is sent, which `packaging/pgo` builds anew by what it counted
 //! stats, report medians, paired ratios, the page and the JSON      machine   what it ran on
 //! ```
@@ -14,7 +15,10 @@
 //! The binary `bench` is the driver, `instructions` the gate. A new peer is a file in `peer`, a new scenario a constant in `scenario`.
 
 pub mod cpus;
+pub mod figures;
+pub mod idle;
 pub mod instructions;
+pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod origin;

@@ -207,16 +207,16 @@ impl Connection {
 }
 
 /// What the client looks at in the head of an answer.
-struct Head<'a> {
-    status: [u8; 3],
-    body: usize,
+pub(crate) struct Head<'a> {
+    pub(crate) status: [u8; 3],
+    pub(crate) body: usize,
     version: &'a [u8],
     /// Offset of the body.
     end: usize,
 }
 
 impl<'a> Head<'a> {
-    fn read(head: &'a [u8], end: usize) -> anyhow::Result<Self> {
+    pub(crate) fn read(head: &'a [u8], end: usize) -> anyhow::Result<Self> {
         let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
         let status = lines.next().and_then(|line| line.strip_prefix(b"HTTP/1.1 ")?.first_chunk());
         let status = *status.context("no HTTP/1.1 status line")?;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::figures::Figures;
 use crate::machine::Machine;
 use crate::rounds::{Plan, TURN, Visit};
 use crate::scenario::Scenario;
@@ -204,34 +205,79 @@ impl Report {
     }
 }
 
-/// All scenarios in one table: the CPU of each peer, and the ratios beside what is aimed at.
+/// Everything in one page: the CPU of each peer in each scenario, figures of other kinds, and ratios beside what is aimed at.
 #[must_use]
-pub fn summary(reports: &[Report]) -> String {
-    let Some(first) = reports.first() else { return String::new() };
-    let names: Vec<&str> = first.peers.iter().map(|peer| &*peer.peer).collect();
-    let mut rows = vec![vec!["µs of CPU per request".to_owned()]];
-    rows[0].extend(names.iter().map(|name| (*name).to_owned()));
+pub fn summary(reports: &[Report], figures: &[Figures]) -> String {
+    let mut page = "# What a request costs\n\n".to_owned();
     let mut ratios =
         vec![["ratio, median of paired rounds", "least", "most", "aim", ""].map(str::to_owned).to_vec()];
-    for report in reports {
-        let mut row = vec![report.scenario.to_owned()];
-        row.extend(report.peers.iter().map(|peer| format!("{:.1}", peer.cpu_us_per_request.median)));
-        row.resize(names.len() + 1, "–".to_owned());
-        rows.push(row);
-        for ratio in &report.ratios {
-            let Spread { median, min, max } = ratio.cpu;
-            let aim = report.aims.iter().find(|(peer, _)| *peer == ratio.over).map(|(_, aim)| *aim);
-            let met = aim.map_or("", |aim| if median <= aim { "met" } else { "**not met**" });
-            ratios.push(vec![
-                format!("{}: {} / {} {median:.2}", report.scenario, ratio.peer, ratio.over),
-                format!("{min:.2}"),
-                format!("{max:.2}"),
-                aim.map_or_else(|| "–".to_owned(), |aim| format!("{aim:.2}")),
-                met.to_owned(),
-            ]);
+    if let Some(first) = reports.first() {
+        let names: Vec<&str> = first.peers.iter().map(|peer| &*peer.peer).collect();
+        let mut rows = vec![vec!["µs of CPU per request".to_owned()]];
+        rows[0].extend(names.iter().map(|name| (*name).to_owned()));
+        for report in reports {
+            let of = |name: &&str| report.peers.iter().find(|peer| peer.peer == **name);
+            let cell = |peer: &Summary| format!("{:.1}", peer.cpu_us_per_request.median);
+            let cells = names.iter().map(|name| of(name).map_or_else(|| "–".to_owned(), cell));
+            rows.push([report.scenario.to_owned()].into_iter().chain(cells).collect());
+            for ratio in &report.ratios {
+                let aim = report.aims.iter().find(|(peer, _)| *peer == ratio.over).map(|(_, aim)| *aim);
+                let what = format!("{}: {} / {}", report.scenario, ratio.peer, ratio.over);
+                ratios.push(compared(&what, ratio.cpu, aim));
+            }
         }
+        let _ = writeln!(page, "{}", table(&rows));
     }
-    format!("# What a request costs\n\n{}\n{}\n{}", table(&rows), table(&ratios), first.circumstances())
+    for figures in figures {
+        let _ = writeln!(page, "{}", table(&figures.rows()));
+        ratios.extend(figures.compared());
+    }
+    let circumstances = reports.first().map(Report::circumstances).unwrap_or_default();
+    let _ = write!(page, "{}\n{circumstances}", table(&ratios));
+    page
+}
+
+/// A row of what is compared with what is aimed at.
+fn compared(what: &str, Spread { median, min, max }: Spread, aim: Option<f64>) -> Vec<String> {
+    let met = aim.map_or("", |aim| if median <= aim { "met" } else { "**not met**" });
+    let aim = aim.map_or_else(|| "–".to_owned(), |aim| format!("{aim:.2}"));
+    vec![format!("{what} {median:.2}"), format!("{min:.2}"), format!("{max:.2}"), aim, met.to_owned()]
+}
+
+impl Figures {
+    /// The page that is printed and kept.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let title = capital(self.title);
+        format!("# {}\n\n{title}.\n\n{}\n{}.\n", self.name, table(&self.rows()), capital(&self.how))
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let head = [self.name.to_owned()].into_iter().chain(self.columns.iter().map(ToString::to_string));
+        let cell = |Spread { median, min, max }: &Spread| {
+            let digits = usize::from(*median < 100.0);
+            let beside = format!(" ({min:.digits$} to {max:.digits$})");
+            format!("{median:.digits$}{}", if min < max { &beside } else { "" })
+        };
+        let row = |(peer, spreads): &(String, Vec<Spread>)| {
+            [peer.clone()].into_iter().chain(spreads.iter().map(cell)).collect()
+        };
+        [head.collect()].into_iter().chain(self.peers.iter().map(row)).collect()
+    }
+
+    /// Rows of ratios, and of what is aimed at by itself.
+    fn compared(&self) -> Vec<Vec<String>> {
+        let Some((peer, own)) = self.peers.first() else { return Vec::new() };
+        let (of, aim) = self.aim;
+        let itself = own.first().filter(|_| of.is_none());
+        let itself = itself
+            .map(|own| compared(&format!("{}: {peer}, {}", self.name, self.columns[0]), *own, Some(aim)));
+        let ratios = self.ratios.iter().map(|(over, ratio)| {
+            let aim = Some(aim).filter(|_| of == Some(over));
+            compared(&format!("{}: {peer} / {over}", self.name), *ratio, aim)
+        });
+        itself.into_iter().chain(ratios).collect()
+    }
 }
 
 /// A Markdown table that also reads well as it is; the first row is the head, the first column is text.

@@ -10,7 +10,9 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use serde::Serialize;
 use trysail_load_tests::cpus::{self, Placement};
+use trysail_load_tests::figures::{self, Figures, Wanted};
 use trysail_load_tests::instructions;
 use trysail_load_tests::machine::Machine;
 use trysail_load_tests::peer;
@@ -47,7 +49,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_value = "trysail,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
     peers: Vec<String>,
     /// What is asked; all scenarios without it.
-    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(scenario::ALL.map(|scenario| scenario.name)))]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]
     scenario: Vec<String>,
     /// Half a minute for all: each peer answers right, and one short round. Nothing is written.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
@@ -67,6 +69,12 @@ struct Args {
     /// Where result files go.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
     out: PathBuf,
+}
+
+/// Of all there is.
+fn names() -> impl Iterator<Item = &'static str> {
+    let figures = figures::ALL.map(|wanted| wanted.name);
+    scenario::ALL.map(|scenario| scenario.name).into_iter().chain(figures)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -115,9 +123,7 @@ fn mistake(args: &Args) -> Option<&'static str> {
 
 /// Whether all is fine with every scenario that is wanted.
 async fn all(args: &Args) -> anyhow::Result<bool> {
-    let is_wanted = |scenario: &Scenario| {
-        args.scenario.is_empty() || args.scenario.iter().any(|name| name == scenario.name)
-    };
+    let is_wanted = |name: &str| args.scenario.is_empty() || args.scenario.iter().any(|one| one == name);
     let mut args = args.clone();
     args.peers.retain(|name| {
         let is_there = peer::find(name).is_some_and(|peer| peer.is_there());
@@ -134,12 +140,16 @@ async fn all(args: &Args) -> anyhow::Result<bool> {
         Placement::default()
     };
     let (mut fine, mut reports) = (true, Vec::new());
-    for scenario in scenario::ALL.iter().filter(|scenario| is_wanted(scenario)) {
+    for scenario in scenario::ALL.iter().filter(|scenario| is_wanted(scenario.name)) {
         let (is_fine, report) = bench(&args, scenario, (&placement, allowed.len())).await?;
         fine &= is_fine;
         reports.push(report);
     }
-    let summary = report::summary(&reports);
+    let mut others = Vec::new();
+    for wanted in figures::ALL.iter().filter(|wanted| is_wanted(wanted.name)) {
+        others.push(figure(&args, wanted, &placement).await?);
+    }
+    let summary = report::summary(&reports, &others);
     println!("{summary}");
     if args.scenario.is_empty() && !args.no_write && !cfg!(debug_assertions) {
         let file = args.out.join("README.md");
@@ -156,12 +166,7 @@ async fn bench(
 ) -> anyhow::Result<(bool, Report)> {
     let started = Instant::now();
     let note = |text: &str| eprintln!("{:>5.0} s  {text}", started.elapsed().as_secs_f64());
-    let plan = Plan {
-        rounds: args.rounds.into(),
-        seconds: args.seconds,
-        connections: args.connections.into(),
-        threads: args.threads.into(),
-    };
+    let plan = plan(args);
     let yard = Yard::new(placement.clone(), scenario, plan.threads)?;
     let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, processors);
     note(&format!("{}: {}", scenario.name, yard.placement.describe()));
@@ -199,7 +204,7 @@ async fn bench(
     }
     let report = Report::new(scenario, plan, yard.placement.describe(), machine, &names, visits);
     println!("{}", report.markdown());
-    keep(args, &report)?;
+    keep(args, report.scenario, &report.markdown(), &report)?;
 
     let mut complaints = report.errors();
     complaints.extend(args.max_ratio.map(|limit| report.above(limit)).unwrap_or_default());
@@ -207,7 +212,33 @@ async fn bench(
     Ok((complaints.is_empty(), report))
 }
 
-fn keep(args: &Args, report: &Report) -> anyhow::Result<()> {
+fn plan(args: &Args) -> Plan {
+    Plan {
+        rounds: args.rounds.into(),
+        seconds: args.seconds,
+        connections: args.connections.into(),
+        threads: args.threads.into(),
+    }
+}
+
+/// Figures of another kind.
+async fn figure(args: &Args, wanted: &Wanted, placement: &Placement) -> anyhow::Result<Figures> {
+    let note = |text: &str| eprintln!("         {}: {text}", wanted.name);
+    let plan = plan(args);
+    let yard = Yard::new(placement.clone(), &wanted.scenario, plan.threads)?;
+    let mut peers = Vec::new();
+    for name in &args.peers {
+        let (peer, _) = yard.start(&wanted.scenario, name, name.clone(), |_| Vec::new())?;
+        rounds::check(&wanted.scenario, &peer, &plan).await?;
+        peers.push(peer);
+    }
+    let figures = figures::measure(wanted, &peers, &plan, note).await?;
+    println!("{}", figures.markdown());
+    keep(args, figures.name, &figures.markdown(), &figures)?;
+    Ok(figures)
+}
+
+fn keep(args: &Args, name: &str, page: &str, all: &impl Serialize) -> anyhow::Result<()> {
     if args.no_write {
         return Ok(());
     }
@@ -215,11 +246,11 @@ fn keep(args: &Args, report: &Report) -> anyhow::Result<()> {
         eprintln!("a build without optimisation: not written");
         return Ok(());
     }
-    let file = |ending| args.out.join(format!("{}.{ending}", report.scenario));
+    let file = |ending| args.out.join(format!("{name}.{ending}"));
     let write = || -> anyhow::Result<()> {
         fs::create_dir_all(&args.out)?;
-        fs::write(file("md"), report.markdown())?;
-        fs::write(file("json"), serde_json::to_string_pretty(report)? + "\n")?;
+        fs::write(file("md"), page)?;
+        fs::write(file("json"), serde_json::to_string_pretty(all)? + "\n")?;
         Ok(())
     };
     write().with_context(|| format!("write into {}", args.out.display()))?;
