@@ -33,9 +33,10 @@ SECONDS := 30
 fuzz: ## what holds for any bytes, fuzzed: SECONDS=30 for each property
 	@$(ready) && exec .ci/fuzz $(SECONDS) $(ARGS)
 
-bench: ## what a request costs beside bare Pingora, nginx, HAProxy and Envoy, which it fetches; on a release build, ten minutes
+bench: ## what a request costs beside bare Pingora, nginx, HAProxy and Envoy, which it fetches; on a release build, twenty minutes; PGO=1 with the packaged build
 	@profile=release && $(ready) && cargo build --release -p trysail --locked && \
 	cargo build --release -p trysail-load-tests --bins --locked && \
+	{ [ -z "$(PGO)" ] || { packaged=$$(packaging/pgo) && cp "$$packaged" $(release)/trysail-pgo; }; } && \
 	TRYSAIL_PEERS=$$(load-tests/peers) exec cargo run --quiet --release -p trysail-load-tests --bin bench --locked -- $(ARGS)
 
 instructions: ## user instructions per request, by valgrind, beside load-tests/instructions.json; ARGS=--write renews it

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::idle;
 use crate::latency::Lines;
+use crate::report;
 use crate::rounds::{Contender, Plan};
 use crate::scenario::{SMALL_KEEPALIVE, Scenario};
 use crate::stats::{Spread, quantile};
@@ -72,8 +73,8 @@ pub struct Figures {
     pub columns: &'static [&'static str],
     /// Peers in the order of the command line, each with its columns.
     pub peers: Vec<(String, Vec<Spread>)>,
-    /// The first peer over each other in the first column.
-    pub ratios: Vec<(String, Spread)>,
+    /// Who is compared with whom in the first column.
+    pub ratios: Vec<(String, String, Spread)>,
     /// As in [`Wanted`].
     pub aim: (Option<&'static str>, f64),
     /// How it was measured.
@@ -111,16 +112,18 @@ pub async fn measure(
     };
     let of = |peer: usize, column: usize| rounds.iter().map(move |round| round[peer][column]);
     let spreads = |peer| (0..columns.len()).filter_map(|column| Spread::of(of(peer, column))).collect();
-    let first: Vec<f64> = of(0, 0).collect();
-    let ratio = |(at, peer): (usize, &Contender)| {
-        Some((peer.name.clone(), Spread::of_ratios(&first, &of(at, 0).collect::<Vec<_>>())?))
+    let all: Vec<(&str, usize)> = peers.iter().map(|peer| &*peer.name).zip(0..).collect();
+    type At<'a> = (&'a str, usize);
+    let ratio = |((peer, own), (over, other)): (&At<'_>, &At<'_>)| {
+        let [own, other] = [own, other].map(|peer| of(*peer, 0).collect::<Vec<_>>());
+        Some(((*peer).to_owned(), (*over).to_owned(), Spread::of_ratios(&own, &other)?))
     };
     Ok(Figures {
         name: wanted.name,
         title: wanted.title,
         columns,
         peers: peers.iter().enumerate().map(|(at, peer)| (peer.name.clone(), spreads(at))).collect(),
-        ratios: peers.iter().enumerate().skip(1).filter_map(ratio).collect(),
+        ratios: report::pairs(&all, |(name, _)| name).filter_map(ratio).collect(),
         aim: wanted.aim,
         how,
     })

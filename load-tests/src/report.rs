@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::figures::Figures;
 use crate::machine::Machine;
+use crate::peer;
 use crate::rounds::{Plan, TURN, Visit};
 use crate::scenario::Scenario;
 use crate::stats::Spread;
@@ -25,7 +26,7 @@ pub struct Report {
     pub machine: Machine,
     /// The peers in the order of the command line.
     pub peers: Vec<Summary>,
-    /// The first peer over each other.
+    /// The first peer over each other, and each other build of Trysail over what is none.
     pub ratios: Vec<Ratio>,
     /// Peers, and the ratio that is aimed at.
     pub aims: &'static [(&'static str, f64)],
@@ -57,7 +58,7 @@ pub struct Summary {
 /// CPU per request of one peer over that of another, paired by round.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
-    /// The first peer of the command line.
+    /// Who is compared.
     pub peer: String,
     /// What it is compared with.
     pub over: String,
@@ -67,6 +68,9 @@ pub struct Ratio {
     pub instructions: Option<f64>,
 }
 
+/// A peer's name, and its instructions per request, if callgrind counted them.
+pub type Counted = (String, Option<f64>);
+
 impl Report {
     /// Sums up the visits; `peers` are the names with the instructions per request.
     #[must_use]
@@ -75,7 +79,7 @@ impl Report {
         plan: Plan,
         placement: String,
         machine: Machine,
-        peers: &[(String, Option<f64>)],
+        peers: &[Counted],
         visits: Vec<Visit>,
     ) -> Self {
         let of = |peer: &str, value: fn(&Visit) -> f64| -> Vec<f64> {
@@ -93,16 +97,16 @@ impl Report {
                 instructions_per_request: *instructions,
             })
         });
-        let ratios = peers.iter().skip(1).filter_map(|(over, instructions)| {
-            let (peer, own) = peers.first()?;
-            let cpu = |peer| of(peer, |visit| visit.cpu_us_per_request);
+        let cpu = |peer: &str| of(peer, |visit| visit.cpu_us_per_request);
+        let ratio = |(subject, other): (&Counted, &Counted)| {
             Some(Ratio {
-                peer: peer.clone(),
-                over: over.clone(),
-                cpu: Spread::of_ratios(&cpu(peer), &cpu(over))?,
-                instructions: own.zip(*instructions).map(|(own, other)| own / other),
+                peer: subject.0.clone(),
+                over: other.0.clone(),
+                cpu: Spread::of_ratios(&cpu(&subject.0), &cpu(&other.0))?,
+                instructions: subject.1.zip(other.1).map(|(own, other)| own / other),
             })
-        });
+        };
+        let ratios = pairs(peers, |(name, _)| name).filter_map(ratio);
         Report {
             scenario: scenario.name,
             title: scenario.title,
@@ -116,10 +120,11 @@ impl Report {
         }
     }
 
-    /// Ratios above `limit`, in words.
+    /// Ratios of the first peer above `limit`, in words.
     #[must_use]
     pub fn above(&self, limit: f64) -> Vec<String> {
-        let above = self.ratios.iter().filter(|ratio| ratio.cpu.median > limit);
+        let first = self.peers.first().map(|peer| &peer.peer);
+        let above = self.ratios.iter().filter(|ratio| Some(&ratio.peer) == first && ratio.cpu.median > limit);
         above
             .map(|ratio| format!("{} / {} is {:.3}, over {limit}", ratio.peer, ratio.over, ratio.cpu.median))
             .collect()
@@ -205,6 +210,18 @@ impl Report {
     }
 }
 
+/// Who is compared with whom: the first with each other, and each other build of ours with all that are none.
+pub(crate) fn pairs<T>(peers: &[T], name: impl Fn(&T) -> &str) -> impl Iterator<Item = (&T, &T)> {
+    let is_ours = move |peer: &T| peer::OURS.contains(&name(peer));
+    let others: Vec<&T> = peers.iter().filter(|peer| !is_ours(peer)).collect();
+    let ours: Vec<&T> = peers.iter().skip(1).filter(|peer| is_ours(peer)).collect();
+    let first =
+        peers.first().into_iter().flat_map(|first| peers.iter().skip(1).map(move |other| (first, other)));
+    first.chain(
+        ours.into_iter().flat_map(move |own| others.clone().into_iter().map(move |other| (own, other))),
+    )
+}
+
 /// Everything in one page: the CPU of each peer in each scenario, figures of other kinds, and ratios beside what is aimed at.
 #[must_use]
 pub fn summary(reports: &[Report], figures: &[Figures]) -> String {
@@ -272,7 +289,7 @@ impl Figures {
         let itself = own.first().filter(|_| of.is_none());
         let itself = itself
             .map(|own| compared(&format!("{}: {peer}, {}", self.name, self.columns[0]), *own, Some(aim)));
-        let ratios = self.ratios.iter().map(|(over, ratio)| {
+        let ratios = self.ratios.iter().map(|(peer, over, ratio)| {
             let aim = Some(aim).filter(|_| of == Some(over));
             compared(&format!("{}: {peer} / {over}", self.name), *ratio, aim)
         });
@@ -327,6 +344,18 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_build_of_ours_is_compared_with_all_that_are_none() {
+        let said = |peers: &[&str]| -> Vec<String> {
+            pairs(peers, |name| name).map(|(one, other)| format!("{one}/{other}")).collect()
+        };
+        assert_eq!(said(&["bare", "bare-2"]), ["bare/bare-2"]);
+        assert_eq!(
+            said(&["trysail", "packaged", "nginx", "envoy"]),
+            ["trysail/packaged", "trysail/nginx", "trysail/envoy", "packaged/nginx", "packaged/envoy"]
+        );
+    }
 
     #[test]
     fn numbers_and_tables_read_well() {

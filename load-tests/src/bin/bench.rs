@@ -46,7 +46,7 @@ struct Args {
     threads: u16,
     /// Who is compared: the first with each of the others. A name may come twice. Those of others that are not on this
     /// machine are left out, and named.
-    #[arg(long, value_delimiter = ',', default_value = "trysail,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
+    #[arg(long, value_delimiter = ',', default_value = "trysail,packaged,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
     peers: Vec<String>,
     /// What is asked; all scenarios without it.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]
@@ -125,10 +125,14 @@ fn mistake(args: &Args) -> Option<&'static str> {
 async fn all(args: &Args) -> anyhow::Result<bool> {
     let is_wanted = |name: &str| args.scenario.is_empty() || args.scenario.iter().any(|one| one == name);
     let mut args = args.clone();
+    let executable = std::env::current_exe()?;
+    let binaries = executable.parent().context("an executable is in a folder")?;
     args.peers.retain(|name| {
-        let is_there = peer::find(name).is_some_and(|peer| peer.is_there());
+        let is_there = peer::find(name).is_some_and(|peer| peer.is_there(binaries));
         if !is_there {
-            eprintln!("{name} is left out, as it is not on this machine; load-tests/peers fetches it");
+            let how =
+                if name == "packaged" { "make bench PGO=1 builds it" } else { "load-tests/peers fetches it" };
+            eprintln!("{name} is left out, as it is not on this machine; {how}");
         }
         is_there
     });

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -21,7 +22,7 @@ impl Peer for Envoy {
         Exactness::Drawn
     }
 
-    fn is_there(&self) -> bool {
+    fn is_there(&self, _: &Path) -> bool {
         program("envoy").is_some()
     }
 

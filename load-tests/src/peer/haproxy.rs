@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -21,7 +22,7 @@ impl Peer for Haproxy {
         Exactness::Drawn
     }
 
-    fn is_there(&self) -> bool {
+    fn is_there(&self, _: &Path) -> bool {
         program("haproxy").is_some()
     }
 

@@ -29,8 +29,8 @@ pub trait Peer {
         None
     }
 
-    /// Whether it is on this machine.
-    fn is_there(&self) -> bool {
+    /// Whether it is on this machine; `binaries` are ours.
+    fn is_there(&self, _binaries: &Path) -> bool {
         true
     }
 }
@@ -49,13 +49,17 @@ pub struct Site<'a> {
 }
 
 /// The names that [`find`] knows.
-pub const NAMES: [&str; 5] = ["trysail", "bare", "nginx", "haproxy", "envoy"];
+pub const NAMES: [&str; 6] = ["trysail", "packaged", "bare", "nginx", "haproxy", "envoy"];
+
+/// Those that are Trysail, in one way or another.
+pub const OURS: [&str; 2] = ["trysail", "packaged"];
 
 /// The peer of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<Box<dyn Peer>> {
     match name {
-        "trysail" => Some(Box::new(trysail::Trysail)),
+        "trysail" => Some(Box::new(trysail::Trysail { name: "trysail", program: "trysail" })),
+        "packaged" => Some(Box::new(trysail::Trysail { name: "packaged", program: "trysail-pgo" })),
         "bare" => Some(Box::new(bare::Bare)),
         "nginx" => Some(Box::new(nginx::Nginx)),
         "haproxy" => Some(Box::new(haproxy::Haproxy)),

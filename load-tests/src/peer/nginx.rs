@@ -1,6 +1,7 @@
 //! nginx: one worker, weighted servers, connections to them kept, no log.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -21,7 +22,7 @@ impl Peer for Nginx {
         Exactness::Drawn
     }
 
-    fn is_there(&self) -> bool {
+    fn is_there(&self, _: &Path) -> bool {
         program("nginx").is_some()
     }
 

@@ -3,17 +3,27 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::{Peer, Site, reachable};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 
+/// One build of it.
 #[derive(Debug)]
-pub(super) struct Trysail;
+pub(super) struct Trysail {
+    pub(super) name: &'static str,
+    /// Beside our other executables.
+    pub(super) program: &'static str,
+}
 
 impl Peer for Trysail {
     fn name(&self) -> &'static str {
-        "trysail"
+        self.name
+    }
+
+    fn is_there(&self, binaries: &Path) -> bool {
+        self.program == "trysail" || binaries.join(self.program).is_file()
     }
 
     fn exactness(&self) -> Exactness {
@@ -33,7 +43,7 @@ impl Peer for Trysail {
             ),
         )?;
         Ok(Launch {
-            program: site.binaries.join("trysail"),
+            program: site.binaries.join(self.program),
             address: None,
             args: vec![
                 "run".into(),
@@ -126,7 +136,8 @@ mod tests {
 
     #[test]
     fn the_address_is_found_in_the_log() {
-        let heard = |line| Trysail.heard(line).map(|address| address.to_string());
+        let trysail = Trysail { name: "trysail", program: "trysail" };
+        let heard = |line| trysail.heard(line).map(|address| address.to_string());
         let one = "2026-11-22T19:20:01Z INFO  listening 80 → 127.0.0.1:41233 (HTTP)";
         assert_eq!(heard(one).as_deref(), Some("127.0.0.1:41233"));
         let two = "INFO  listening 80 → 0.0.0.0:8080 (HTTP), 443 → 0.0.0.0:8443 (HTTPS, 2 certificates)";
