@@ -249,12 +249,12 @@ impl Reader {
                 text.len(),
                 self.limits.document_bytes
             );
-            sink.add(Severity::Error, Code::UNREADABLE, Pos { line: 1, ..Pos::default() }, message);
+            sink.add(Severity::Error, Code::UNREADABLE, Pos::new(1, 0, 0), message);
         } else {
             match node::parse(text) {
                 Err(error) => {
                     let line =
-                        text.lines().nth((error.pos.line as usize).saturating_sub(1)).unwrap_or_default();
+                        text.lines().nth((error.pos.line() as usize).saturating_sub(1)).unwrap_or_default();
                     let finding = sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
                     if line.contains("{{") {
                         finding

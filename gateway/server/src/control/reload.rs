@@ -145,7 +145,7 @@ impl Reloader {
         }
         let (before, began) = (self.active.load_full(), Instant::now());
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
-        let board = self.desk.board.bind(&before.snapshot, &before.snapshot, &upstreams, began);
+        let board = self.desk.board.bind(&before.board, &before.snapshot, &upstreams, began);
         self.put(before.with(upstreams, board, Term::default()));
         self.note(&before, Source::Endpoints, began);
     }
@@ -381,21 +381,21 @@ impl Reloader {
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let now = Instant::now();
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, now);
-        let old = &before.snapshot;
-        let requests = self.metrics.traffic.bind_after((old, Some(&before.requests)), &snapshot, now);
+        let snapshot = Arc::new(snapshot);
+        let requests = self.metrics.traffic.bind_after(Some(&before.requests), &snapshot, now);
         self.put(Active {
-            board: Arc::new(self.desk.board.bind(old, &snapshot, &upstreams, now)),
+            board: Arc::new(self.desk.board.bind(&before.board, &snapshot, &upstreams, now)),
             term: Term::default(),
             revision: set.revision.clone(),
             upstreams: Arc::new(upstreams),
             endpoints: self.metrics.endpoints.clone(),
-            peers: Arc::new(before.peers.build_after(old, &snapshot, &trusts, times)),
+            peers: Arc::new(before.peers.build_after(&snapshot, &trusts, times)),
             requests: Arc::new(requests),
-            loads: Arc::new(self.metrics.overloads.bind((old, &before.loads), &snapshot, now)),
+            loads: Arc::new(self.metrics.overloads.bind(&snapshot, now)),
             tls,
             trusts,
             bound,
-            snapshot: Arc::new(snapshot),
+            snapshot,
         });
     }
 

@@ -235,7 +235,7 @@ fn not_utf8(name: &str, error: &FromUtf8Error) -> Diagnostic {
     let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
-    let pos = Pos { line: number(line), column: number(column), node: 0 };
+    let pos = Pos::new(number(line), number(column), 0);
     let origin = Origin { piece: Piece::whole(name), pos };
     let byte = bytes.get(good).copied().unwrap_or_default();
     let message = format!("byte 0x{byte:02x} is not UTF-8");
