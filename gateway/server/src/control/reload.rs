@@ -153,7 +153,12 @@ impl Reloader {
     /// Reads the directories and applies them; what happened is in the log.
     pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
         let began = Instant::now();
-        let (revision, outcome) = match directories.read() {
+        // Who asks is not told that nothing can have changed.
+        let read = match why {
+            Wake::Asked(_) => directories.read_all(),
+            _ => directories.read(),
+        };
+        let (revision, outcome) = match read {
             Reading::Set(set) => (set.revision.clone(), self.apply(set, why.source(), began)),
             Reading::Unreadable(findings) => (Revision::default(), self.refuse(findings)),
         };
