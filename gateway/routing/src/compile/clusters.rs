@@ -358,8 +358,8 @@ impl<'s> Clusters<'s> {
              apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {short}\n  namespace: {namespace}\n\
              spec:\n  hosts: [{host}]\n  resolution: STATIC\n  ports:\n  - {{number: {port}, name: http, protocol: HTTP}}\n  endpoints:\n"
         );
-        let none = Vec::new();
-        let subsets = self.rules.find(host, namespace).map_or(&none, |rule| &rule.subsets);
+        let none: &[_] = &[];
+        let subsets = self.rules.find(host, namespace).map_or(none, |rule| &*rule.subsets);
         for (index, subset) in subsets.iter().enumerate() {
             let labels: Vec<String> =
                 subset.labels.iter().map(|(key, value)| format!("{key}: {value:?}")).collect();

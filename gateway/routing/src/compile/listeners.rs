@@ -245,7 +245,7 @@ fn routes_under(service: &Bound<'_>, server: &GatewayServer<'_>) -> Vec<Arc<Rout
         match route.matches.iter().position(|block| block.takes_all()) {
             Some(block) if block > 0 => {
                 let part = |matches: &[Arc<Match>]| {
-                    Arc::new(Route { matches: matches.to_vec(), ..Route::clone(&route) })
+                    Arc::new(Route { matches: matches.into(), ..Route::clone(&route) })
                 };
                 routes.extend([part(&route.matches[..block]), part(&route.matches[block..=block])]);
                 break;

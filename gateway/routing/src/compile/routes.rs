@@ -48,7 +48,8 @@ impl Rule {
         }
         let applying = self.blocks.iter().filter(|block| block.applies(server));
         let matches: Vec<Arc<Match>> = applying.map(|block| block.conditions.clone()).collect();
-        (!matches.is_empty()).then(|| Arc::new(Route { matches, ..Route::clone(&self.route) }))
+        (!matches.is_empty())
+            .then(|| Arc::new(Route { matches: matches.into(), ..Route::clone(&self.route) }))
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) fn compile(
     };
     let blocks: Vec<Block> = written_matches.iter().enumerate().filter_map(block).collect();
     let sound = blocks.len() == written_matches.len();
-    let conditions: Vec<Arc<Match>> = blocks.iter().map(|block| block.conditions.clone()).collect();
+    let conditions: Box<[Arc<Match>]> = blocks.iter().map(|block| block.conditions.clone()).collect();
     let around = Around { surroundings, route: name.as_ref().map_or("", |name| name.as_str()) };
     let name = name_of(document, *index, name.as_ref());
     let changes = transforms::rule(headers.as_ref(), rewrite.as_ref(), &around, sink);

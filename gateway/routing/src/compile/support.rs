@@ -22,13 +22,13 @@ impl<T> Written for Option<At<T>> {
 }
 
 /// Between a list's key and its first item stands the list itself.
-impl<T> Written for Vec<At<T>> {
+impl<T> Written for Box<[At<T>]> {
     fn key(&self) -> Option<Pos> {
         self.first().map(|first| first.pos.back(2))
     }
 }
 
-impl<T> Written for Vec<(At<String>, At<T>)> {
+impl<T> Written for Box<[(At<String>, At<T>)]> {
     fn key(&self) -> Option<Pos> {
         self.first().map(|(first, _)| first.pos.back(2))
     }

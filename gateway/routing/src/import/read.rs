@@ -24,7 +24,7 @@ pub(super) struct Source {
     /// Where its name stands.
     pub(super) pos: Pos,
     created: String,
-    pub(super) annotations: Vec<(At<String>, At<String>)>,
+    pub(super) annotations: Box<[(At<String>, At<String>)]>,
     pub(super) spec: IngressSpec,
 }
 

@@ -21,7 +21,7 @@ pub struct VirtualHost {
     /// Where the first VirtualService that is for it says so; of one without, the Gateway.
     pub origin: Origin,
     /// Its routes, in the order in which they are tried.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Box<[Arc<Route>]>,
     /// Which of them a request can fulfil at all; `None` where they are few.
     index: Option<Arc<RouteIndex>>,
 }
@@ -51,7 +51,7 @@ impl Indexes {
             let make = || (Arc::new(RouteIndex::build(&routes)), routes.clone());
             self.by_routes.entry(key).or_insert_with(make).0.clone()
         });
-        VirtualHost { pattern, https_redirect, origin, routes, index }
+        VirtualHost { pattern, https_redirect, origin, routes: routes.into(), index }
     }
 }
 

@@ -23,7 +23,7 @@ impl<T: Elsewhere> Elsewhere for Option<T> {
     }
 }
 
-impl<T: Elsewhere> Elsewhere for Vec<T> {
+impl<T: Elsewhere> Elsewhere for Box<[T]> {
     fn mark(&mut self) {
         self.iter_mut().for_each(T::mark);
     }

@@ -120,18 +120,19 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// What Go can say: 64 bits of nanoseconds, with a sign. Istio does not read what is longer.
 const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
 
-impl<T: FromNode> FromNode for Vec<At<T>> {
+/// A boxed slice, not a vector: there may be millions of them, and none grows.
+impl<T: FromNode> FromNode for Box<[At<T>]> {
     fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
         let Node::List(items) = &node.value else {
             sink.wrong_type(node, "a list");
             return None;
         };
-        Some(exact(items.iter().filter_map(|item| At::<T>::from_node(item, sink))))
+        Some(items.iter().filter_map(|item| At::<T>::from_node(item, sink)).collect())
     }
 }
 
 /// A map with free keys, in written order. A null value is a wrong type, as in Kubernetes' schemas.
-impl<T: FromNode> FromNode for Vec<(At<String>, At<T>)> {
+impl<T: FromNode> FromNode for Box<[(At<String>, At<T>)]> {
     fn from_node(node: &At<Node>, sink: &mut Sink<'_>) -> Option<Self> {
         let Node::Map(entries) = &node.value else {
             sink.wrong_type(node, "a map");
@@ -139,15 +140,8 @@ impl<T: FromNode> FromNode for Vec<(At<String>, At<T>)> {
         };
         let read =
             |(key, value): &(At<String>, At<Node>)| Some((key.clone(), At::<T>::from_node(value, sink)?));
-        Some(exact(entries.iter().filter_map(read)))
+        Some(entries.iter().filter_map(read).collect())
     }
-}
-
-/// A list without room to spare: there may be millions of them, and none grows.
-fn exact<T>(all: impl Iterator<Item = T>) -> Vec<T> {
-    let mut all: Vec<T> = all.collect();
-    all.shrink_to_fit();
-    all
 }
 
 impl<T: FromNode> FromNode for At<T> {
@@ -197,7 +191,7 @@ impl<'n> Fields<'n> {
             Some(_) => 1,
         };
         if read < written {
-            sink.out.note_unread(self.pos.node, name);
+            sink.out.note_unread(self.pos.node(), name);
         }
     }
 
@@ -224,7 +218,7 @@ impl<'n> Fields<'n> {
                 finding.hints.push(format!("the fields here are {}", known.join(", ")));
             }
             if let Some(meant) = known.iter().find(|name| Some(**name) == guess) {
-                sink.out.note_unread(self.pos.node, meant);
+                sink.out.note_unread(self.pos.node(), meant);
             }
         }
     }
@@ -267,8 +261,8 @@ macro_rules! wire {
     (@type may $type:ty) => { Option<$crate::origin::At<$type>> };
     (@type need $type:ty) => { Option<$crate::origin::At<$type>> };
     (@type port $type:ty) => { Option<$crate::origin::At<$type>> };
-    (@type list $type:ty) => { Vec<$crate::origin::At<$type>> };
-    (@type map $type:ty) => { Vec<($crate::origin::At<String>, $crate::origin::At<$type>)> };
+    (@type list $type:ty) => { Box<[$crate::origin::At<$type>]> };
+    (@type map $type:ty) => { Box<[($crate::origin::At<String>, $crate::origin::At<$type>)]> };
     (@read must $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
     (@read need $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.required($name, $sink) };
     (@read port $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.port($name, $sink) };
@@ -278,8 +272,8 @@ macro_rules! wire {
         read
     }};
     (@read list $type:ty, $fields:ident $sink:ident $name:expr) => {{
-        let read: Option<Vec<$crate::origin::At<$type>>> = $fields.optional($name, $sink);
-        $fields.note_unread($name, read.as_ref().map_or(0, Vec::len), $sink);
+        let read: Option<Box<[$crate::origin::At<$type>]>> = $fields.optional($name, $sink);
+        $fields.note_unread($name, read.as_ref().map_or(0, |read| read.len()), $sink);
         read
     }};
     (@read map $type:ty, $fields:ident $sink:ident $name:expr) => { $fields.optional($name, $sink) };

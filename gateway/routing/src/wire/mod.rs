@@ -52,7 +52,7 @@ impl Document {
 
     /// Whether a field of the map at a place is written and could not be read: it is not absent, and why is said.
     pub(crate) fn is_unread(&self, map: Pos, field: &str) -> bool {
-        self.object.unread.iter().any(|(node, name)| *node == map.node && *name == field)
+        self.object.unread.iter().any(|(node, name)| *node == map.node() && *name == field)
     }
 
     /// Where the object's name stands.

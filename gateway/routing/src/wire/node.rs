@@ -60,11 +60,7 @@ pub(crate) fn parse(text: &str) -> Result<At<Node>, SyntaxError> {
     };
     let read: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location();
-        let pos = place.map_or(Pos::default(), |l| Pos {
-            line: l.line() as u32,
-            column: l.column() as u32,
-            node: 0,
-        });
+        let pos = place.map_or(Pos::default(), |l| Pos::new(l.line() as u32, l.column() as u32, 0));
         SyntaxError { message: in_our_words(&error.without_snippet().to_string()), pos }
     })?;
     Ok(number(read, &mut 0))
@@ -110,7 +106,7 @@ fn number(raw: Spanned<Raw>, last: &mut u32) -> At<Node> {
 
 fn place(location: &serde_saphyr::Location, last: &mut u32) -> Pos {
     *last += 1;
-    Pos { line: location.line() as u32, column: location.column() as u32, node: *last }
+    Pos::new(location.line() as u32, location.column() as u32, *last)
 }
 
 /// The tree as serde hands it over, before its nodes have numbers.

@@ -35,28 +35,31 @@ impl fmt::Display for ObjectName {
 pub struct Object {
     pub(crate) name: ObjectName,
     /// `metadata.labels`.
-    pub(crate) labels: Vec<(At<String>, At<String>)>,
+    pub(crate) labels: Pairs,
     /// `metadata.annotations`.
-    pub(crate) annotations: Vec<(At<String>, At<String>)>,
+    pub(crate) annotations: Pairs,
     /// `metadata.creationTimestamp` (RFC 3339, so that text order is time order); `None` in most files.
-    pub(crate) created: Option<String>,
+    pub(crate) created: Option<Box<str>>,
     /// Where `metadata.name` stands.
     pub(crate) pos: Pos,
     /// Where the spec stands.
     pub(crate) spec_pos: Pos,
     pub(crate) spec: Spec,
     /// Fields that are written and could not be read, by their map's node.
-    pub(crate) unread: Vec<(u32, &'static str)>,
+    pub(crate) unread: Box<[(u32, &'static str)]>,
 }
 
-/// Istio's six kinds, and Kubernetes' three.
+/// Texts by name, as written.
+pub(crate) type Pairs = Box<[(At<String>, At<String>)]>;
+
+/// Istio's six kinds, and Kubernetes' three; in boxes those that are bigger than a VirtualService, of which there are most.
 #[derive(Debug)]
 pub(crate) enum Spec {
     Gateway(Gateway),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
-    ServiceEntry(ServiceEntry),
-    WorkloadEntry(WorkloadEntry),
+    ServiceEntry(Box<ServiceEntry>),
+    WorkloadEntry(Box<WorkloadEntry>),
     WorkloadGroup(Box<WorkloadGroup>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
@@ -209,8 +212,8 @@ fn check_annotations(meta: &Meta, sink: &mut Sink<'_>) {
 struct Meta {
     name: At<String>,
     namespace: Option<String>,
-    labels: Vec<(At<String>, At<String>)>,
-    annotations: Vec<(At<String>, At<String>)>,
+    labels: Pairs,
+    annotations: Pairs,
     created: Option<String>,
 }
 
@@ -228,11 +231,11 @@ impl Meta {
             name,
             labels: self.labels,
             annotations: self.annotations,
-            created: self.created,
+            created: self.created.map(Into::into),
             pos: self.name.pos,
             spec_pos,
             spec,
-            unread: sink.out.take_unread(),
+            unread: sink.out.take_unread().into(),
         }))
     }
 }

@@ -26,7 +26,7 @@ impl Places {
         match &self.read[at].1 {
             None => (String::new(), origin.clone()),
             Some(tree) => {
-                let (path, pos) = path_to(tree, origin.pos.node);
+                let (path, pos) = path_to(tree, origin.pos.node());
                 (path, Origin { piece: origin.piece.clone(), pos })
             }
         }
@@ -42,7 +42,7 @@ impl Places {
 pub fn name_paths(findings: &mut Diagnostics) {
     let mut places = Places::default();
     for finding in findings.iter_mut().filter(|finding| finding.path.is_empty()) {
-        let Some(origin) = finding.origin.as_mut().filter(|origin| origin.pos.node > 0) else { continue };
+        let Some(origin) = finding.origin.as_mut().filter(|origin| origin.pos.node() > 0) else { continue };
         // They come document by document, so only the last one is kept.
         if !places.has(&origin.piece) {
             places = Places::default();
@@ -57,10 +57,10 @@ pub fn name_paths(findings: &mut Diagnostics) {
 fn path_to(tree: &At<Node>, wanted: u32) -> (String, Pos) {
     let mut path = String::new();
     let mut here = tree;
-    while here.pos.node != wanted {
+    while here.pos.node() != wanted {
         match &here.value {
             Node::Map(entries) => {
-                let after = entries.partition_point(|(key, _)| key.pos.node <= wanted);
+                let after = entries.partition_point(|(key, _)| key.pos.node() <= wanted);
                 let Some((key, value)) = entries[..after].last() else { break };
                 let plain = !key.contains(['.', '/', '[']);
                 let dot = if path.is_empty() { "" } else { "." };
@@ -69,13 +69,13 @@ fn path_to(tree: &At<Node>, wanted: u32) -> (String, Pos) {
                 } else {
                     format!("[{:?}]", key.value)
                 });
-                if key.pos.node == wanted {
+                if key.pos.node() == wanted {
                     return (path, key.pos);
                 }
                 here = value;
             }
             Node::List(items) => {
-                let after = items.partition_point(|item| item.pos.node <= wanted);
+                let after = items.partition_point(|item| item.pos.node() <= wanted);
                 let Some(item) = items[..after].last() else { break };
                 path.push_str(&format!("[{}]", after - 1));
                 here = item;

@@ -107,22 +107,40 @@ impl Reader {
         texts: impl IntoIterator<Item = (&'t Arc<str>, &'t Arc<str>)>,
         findings: Diagnostics,
     ) -> ConfigSet {
+        self.read_changed(texts.into_iter().map(|(file, text)| (file, Some(text))), findings)
+    }
+
+    /// The same, where whoever fetches them knows that some are what they were at the last reading: those have no text.
+    pub fn read_changed<'t>(
+        &mut self,
+        texts: impl IntoIterator<Item = (&'t Arc<str>, Option<&'t Arc<str>>)>,
+        mut findings: Diagnostics,
+    ) -> ConfigSet {
         self.parsed = 0;
         let mut before = std::mem::take(&mut self.files);
         // Those that are as they were are set aside, so that only pieces of others are looked for elsewhere.
-        let texts: Vec<(&Arc<str>, &Arc<str>)> = texts.into_iter().collect();
-        let as_before = |&(file, text): &(&Arc<str>, &Arc<str>)| match before.get(file) {
-            Some(old) if old.is(text) => before.remove(file),
+        let texts: Vec<(&Arc<str>, Option<&Arc<str>>)> = texts.into_iter().collect();
+        let as_before = |&(file, text): &(&Arc<str>, Option<&Arc<str>>)| match before.get(file) {
+            Some(old) if text.is_none_or(|text| old.is(text)) => before.remove(file),
             _ => None,
         };
         let same: Vec<Option<ReadFile>> = texts.iter().map(as_before).collect();
         let mut known = None;
         let mut files: Vec<(Arc<str>, ReadFile)> = Vec::with_capacity(texts.len());
         for ((file, text), same) in texts.into_iter().zip(same) {
-            let read = same.unwrap_or_else(|| {
-                let known = known.get_or_insert_with(|| Known::of(&before));
-                ReadFile(self.read_file(file, &cut(text), before.get(file), known))
-            });
+            let read = match (same, text) {
+                (Some(same), _) => same,
+                (None, Some(text)) => {
+                    let known = known.get_or_insert_with(|| Known::of(&before));
+                    ReadFile(self.read_file(file, &cut(text), before.get(file), known))
+                }
+                (None, None) => {
+                    let message = format!("{file} is not known from the last reading, and has no text");
+                    let origin = Some(Origin::file(file));
+                    findings.push(Diagnostic::new(Code::UNREADABLE, Severity::Error, origin, message));
+                    continue;
+                }
+            };
             files.push((file.clone(), read));
         }
         self.gather(files, findings)
@@ -249,12 +267,12 @@ impl Reader {
                 text.len(),
                 self.limits.document_bytes
             );
-            sink.add(Severity::Error, Code::UNREADABLE, Pos { line: 1, ..Pos::default() }, message);
+            sink.add(Severity::Error, Code::UNREADABLE, Pos::new(1, 0, 0), message);
         } else {
             match node::parse(text) {
                 Err(error) => {
                     let line =
-                        text.lines().nth((error.pos.line as usize).saturating_sub(1)).unwrap_or_default();
+                        text.lines().nth((error.pos.line() as usize).saturating_sub(1)).unwrap_or_default();
                     let finding = sink.add(Severity::Error, Code::SYNTAX, error.pos, error.message);
                     if line.contains("{{") {
                         finding

@@ -22,7 +22,7 @@ wire! {
         route: list HttpDestination;
         redirect: may Box<Redirect>;
         direct_response: may Box<DirectResponse> = "directResponse";
-        delegate: may Delegate;
+        delegate: may Box<Delegate>;
         rewrite: may Box<Rewrite>;
         headers: may Box<Headers>;
         timeout: may Duration;

@@ -19,8 +19,8 @@ fn route(name: &str) -> Route {
     let piece = Piece { file: "conf/shop.yaml".into(), first_line: 10.into(), text: "".into() };
     Route {
         name: name.into(),
-        origin: Origin { piece: piece.into(), pos: Pos { line: 3, ..Pos::default() } },
-        matches: Vec::new(),
+        origin: Origin { piece: piece.into(), pos: Pos::new(3, 0, 0) },
+        matches: Box::default(),
         action: Action::Respond(Arc::new(DirectResponse { status: 200, body: Box::default() })),
         handling: None,
         answers: None,

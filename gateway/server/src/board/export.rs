@@ -35,12 +35,14 @@ impl Collector for Exported {
     fn collect(&self) -> Vec<MetricFamily> {
         // Rules may share a name, and a rule may have one destination twice: a series may be there but once.
         let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
-        for route in self.board.0.lock().values() {
-            for (destination, assigned) in route.assigned() {
+        let routes = self.board.0.lock();
+        for (key, route) in &routes.by_key {
+            for (destination, assigned) in route.assigned(&routes.destinations(*key, route)) {
                 let key = destination.cluster;
                 *sums.entry((route.name.clone(), key.host, key.port, key.subset)).or_default() += assigned;
             }
         }
+        drop(routes);
         let metric = |((route, host, port, subset), count): (Labels, u64)| {
             let mut counter = Counter::default();
             counter.set_value(count as f64);

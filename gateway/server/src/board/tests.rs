@@ -26,7 +26,7 @@ spec:
 ";
 
 /// The seed with other weights.
-fn snapshot(v1: u32, v2: u32) -> Snapshot {
+fn snapshot(v1: u32, v2: u32) -> Arc<Snapshot> {
     let seed = SEED.replacen("weight: 50", &format!("weight: {v1}"), 1);
     let seed = seed.replacen("weight: 50", &format!("weight: {v2}"), 1);
     let settings = Settings::default();
@@ -34,7 +34,7 @@ fn snapshot(v1: u32, v2: u32) -> Snapshot {
         [("seed.yaml".into(), seed.into()), ("endpoints.yaml".into(), ENDPOINTS.into())];
     let mut reader = Reader::new("default", settings.reading());
     let set = reader.read(texts.iter().map(|(name, text)| (name, text)), Diagnostics::default());
-    Compiler::new(1).compile(&set, &settings.surroundings()).snapshot
+    Arc::new(Compiler::new(1).compile(&set, &settings.surroundings()).snapshot)
 }
 
 fn answered() -> Ended {
@@ -47,7 +47,7 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     let (before, after) = (snapshot(50, 50), snapshot(90, 10));
     let (split, key) = (before.splits[0].id, before.splits[0].key);
     let old = Upstreams::reconcile(&Upstreams::default(), &before, 1, now);
-    let first = board.bind(&Snapshot::default(), &before, &old, now);
+    let first = board.bind(&Handles::default(), &before, &old, now);
     let turns: Vec<usize> = (0..10).map(|_| old.ticket(split).take()).collect();
     for turn in &turns[..9] {
         first.of((split, *turn)).unwrap().tell(&answered());
@@ -56,11 +56,11 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     // The same weights go on.
     let same = Upstreams::reconcile(&old, &before, 1, now);
     assert!(Arc::ptr_eq(
-        board.bind(&Snapshot::default(), &before, &same, now).period(split).unwrap(),
+        board.bind(&first, &before, &same, now).period(split).unwrap(),
         first.period(split).unwrap()
     ));
     let new = Upstreams::reconcile(&same, &after, 1, now);
-    let second = board.bind(&Snapshot::default(), &after, &new, now);
+    let second = board.bind(&first, &after, &new, now);
     first.of((split, turns[9])).unwrap().tell(&answered());
     let requests = |handles: &Handles| -> u64 {
         handles.period(split).unwrap().tallies().iter().map(|tally| tally.requests).sum()
@@ -74,16 +74,16 @@ fn what_ends_after_an_edit_counts_under_the_weights_by_which_it_was_sent() {
     // With the last who holds it the period is over, and what it counted stays.
     drop(first);
     board.sample(now);
-    assert_eq!(board.0.lock()[&key].past.len(), 0);
+    assert_eq!(board.0.lock().by_key[&key].rest.as_ref().map_or(0, |rest| rest.past.len()), 0);
     assert_eq!(totals(), [(5, 5), (5, 5)]);
     board.sample(now);
     let series = board.series(key);
     let seen: u64 = series.iter().flatten().flatten().map(|step| step.requests).sum();
     assert_eq!(seen, 10, "{series:?}");
     // What is gone goes after a while.
-    let nothing = Snapshot::default();
+    let nothing = Arc::new(Snapshot::default());
     let none = Upstreams::reconcile(&new, &nothing, 1, now);
-    board.bind(&Snapshot::default(), &nothing, &none, now);
+    board.bind(&second, &nothing, &none, now);
     assert_eq!(totals().len(), 2);
     board.sample(now + GRACE);
     assert!(totals().is_empty());

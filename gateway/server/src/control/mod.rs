@@ -83,6 +83,8 @@ pub(crate) struct Directories {
     roots: Vec<PathBuf>,
     limits: directory::files::Limits,
     reader: Reader,
+    /// The files that the reader has read.
+    known: directory::files::Known,
     /// The settings' file, which may lie among them.
     written: Written,
 }
@@ -92,7 +94,8 @@ impl Directories {
         let reader = Reader::new(&settings.namespace, settings.reading());
         let limits =
             directory::files::Limits { max_file_bytes: settings.limits.file.0, ..Default::default() };
-        Directories { roots, limits, reader, written: settings.written.clone() }
+        let known = directory::files::Known::new();
+        Directories { roots, limits, reader, known, written: settings.written.clone() }
     }
 
     /// The directories, as a person named them.
@@ -101,26 +104,39 @@ impl Directories {
         names.join(", ")
     }
 
-    /// Reads them once.
+    /// Reads them anew, also those files that look as they did.
+    pub(crate) fn read_all(&mut self) -> Reading {
+        self.known.clear();
+        self.read()
+    }
+
+    /// Reads what has changed of them.
     pub(crate) fn read(&mut self) -> Reading {
-        let listing = directory::files::read(&self.roots, &self.limits);
+        let listing = directory::files::read(&self.roots, &self.limits, &self.known);
         if !listing.readable {
             return Reading::Unreadable(listing.findings);
         }
         // The process's own settings may lie beside the objects, and are none.
         let settings: Vec<String> =
             self.roots.iter().map(|root| root.join(FILE_NAME).display().to_string()).collect();
-        let objects = listing.texts.iter().filter(|text| !settings.iter().any(|name| **name == *text.name));
-        let texts = objects.map(|text| (&text.name, &text.text));
+        let is_object = |text: &&directory::files::Text| !settings.iter().any(|name| **name == *text.name);
+        let objects: Vec<&directory::files::Text> = listing.texts.iter().filter(is_object).collect();
+        let texts = objects.iter().map(|text| (&text.name, text.text.as_ref()));
         let mut findings = listing.findings;
         if let Some(finding) = self.written.changed() {
             findings.push(finding);
         }
-        Reading::Set(self.reader.read(texts, findings))
+        // Nothing is known of what comes to grief.
+        self.known.clear();
+        let set = self.reader.read_changed(texts, findings);
+        let looked = |text: &&directory::files::Text| Some((text.name.clone(), text.stamp?));
+        self.known = objects.iter().filter_map(looked).collect();
+        Reading::Set(set)
     }
 
     /// What was read of them before, and kept elsewhere.
     fn read_pieces(&mut self, pieces: &[Piece]) -> ConfigSet {
+        self.known.clear();
         self.reader.read_pieces(pieces)
     }
 }

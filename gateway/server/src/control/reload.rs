@@ -145,7 +145,7 @@ impl Reloader {
         }
         let (before, began) = (self.active.load_full(), Instant::now());
         let upstreams = Upstreams::reconcile(&before.upstreams, &before.snapshot, self.seed, began);
-        let board = self.desk.board.bind(&before.snapshot, &before.snapshot, &upstreams, began);
+        let board = self.desk.board.bind(&before.board, &before.snapshot, &upstreams, began);
         self.put(before.with(upstreams, board, Term::default()));
         self.note(&before, Source::Endpoints, began);
     }
@@ -153,7 +153,12 @@ impl Reloader {
     /// Reads the directories and applies them; what happened is in the log.
     pub(crate) fn follow(&mut self, directories: &mut Directories, why: Wake) {
         let began = Instant::now();
-        let (revision, outcome) = match directories.read() {
+        // Who asks is not told that nothing can have changed.
+        let read = match why {
+            Wake::Asked(_) => directories.read_all(),
+            _ => directories.read(),
+        };
+        let (revision, outcome) = match read {
             Reading::Set(set) => (set.revision.clone(), self.apply(set, why.source(), began)),
             Reading::Unreadable(findings) => (Revision::default(), self.refuse(findings)),
         };
@@ -381,21 +386,21 @@ impl Reloader {
         let times = PeerTimes { connect: upstream.connect_timeout.0, idle: upstream.idle_timeout.0 };
         let now = Instant::now();
         let upstreams = Upstreams::reconcile(&before.upstreams, &snapshot, self.seed, now);
-        let old = &before.snapshot;
-        let requests = self.metrics.traffic.bind_after((old, Some(&before.requests)), &snapshot, now);
+        let snapshot = Arc::new(snapshot);
+        let requests = self.metrics.traffic.bind_after(Some(&before.requests), &snapshot, now);
         self.put(Active {
-            board: Arc::new(self.desk.board.bind(old, &snapshot, &upstreams, now)),
+            board: Arc::new(self.desk.board.bind(&before.board, &snapshot, &upstreams, now)),
             term: Term::default(),
             revision: set.revision.clone(),
             upstreams: Arc::new(upstreams),
             endpoints: self.metrics.endpoints.clone(),
-            peers: Arc::new(before.peers.build_after(old, &snapshot, &trusts, times)),
+            peers: Arc::new(before.peers.build_after(&snapshot, &trusts, times)),
             requests: Arc::new(requests),
-            loads: Arc::new(self.metrics.overloads.bind((old, &before.loads), &snapshot, now)),
+            loads: Arc::new(self.metrics.overloads.bind(&snapshot, now)),
             tls,
             trusts,
             bound,
-            snapshot: Arc::new(snapshot),
+            snapshot,
         });
     }
 

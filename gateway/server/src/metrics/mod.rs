@@ -27,6 +27,7 @@ mod traffic;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -157,7 +158,7 @@ impl Metrics {
     pub(crate) fn pages(&self) -> prometheus::Result<Pages> {
         let mut text = Vec::with_capacity(2 * PAGE);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(Pages { text, scrape: self.traffic.scrape() })
+        Ok(Pages { text, scrape: self.traffic.scrape(Instant::now()) })
     }
 
     /// The text format's content type.

@@ -4,14 +4,14 @@
 //! of which a configuration has as many as it names.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
-use trysail_routing::snapshot::{Cluster, ClusterId, Snapshot};
+use trysail_routing::snapshot::{ClusterId, Snapshot};
 use trysail_upstream::limits::Overflow;
 
 /// How long the series of a subset that is gone are still exported.
@@ -38,8 +38,6 @@ impl Again {
 pub(crate) struct Load {
     overflows: [AtomicU64; Overflow::COUNT],
     retries: [AtomicU64; Again::ALL.len()],
-    /// When it was last bound to a snapshot, by the number of bindings.
-    bound: AtomicU64,
 }
 
 impl Load {
@@ -54,20 +52,35 @@ impl Load {
     }
 }
 
-/// The handles of one snapshot, by its clusters' ids.
-#[derive(Debug, Default)]
-pub(crate) struct Loads(Vec<Arc<Load>>);
+/// The handles of one snapshot, by its clusters' ids; looked up where something is counted, which most clusters never need.
+#[derive(Default)]
+pub(crate) struct Loads {
+    snapshot: Arc<Snapshot>,
+    made: OnceLock<Box<[OnceLock<Arc<Load>>]>>,
+    book: Arc<Book>,
+}
 
 impl Loads {
     /// The counters of a cluster.
     pub(crate) fn of(&self, cluster: ClusterId) -> &Load {
-        &self.0[cluster.index()]
+        let made = self.made.get_or_init(|| self.snapshot.clusters.iter().map(|_| OnceLock::new()).collect());
+        made[cluster.index()].get_or_init(|| {
+            let key = &self.snapshot.cluster(cluster).key;
+            let mut series = self.book.lock();
+            let one = series.entry((key.host.clone(), key.subset.clone())).or_default();
+            one.gone = None;
+            one.load.clone()
+        })
     }
 }
+
+/// The counters by what they are labelled with.
+type Book = Mutex<HashMap<Key, Series>>;
 
 /// A host and a subset.
 type Key = (Arc<str>, Arc<str>);
 
+#[derive(Default)]
 struct Series {
     load: Arc<Load>,
     /// Since when no snapshot has had it.
@@ -77,9 +90,7 @@ struct Series {
 /// All counters, over all snapshots.
 pub(crate) struct Overloads {
     descs: [Desc; 2],
-    series: Mutex<HashMap<Key, Series>>,
-    /// How often handles were bound.
-    turns: AtomicU64,
+    book: Arc<Book>,
 }
 
 const OVERFLOWS: (&str, &str) = ("trysail_overflow_total", "Ceilings of a connection pool that were met.");
@@ -91,36 +102,23 @@ impl Overloads {
         let desc = |(name, help): (&str, &str)| {
             Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
         };
-        Ok(Overloads {
-            descs: [desc(OVERFLOWS)?, desc(RETRIES)?],
-            series: Mutex::default(),
-            turns: AtomicU64::new(0),
-        })
+        Ok(Overloads { descs: [desc(OVERFLOWS)?, desc(RETRIES)?], book: Arc::default() })
     }
 
-    /// The handles for a snapshot: counters that are there already, by what they are labelled with, else new ones. Clusters
-    /// that are the same as in the snapshot in force, and stand where they stood, keep its handles.
-    pub(crate) fn bind(&self, before: (&Snapshot, &Loads), snapshot: &Snapshot, now: Instant) -> Loads {
-        let mut series = self.series.lock();
-        series.retain(|_, one| one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE));
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
-        let bind = |(index, cluster): (usize, &Arc<Cluster>)| {
-            let same = before.0.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
-            if let Some(kept) = same.and_then(|_| before.1.0.get(index)) {
-                kept.bound.store(turn, Ordering::Relaxed);
-                return kept.clone();
+    /// The handles for a snapshot: counters that are there already, by what they are labelled with, else new ones.
+    pub(crate) fn bind(&self, snapshot: &Arc<Snapshot>, now: Instant) -> Loads {
+        let mut book = self.book.lock();
+        // Mostly there is none.
+        if !book.is_empty() {
+            book.values_mut().for_each(|one| one.gone = one.gone.or(Some(now)));
+            for cluster in &snapshot.clusters {
+                let key = (cluster.key.host.clone(), cluster.key.subset.clone());
+                book.entry(key).and_modify(|one| one.gone = None);
             }
-            let key = (cluster.key.host.clone(), cluster.key.subset.clone());
-            let one = series.entry(key).or_insert_with(|| Series { load: Arc::default(), gone: None });
-            one.load.bound.store(turn, Ordering::Relaxed);
-            one.load.clone()
-        };
-        let loads = Loads(snapshot.clusters.iter().enumerate().map(bind).collect());
-        for one in series.values_mut() {
-            let is_bound = one.load.bound.load(Ordering::Relaxed) == turn;
-            one.gone = if is_bound { None } else { one.gone.or(Some(now)) };
+            book.retain(|_, one| one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE));
         }
-        loads
+        drop(book);
+        Loads { snapshot: snapshot.clone(), made: OnceLock::new(), book: self.book.clone() }
     }
 }
 
@@ -134,7 +132,7 @@ impl Collector for Collected {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (mut overflows, mut retries) = (Vec::new(), Vec::new());
-        for ((host, subset), one) in self.0.series.lock().iter() {
+        for ((host, subset), one) in self.0.book.lock().iter() {
             let add = |to: &mut Vec<Metric>, name, value, count: &AtomicU64| {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {

@@ -1,23 +1,35 @@
-//! What Pingora connects to: a template for each endpoint, made when a snapshot is swapped in.
+//! What Pingora connects to: a template for each policy, made when a snapshot is swapped in.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::HttpPeer;
 use trysail_routing::snapshot::policy::{Policy, Protocol, ServerName};
-use trysail_routing::snapshot::{Cluster, ClusterId, Endpoint, Snapshot};
+use trysail_routing::snapshot::{Cluster, ClusterId, Snapshot};
 use trysail_upstream::limits::STREAMS;
 
 use crate::tls::{Trust, Trusts};
 
-/// The templates of one snapshot, by its ids.
-pub(crate) struct Peers(Vec<Arc<Templates>>);
+/// What the clusters of one snapshot are connected to by, by its ids.
+///
+/// Clusters of one policy share a template: it is made once, and what a cluster has of its own is put in at each request.
+pub(crate) struct Peers(Vec<Own>);
 
-struct Templates {
-    endpoints: Vec<HttpPeer>,
+/// What one cluster has of its own.
+#[derive(Clone)]
+struct Own {
+    cluster: Arc<Cluster>,
+    /// The pool of its connections.
+    pool: u64,
+    template: Arc<Template>,
+}
+
+struct Template {
+    peer: HttpPeer,
     protocol: Protocol,
     /// Whether the server is asked for by the request's own host.
     named_by_request: bool,
@@ -35,28 +47,28 @@ pub(crate) struct PeerTimes {
 impl Peers {
     /// The templates for a snapshot.
     pub(crate) fn build(snapshot: &Snapshot, trusts: &Trusts, times: PeerTimes) -> Self {
-        let templates =
-            |(index, cluster): (usize, &Arc<Cluster>)| Arc::new(templates(cluster, trusts.of(index), times));
-        Peers(snapshot.clusters.iter().enumerate().map(templates).collect())
+        Peers(Vec::new()).build_after(snapshot, trusts, times)
     }
 
     /// The same after a snapshot that had these peers: clusters in the clear that are the same, and stand where they
     /// stood, keep theirs.
-    pub(crate) fn build_after(
-        &self,
-        before: &Snapshot,
-        snapshot: &Snapshot,
-        trusts: &Trusts,
-        times: PeerTimes,
-    ) -> Self {
-        let templates = |(index, cluster): (usize, &Arc<Cluster>)| {
-            let same = before.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
-            match same.filter(|_| cluster.policy.tls.is_none()).and_then(|_| self.0.get(index)) {
-                Some(kept) => kept.clone(),
-                None => Arc::new(templates(cluster, trusts.of(index), times)),
+    pub(crate) fn build_after(&self, snapshot: &Snapshot, trusts: &Trusts, times: PeerTimes) -> Self {
+        // By their policies' addresses, which stay theirs as the clusters are kept along.
+        let mut made: HashMap<usize, Arc<Template>> = HashMap::new();
+        let own = |(index, cluster): (usize, &Arc<Cluster>)| {
+            let same = self.0.get(index).filter(|was| Arc::ptr_eq(&was.cluster, cluster));
+            if let Some(kept) = same.filter(|_| cluster.policy.tls.is_none()) {
+                return kept.clone();
             }
+            let trust = trusts.of(index);
+            let make = || Arc::new(template(&cluster.policy, trust, times));
+            let template = match cluster.policy.tls {
+                Some(_) => make(),
+                None => made.entry(Arc::as_ptr(&cluster.policy).addr()).or_insert_with(make).clone(),
+            };
+            Own { cluster: cluster.clone(), pool: pool(cluster, trust), template }
         };
-        Peers(snapshot.clusters.iter().enumerate().map(templates).collect())
+        Peers(snapshot.clusters.iter().enumerate().map(own).collect())
     }
 
     /// What to connect to for a request for `authority` that came in over HTTP/2 or not.
@@ -67,12 +79,16 @@ impl Peers {
         authority: impl FnOnce() -> &'a str,
         h2: bool,
     ) -> HttpPeer {
-        let templates = &self.0[cluster.index()];
-        let mut peer = templates.endpoints[endpoint].clone();
-        if templates.protocol == Protocol::Client && h2 {
-            speak_h2(&mut peer);
+        let Own { cluster, pool, template } = &self.0[cluster.index()];
+        let mut peer = template.peer.clone();
+        peer._address = cluster.endpoints[endpoint].address.into();
+        peer.group_key = *pool;
+        match template.protocol {
+            Protocol::Http2 => peer.group_key = pool_of_h2(*pool),
+            Protocol::Client if h2 => speak_h2(&mut peer),
+            Protocol::Client | Protocol::Http1 => {}
         }
-        if templates.named_by_request {
+        if template.named_by_request {
             peer.sni = host_of(authority()).to_owned();
         }
         peer
@@ -84,41 +100,35 @@ impl Peers {
     }
 }
 
-fn templates(cluster: &Cluster, trust: Option<&Trust>, times: PeerTimes) -> Templates {
-    let policy = &*cluster.policy;
+fn template(policy: &Policy, trust: Option<&Trust>, times: PeerTimes) -> Template {
     let name = policy.tls.as_ref().and_then(|tls| tls.server_name());
-    let pool = pool(cluster, trust);
-    let template = |endpoint: &Endpoint| {
-        let mut peer = HttpPeer::new(endpoint.address, policy.tls.is_some(), String::new());
-        peer.group_key = pool;
-        let connections = &policy.connection_pool;
-        let options = &mut peer.options;
-        options.connection_timeout = Some(connections.connect_timeout.unwrap_or(times.connect));
-        let idle = Some(connections.idle_timeout.unwrap_or(times.idle)).filter(|idle| !idle.is_zero());
-        // Nobody needs to keep what will be too old.
-        options.idle_timeout = [idle, connections.max_connection_duration].into_iter().flatten().min();
-        options.tcp_keepalive = connections.tcp_keepalive.map(|probes| TcpKeepalive {
-            // Where nothing is said, the kernel's own figures.
-            idle: probes.time.unwrap_or(Duration::from_secs(7200)),
-            interval: probes.interval.unwrap_or(Duration::from_secs(75)),
-            count: probes.probes.map_or(9, |probes| probes as usize),
-            user_timeout: Duration::ZERO,
-        });
-        options.max_h2_streams = connections.max_concurrent_streams.unwrap_or(STREAMS) as usize;
-        options.h2_stream_window_size = Some(STREAM_WINDOW);
-        options.h2_ping_interval = connections.http2_keepalive.map(|pings| pings.interval);
-        if policy.protocol == Protocol::Http2 {
-            speak_h2(&mut peer);
-        }
-        secure(&mut peer, policy, name.as_ref(), trust);
-        peer
-    };
-    Templates {
-        endpoints: cluster.endpoints.iter().map(template).collect(),
-        protocol: policy.protocol,
-        named_by_request: name == Some(ServerName::OfRequest),
+    let mut peer = HttpPeer::new(NOWHERE, policy.tls.is_some(), String::new());
+    let connections = &policy.connection_pool;
+    let options = &mut peer.options;
+    options.connection_timeout = Some(connections.connect_timeout.unwrap_or(times.connect));
+    let idle = Some(connections.idle_timeout.unwrap_or(times.idle)).filter(|idle| !idle.is_zero());
+    // Nobody needs to keep what will be too old.
+    options.idle_timeout = [idle, connections.max_connection_duration].into_iter().flatten().min();
+    options.tcp_keepalive = connections.tcp_keepalive.map(|probes| TcpKeepalive {
+        // Where nothing is said, the kernel's own figures.
+        idle: probes.time.unwrap_or(Duration::from_secs(7200)),
+        interval: probes.interval.unwrap_or(Duration::from_secs(75)),
+        count: probes.probes.map_or(9, |probes| probes as usize),
+        user_timeout: Duration::ZERO,
+    });
+    options.max_h2_streams = connections.max_concurrent_streams.unwrap_or(STREAMS) as usize;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_ping_interval = connections.http2_keepalive.map(|pings| pings.interval);
+    if policy.protocol == Protocol::Http2 {
+        speak_h2(&mut peer);
     }
+    secure(&mut peer, policy, name.as_ref(), trust);
+    let named_by_request = name == Some(ServerName::OfRequest);
+    Template { peer, protocol: policy.protocol, named_by_request }
 }
+
+/// In a template, where an endpoint's address comes.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What an upstream of HTTP/2 may send of an answer that its client does not take. Pingora's own is 8 MiB, as much as it
 /// lets all of a connection's have, so that one could hold up the others.
@@ -141,8 +151,12 @@ fn pool(cluster: &Cluster, trust: Option<&Trust>) -> u64 {
 fn speak_h2(peer: &mut HttpPeer) {
     if peer.options.alpn != ALPN::H2 {
         peer.options.set_http_version(2, 2);
-        peer.group_key = peer.group_key.rotate_left(1) ^ 2;
+        peer.group_key = pool_of_h2(peer.group_key);
     }
+}
+
+fn pool_of_h2(pool: u64) -> u64 {
+    pool.rotate_left(1) ^ 2
 }
 
 fn secure(peer: &mut HttpPeer, policy: &Policy, name: Option<&ServerName>, trust: Option<&Trust>) {

@@ -61,7 +61,7 @@ impl Excerpt {
         if origin.piece.first_line.get() == 0 {
             return None;
         }
-        let index = (origin.pos.line as usize).checked_sub(1)?;
+        let index = (origin.pos.line() as usize).checked_sub(1)?;
         let whole = origin.piece.text.lines().nth(index).unwrap_or_default();
         let column = (origin.column() as usize).saturating_sub(1);
         // The part that is shown begins early enough to hold the mark.

@@ -272,7 +272,7 @@ impl Settings {
             let place = error.location().map_or((0, 0), |place| (place.line() as u32, place.column() as u32));
             let said = error.to_string();
             let said = said.split(" at line ").next().unwrap_or_default();
-            let finding = refuse(Pos { line: place.0, column: place.1, node: 0 }, said.to_owned());
+            let finding = refuse(Pos::new(place.0, place.1, 0), said.to_owned());
             match meant(said) {
                 Some(known) => Box::new(finding.hint(format!("did you mean {known:?}?"))),
                 None => finding,
@@ -348,7 +348,7 @@ fn place_of(text: &str, key: &str) -> Option<Pos> {
         Some(before.chars().count() + key.len() + 1 + space + 1)
     };
     let (line, column) = text.lines().enumerate().find_map(|(line, said)| Some((line, written(said)?)))?;
-    Some(Pos { line: line as u32 + 1, column: column as u32, node: 0 })
+    Some(Pos::new(line as u32 + 1, column as u32, 0))
 }
 
 /// The key that was meant, from serde's own sentence: "unknown field `prots`, expected one of `ports`, …".
@@ -458,7 +458,7 @@ mod tests {
             let finding = Settings::parse("s.yaml", text).unwrap_err();
             assert!(finding.message.contains(message), "{text}: {}", finding.message);
             let pos = finding.origin.as_ref().unwrap().pos;
-            assert_eq!((pos.line, pos.column), place, "{text}: {}", finding.message);
+            assert_eq!((pos.line(), pos.column()), place, "{text}: {}", finding.message);
         }
         assert!(Settings::parse("s.yaml", "ports: {80: 1, 80: 2}\n").unwrap_err().message.contains("80"));
         assert_eq!(Settings::parse("s.yaml", "serverHeader:\n").unwrap().server_header, ServerHeader::None);

@@ -61,21 +61,23 @@ fn together(root: &HttpMatch, own: &HttpMatch) -> HttpMatch {
         scheme: scheme.or_else(|| root.scheme.clone()),
         method: method.or_else(|| root.method.clone()),
         authority: authority.or_else(|| root.authority.clone()),
-        headers: united(&root.headers, headers),
-        without_headers: united(&root.without_headers, without_headers),
-        query_params: united(&root.query_params, query_params),
+        headers: united(&root.headers, &headers),
+        without_headers: united(&root.without_headers, &without_headers),
+        query_params: united(&root.query_params, &query_params),
         port: port.or(root.port),
         gateways: if gateways.is_empty() { root.gateways.clone() } else { gateways },
-        source_labels: united(&root.source_labels, source_labels),
+        source_labels: united(&root.source_labels, &source_labels),
         source_namespace: source_namespace.or_else(|| root.source_namespace.clone()),
         stat_prefix: stat_prefix.or_else(|| root.stat_prefix.clone()),
     }
 }
 
-fn united<T: Clone>(root: &[(At<String>, At<T>)], own: Vec<(At<String>, At<T>)>) -> Vec<(At<String>, At<T>)> {
+/// What is said by name.
+type ByName<T> = Box<[(At<String>, At<T>)]>;
+
+fn united<T: Clone>(root: &[(At<String>, At<T>)], own: &ByName<T>) -> ByName<T> {
     let missing = root.iter().filter(|(key, _)| own.iter().all(|(other, _)| other.value != key.value));
-    let missing: Vec<_> = missing.cloned().collect();
-    missing.into_iter().chain(own).collect()
+    missing.chain(own).cloned().collect()
 }
 
 /// Istio `hasConflict`: the field by which a block does not lie within its root's.

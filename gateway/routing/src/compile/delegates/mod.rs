@@ -151,7 +151,7 @@ impl<'s> Delegates<'s> {
 
     fn find(
         &self,
-        written: &At<Delegate>,
+        written: &At<Box<Delegate>>,
         own_namespace: &Arc<str>,
         missing: Severity,
         sink: &mut Sink<'_>,
@@ -239,8 +239,8 @@ fn merge(root: &HttpRoute, delegate: &At<HttpRoute>) -> Result<(At<HttpRoute>, W
     let (matches, within) = conditions::merge(&root.matches, &matches)?;
     let merged = HttpRoute {
         name: joined(root.name.as_ref(), name),
-        matches,
-        route: if direct_response.is_some() { Vec::new() } else { route },
+        matches: matches.into(),
+        route: if direct_response.is_some() { Box::default() } else { route },
         redirect,
         direct_response,
         delegate: None,

@@ -44,7 +44,7 @@ pub(super) fn read(
     sink: &mut Sink<'_>,
 ) -> Spread {
     let LocalitySetting { enabled, distribute, failover, failover_priority } = &written.value;
-    if let ([_, ..], Some(pos)) = (distribute.as_slice(), failover.key()) {
+    if let ([_, ..], Some(pos)) = (&**distribute, failover.key()) {
         sink.schema(pos, "\"distribute\" and \"failover\" exclude each other".into());
     }
     if let Some(label) =

@@ -31,7 +31,7 @@ use tls::Tls;
 /// A `trafficPolicy` of a host or a subset.
 pub(super) struct Level {
     blocks: Blocks,
-    retry_budget: Option<Block<RetryBudget>>,
+    retry_budget: Option<Arc<Block<RetryBudget>>>,
     /// `portLevelSettings`, by the service's port; the first for a port counts.
     ports: BTreeMap<u16, Blocks>,
 }
@@ -39,10 +39,10 @@ pub(super) struct Level {
 /// The four blocks that a port may have of its own.
 #[derive(Clone, Default)]
 struct Blocks {
-    balancer: Option<Block<LoadBalancing>>,
-    connection_pool: Option<Block<(ConnectionPool, Protocol)>>,
-    outlier: Option<Block<OutlierDetection>>,
-    tls: Option<Block<Tls>>,
+    balancer: Option<Arc<Block<LoadBalancing>>>,
+    connection_pool: Option<Arc<Block<(ConnectionPool, Protocol)>>>,
+    outlier: Option<Arc<Block<OutlierDetection>>>,
+    tls: Option<Arc<Block<Tls>>>,
 }
 
 /// A block, and where it is written.
@@ -52,17 +52,21 @@ struct Block<T> {
     origin: Origin,
 }
 
-impl<T> Block<T> {
-    fn of<W>(written: Option<&At<W>>, reading: Reading<'_>, read: impl FnOnce(&At<W>) -> T) -> Option<Self> {
+impl<T: Clone> Block<T> {
+    fn of<W>(
+        written: Option<&At<W>>,
+        reading: Reading<'_>,
+        read: impl FnOnce(&At<W>) -> T,
+    ) -> Option<Arc<Self>> {
         let origin = |written: &At<W>| reading.document.origin(written.pos.back(1));
-        written.map(|written| Block { read: read(written), origin: origin(written) })
+        written.map(|written| Arc::new(Block { read: read(written), origin: origin(written) }))
     }
 
     /// What was read; its place goes to the others.
-    fn placed(block: Option<Self>, places: &mut Vec<Origin>) -> Option<T> {
-        block.map(|Block { read, origin }| {
-            places.push(origin);
-            read
+    fn placed(block: Option<Arc<Self>>, places: &mut Vec<Origin>) -> Option<T> {
+        block.map(|block| {
+            places.push(block.origin.clone());
+            block.read.clone()
         })
     }
 }

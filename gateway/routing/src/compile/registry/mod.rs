@@ -240,7 +240,11 @@ impl Registry {
     fn join(&mut self, entry: Entry) {
         let entries = self.by_host.entry(entry.service.host.clone()).or_default();
         match entries.iter_mut().find(|other| other.service.namespace == entry.service.namespace) {
-            None => entries.push(entry),
+            // Most hosts have one, and there are many of them.
+            None => {
+                entries.reserve_exact(1);
+                entries.push(entry);
+            }
             Some(other) => {
                 let mut members = entry.members;
                 if entry.in_turn {

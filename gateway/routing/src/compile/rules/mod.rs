@@ -28,14 +28,14 @@ pub(super) struct Rules {
 }
 
 /// One namespace's rules by host; for one host several where they are not for the same clients.
-type ByHost = BTreeMap<HostPattern, Vec<Rule>>;
+type ByHost = BTreeMap<HostPattern, Box<[Rule]>>;
 
 /// The rules of one namespace for one host pattern and the same clients, merged.
 pub(super) struct Rule {
     pattern: HostPattern,
     pub(super) name: ObjectName,
     pub(super) origin: Origin,
-    pub(super) subsets: Vec<RuleSubset>,
+    pub(super) subsets: Box<[RuleSubset]>,
     /// The host's own policy.
     pub(super) policy: Option<Level>,
     /// The objects that it is made from.
@@ -177,7 +177,7 @@ impl Rules {
             pattern,
             name: name.clone(),
             origin: document.named_at(),
-            subsets: read,
+            subsets: read.into(),
             policy,
             titles: vec![title.clone()],
             export,
@@ -192,14 +192,14 @@ impl Rules {
         let rules = rules.entry(rule.pattern.clone()).or_default();
         let same = |other: &&mut Rule| other.export == rule.export && other.workloads == rule.workloads;
         match rules.iter_mut().find(same) {
-            None => rules.push(rule),
+            None => *rules = std::mem::take(rules).into_iter().chain([rule]).collect(),
             Some(other) => {
                 let new = rule
                     .subsets
                     .into_iter()
                     .filter(|subset| other.subsets.iter().all(|o| o.name != subset.name));
                 let new: Vec<RuleSubset> = new.collect();
-                other.subsets.extend(new);
+                other.subsets = std::mem::take(&mut other.subsets).into_iter().chain(new).collect();
                 other.titles.extend(rule.titles);
                 other.policy = other.policy.take().or(rule.policy);
             }

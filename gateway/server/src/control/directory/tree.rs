@@ -57,7 +57,7 @@ pub(super) struct File {
 /// The time of the inode's change is among it: no tool can set it back, and a `chmod` that makes a file
 /// readable moves nothing else. Reading moves neither time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     pub(super) id: Id,
     pub(super) size: u64,
     modified: (i64, i64),

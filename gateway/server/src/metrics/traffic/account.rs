@@ -134,8 +134,6 @@ type Slot<T> = OnceLock<Arc<T>>;
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(super) key: Key,
-    /// When it was last bound to a snapshot, by the number of bindings.
-    bound: AtomicU64,
     http: [Slot<Requests>; COMMON.len()],
     /// Those of gRPC that were answered with 200, by gRPC's status.
     grpc: OnceLock<Box<[Slot<Requests>; GRPC]>>,
@@ -151,7 +149,6 @@ impl Account {
     pub(super) fn new(key: Key) -> Self {
         Account {
             key,
-            bound: AtomicU64::new(0),
             http: [const { OnceLock::new() }; COMMON.len()],
             grpc: OnceLock::new(),
             rare: Mutex::default(),
@@ -159,16 +156,6 @@ impl Account {
             streams: OnceLock::new(),
             failed: Mutex::default(),
         }
-    }
-
-    /// Notes that it belongs to the snapshot of this turn.
-    pub(super) fn mark(&self, turn: u64) {
-        self.bound.store(turn, Ordering::Relaxed);
-    }
-
-    /// Whether it belongs to the snapshot of this turn.
-    pub(super) fn is_marked(&self, turn: u64) -> bool {
-        self.bound.load(Ordering::Relaxed) == turn
     }
 
     /// Counts one request.

@@ -13,8 +13,7 @@ mod source;
 mod text;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,36 +31,61 @@ const GRACE: Duration = Duration::from_secs(600);
 const UNKNOWN: &str = "unknown";
 
 /// The handles of one snapshot, indexed by its ids.
-#[derive(Debug)]
 pub(crate) struct Handles {
     clusters: Vec<Arc<ClusterHandles>>,
     /// Requests for which no cluster was chosen.
     nowhere: Arc<Account>,
+    book: Arc<Book>,
 }
 
-#[derive(Debug)]
+/// The accounts of one cluster, each looked up with its first request and kept: of a hundred thousand endpoints few are asked.
 struct ClusterHandles {
+    cluster: Arc<Cluster>,
     /// Requests for which no endpoint was chosen.
-    nobody: Arc<Account>,
-    endpoints: Vec<Arc<Account>>,
+    nobody: OnceLock<Arc<Account>>,
+    endpoints: Box<[OnceLock<Arc<Account>>]>,
+}
+
+impl ClusterHandles {
+    /// With the accounts that are there already, so that they stay.
+    fn new(cluster: &Arc<Cluster>, book: &Book) -> Self {
+        let known = |endpoint: Option<&Endpoint>| {
+            let workload = endpoint.map(|endpoint| &endpoint.workload);
+            book.known(cluster.service.as_ref(), workload).map_or_else(OnceLock::new, OnceLock::from)
+        };
+        ClusterHandles {
+            cluster: cluster.clone(),
+            nobody: known(None),
+            endpoints: cluster.endpoints.iter().map(|endpoint| known(Some(endpoint))).collect(),
+        }
+    }
 }
 
 impl Handles {
     /// The account of a request that was to go to a cluster and, there, to an endpoint.
     pub(crate) fn of(&self, cluster: Option<ClusterId>, endpoint: Option<usize>) -> &Account {
         let Some(cluster) = cluster else { return &self.nowhere };
-        let cluster = &self.clusters[cluster.index()];
-        endpoint.map_or(&cluster.nobody, |endpoint| &cluster.endpoints[endpoint])
+        let ClusterHandles { cluster, nobody, endpoints } = &*self.clusters[cluster.index()];
+        let account = |endpoint: Option<&Endpoint>| {
+            self.book.account(cluster.service.as_ref(), endpoint.map(|endpoint| &endpoint.workload))
+        };
+        match endpoint {
+            None => nobody.get_or_init(|| account(None)),
+            Some(index) => endpoints[index].get_or_init(|| account(cluster.endpoints.get(index))),
+        }
     }
 }
 
 /// All accounts, over all snapshots.
 pub(crate) struct Traffic {
     source: Source,
+    book: Arc<Book>,
+}
+
+/// The accounts by whom they are for: of those that were ever asked.
+struct Book {
     nobody: Arc<Workload>,
     series: Mutex<HashMap<Key, Series>>,
-    /// How often handles were bound.
-    turns: AtomicU64,
 }
 
 struct Series {
@@ -81,51 +105,76 @@ impl Traffic {
             canonical_service: unknown,
             canonical_revision: "latest".into(),
         };
-        Traffic { source, nobody: Arc::new(nobody), series: Mutex::default(), turns: AtomicU64::new(0) }
+        let book = Book { nobody: Arc::new(nobody), series: Mutex::default() };
+        Traffic { source, book: Arc::new(book) }
     }
 
     /// The handles for a snapshot: accounts that are there already, by whom they are for, else new ones.
     pub(crate) fn bind(&self, snapshot: &Snapshot, now: Instant) -> Handles {
-        self.bind_after((&Snapshot::default(), None), snapshot, now)
+        self.bind_after(None, snapshot, now)
     }
 
-    /// The same after the snapshot in force, whose handles those clusters keep that are the same and stand where they
-    /// stood.
-    pub(crate) fn bind_after(
-        &self,
-        (before, handles): (&Snapshot, Option<&Handles>),
-        snapshot: &Snapshot,
-        now: Instant,
-    ) -> Handles {
-        let mut series = self.series.lock();
-        series.retain(|_, one| one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE));
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut handle = |service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>| {
-            let key = self.key(service, workload);
-            let one = series.entry(key).or_insert_with_key(|key| Series {
-                account: Arc::new(Account::new(key.clone())),
-                gone: None,
-            });
-            one.account.mark(turn);
-            one.account.clone()
-        };
-        let nowhere = handle(None, None);
+    /// The same after the handles in force, which those clusters keep that are the same and stand where they stood.
+    pub(crate) fn bind_after(&self, before: Option<&Handles>, snapshot: &Snapshot, now: Instant) -> Handles {
+        self.book.sweep(now);
         let bind = |(index, cluster): (usize, &Arc<Cluster>)| {
-            let same = before.clusters.get(index).filter(|was| Arc::ptr_eq(was, cluster));
-            if let Some(kept) = same.and_then(|_| handles?.clusters.get(index)) {
-                kept.endpoints.iter().chain([&kept.nobody]).for_each(|account| account.mark(turn));
-                return kept.clone();
+            let was = before.and_then(|before| before.clusters.get(index));
+            match was.filter(|was| Arc::ptr_eq(&was.cluster, cluster)) {
+                Some(kept) => kept.clone(),
+                None => Arc::new(ClusterHandles::new(cluster, &self.book)),
             }
-            let service = cluster.service.as_ref();
-            let nobody = handle(service, None);
-            let of = |endpoint: &Endpoint| handle(service, Some(&endpoint.workload));
-            Arc::new(ClusterHandles { nobody, endpoints: cluster.endpoints.iter().map(of).collect() })
         };
-        let handles = Handles { clusters: snapshot.clusters.iter().enumerate().map(bind).collect(), nowhere };
-        for one in series.values_mut() {
-            one.gone = if one.account.is_marked(turn) { None } else { one.gone.or(Some(now)) };
+        Handles {
+            clusters: snapshot.clusters.iter().enumerate().map(bind).collect(),
+            nowhere: self.book.account(None, None),
+            book: self.book.clone(),
         }
-        handles
+    }
+
+    /// Everything as text, piece by piece. The accounts are looked up now, and their counts when they are written.
+    pub(super) fn scrape(&self, now: Instant) -> Scrape {
+        self.book.sweep(now);
+        let accounts = self.book.series.lock().values().map(|one| one.account.clone()).collect();
+        Scrape::new(&self.source, accounts)
+    }
+}
+
+impl Book {
+    /// The account of a service's workload.
+    fn account(&self, service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>) -> Arc<Account> {
+        let key = self.key(service, workload);
+        let mut series = self.series.lock();
+        let one = series
+            .entry(key)
+            .or_insert_with_key(|key| Series { account: Arc::new(Account::new(key.clone())), gone: None });
+        one.gone = None;
+        one.account.clone()
+    }
+
+    /// The same if it is there.
+    fn known(
+        &self,
+        service: Option<&Arc<Service>>,
+        workload: Option<&Arc<Workload>>,
+    ) -> Option<Arc<Account>> {
+        let mut series = self.series.lock();
+        // At a start there is but that of requests that go nowhere.
+        if series.len() <= 1 {
+            return None;
+        }
+        let one = series.get_mut(&self.key(service, workload))?;
+        one.gone = None;
+        Some(one.account.clone())
+    }
+
+    /// Notes which accounts no snapshot has any more, and lets go of those that none has had for the grace.
+    fn sweep(&self, now: Instant) {
+        self.series.lock().retain(|_, one| {
+            if one.gone.is_none() && Arc::strong_count(&one.account) == 1 {
+                one.gone = Some(now);
+            }
+            one.gone.is_none_or(|gone| now.duration_since(gone) < GRACE)
+        });
     }
 
     fn key(&self, service: Option<&Arc<Service>>, workload: Option<&Arc<Workload>>) -> Key {
@@ -152,12 +201,6 @@ impl Traffic {
             canonical_service: or(canonical_service, &nobody.canonical_service),
             canonical_revision: or(canonical_revision, &nobody.canonical_revision),
         })
-    }
-
-    /// Everything as text, piece by piece. The accounts are looked up now, and their counts when they are written.
-    pub(super) fn scrape(&self) -> Scrape {
-        let accounts = self.series.lock().values().map(|one| one.account.clone()).collect();
-        Scrape::new(&self.source, accounts)
     }
 }
 

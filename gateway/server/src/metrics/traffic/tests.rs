@@ -11,7 +11,7 @@ fn traffic() -> Traffic {
 }
 
 fn text(traffic: &Traffic) -> String {
-    let (mut scrape, mut text) = (traffic.scrape(), Vec::new());
+    let (mut scrape, mut text) = (traffic.scrape(Instant::now()), Vec::new());
     while scrape.next(&mut text) {}
     String::from_utf8(text).unwrap()
 }
@@ -60,13 +60,13 @@ fn series_outlive_reloads_and_end_after_a_grace() {
     let second = traffic.bind(&Snapshot::default(), start);
     assert!(std::ptr::eq(first.of(None, None), second.of(None, None)));
 
-    let gone = Key { host: "a".into(), namespace: "b".into(), workload: traffic.nobody.clone() };
+    let gone = Key { host: "a".into(), namespace: "b".into(), workload: traffic.book.nobody.clone() };
     let series = Series { account: Arc::new(Account::new(gone.clone())), gone: None };
-    traffic.series.lock().insert(gone.clone(), series);
+    traffic.book.series.lock().insert(gone.clone(), series);
     traffic.bind(&Snapshot::default(), start);
-    assert!(traffic.series.lock().contains_key(&gone));
+    assert!(traffic.book.series.lock().contains_key(&gone));
     traffic.bind(&Snapshot::default(), start + GRACE);
-    assert!(!traffic.series.lock().contains_key(&gone));
+    assert!(!traffic.book.series.lock().contains_key(&gone));
 }
 
 #[test]
@@ -80,21 +80,21 @@ fn what_is_not_known_is_one_series_whoever_does_not_say_it() {
         canonical_service: "".into(),
         canonical_revision: "".into(),
     });
-    assert_eq!(traffic.key(None, Some(&empty)), traffic.key(None, None));
+    assert_eq!(traffic.book.key(None, Some(&empty)), traffic.book.key(None, None));
 }
 
 #[test]
 fn labels_are_escaped_and_both_reporters_tell() {
     let traffic = traffic();
-    let mut workload = (*traffic.nobody).clone();
+    let mut workload = (*traffic.book.nobody).clone();
     workload.app = "a\"b\\c\nd".into();
     let service =
         Arc::new(Service { host: "reviews.shop.svc.cluster.local".into(), namespace: "shop".into() });
-    let key = traffic.key(Some(&service), Some(&Arc::new(workload)));
+    let key = traffic.book.key(Some(&service), Some(&Arc::new(workload)));
     let account = Arc::new(Account::new(key.clone()));
     account.messages(3, 0);
     account.streams(Flag::None).open().sent(7);
-    traffic.series.lock().insert(key, Series { account, gone: None });
+    traffic.book.series.lock().insert(key, Series { account, gone: None });
     let text = text(&traffic);
     assert!(text.contains("destination_app=\"a\\\"b\\\\c\\nd\","), "{text}");
     assert!(text.contains("destination_service_name=\"reviews\","));
@@ -139,16 +139,16 @@ fn ten_thousand_workloads_are_told_in_little_memory() {
         };
         let host = format!("{app}.default.svc.cluster.local").into();
         let service = Arc::new(Service { host, namespace: "default".into() });
-        let key = traffic.key(Some(&service), Some(&Arc::new(workload)));
+        let key = traffic.book.key(Some(&service), Some(&Arc::new(workload)));
         let account = Arc::new(Account::new(key.clone()));
         account.count(&Ended::at_once(200, Flag::None));
-        traffic.series.lock().insert(key, Series { account, gone: None });
+        traffic.book.series.lock().insert(key, Series { account, gone: None });
     }
     let before = memory("VmRSS:");
     for packs in [false, true] {
         let began = Instant::now();
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let (mut scrape, mut page, mut lines, mut sent) = (traffic.scrape(), Vec::new(), 0, 0);
+        let (mut scrape, mut page, mut lines, mut sent) = (traffic.scrape(Instant::now()), Vec::new(), 0, 0);
         loop {
             while page.len() < 64 * 1024 && scrape.next(&mut page) {}
             if page.is_empty() {

@@ -91,7 +91,7 @@ fn read<'s>(document: &'s Document, pod: &'s Pod) -> Behind<'s> {
     let Pod { metadata, status } = pod;
     let (owners, ends) = match metadata.as_ref().map(|metadata| &metadata.value) {
         Some(PodMetadata { owner_references, deletion_timestamp }) => {
-            (owner_references.as_slice(), deletion_timestamp.is_some())
+            (&**owner_references, deletion_timestamp.is_some())
         }
         None => (&[][..], false),
     };

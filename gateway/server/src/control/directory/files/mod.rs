@@ -7,11 +7,12 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use trysail_routing::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use trysail_routing::origin::{Origin, Piece, Pos};
 
-use super::tree::{self, Fault, File, Id, Tree};
+use super::tree::{self, Fault, File, Id, Stamp, Tree};
 
 /// How much is read. What is over is a finding, never a part of a file.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,15 @@ pub(crate) struct Text {
     /// The file as a person would name it: the configured path joined with the names below it. What cannot
     /// be printed is replaced.
     pub(crate) name: Arc<str>,
-    /// All of it, without a byte order mark.
-    pub(crate) text: Arc<str>,
+    /// All of it, without a byte order mark; `None` where it is what it was when it was last read.
+    pub(crate) text: Option<Arc<str>>,
+    /// What the file looks like for as long as this is its text; `None` where it was changed so lately that the next change
+    /// might not show.
+    pub(crate) stamp: Option<Stamp>,
 }
+
+/// Files that were read, by their names, as they looked then.
+pub(crate) type Known = HashMap<Arc<str>, Stamp>;
 
 /// What the configured paths hold.
 #[derive(Debug)]
@@ -51,17 +58,19 @@ pub(crate) struct Listing {
 /// What is there is listed again afterwards, and all is read anew when it is not the same: so a mount that is
 /// swapped meanwhile gives the old or the new, not some of each. A tree that is written to for ever is given
 /// as the last attempt saw it.
-pub(crate) fn read(roots: &[PathBuf], limits: &Limits) -> Listing {
+///
+/// A file that looks as it does in `known` is not opened: its text is `None`.
+pub(crate) fn read(roots: &[PathBuf], limits: &Limits, known: &Known) -> Listing {
     let mut tree = tree::walk(roots, limits.max_files);
     for _ in 1..ATTEMPTS {
-        let listing = read_tree(roots, &tree, limits);
+        let listing = read_tree(roots, &tree, limits, known);
         let after = tree::walk(roots, limits.max_files);
         if after == tree {
             return listing;
         }
         tree = after;
     }
-    read_tree(roots, &tree, limits)
+    read_tree(roots, &tree, limits, known)
 }
 
 const ATTEMPTS: usize = 3;
@@ -78,7 +87,7 @@ impl Default for Limits {
 
 // === impl Listing ===
 
-fn read_tree(roots: &[PathBuf], tree: &Tree, limits: &Limits) -> Listing {
+fn read_tree(roots: &[PathBuf], tree: &Tree, limits: &Limits, known: &Known) -> Listing {
     let mut listing = Listing { texts: Vec::new(), findings: Diagnostics::default(), readable: true };
     for fault in &tree.faults {
         listing.readable &= !fault.is_root;
@@ -93,10 +102,18 @@ fn read_tree(roots: &[PathBuf], tree: &Tree, limits: &Limits) -> Listing {
     let mut bytes_left = limits.max_total_bytes;
     for file in without_aliases(&tree.files) {
         let name = printable(&file.path);
+        if let Some((name, _)) = known.get_key_value(&*name).filter(|(_, stamp)| **stamp == file.stamp)
+            && file.stamp.size <= bytes_left
+        {
+            bytes_left -= file.stamp.size;
+            listing.texts.push(Text { name: name.clone(), text: None, stamp: Some(file.stamp) });
+            continue;
+        }
+        let stamp = Some(file.stamp).filter(|stamp| stamp.age(SystemTime::now()) >= tree::YOUTH);
         let refusal = match read_file(file, limits, bytes_left) {
             Ok(text) => {
                 bytes_left -= text.len() as u64;
-                listing.texts.push(Text { name: name.into(), text: text.into() });
+                listing.texts.push(Text { name: name.into(), text: Some(text.into()), stamp });
                 continue;
             }
             Err(refusal) => refusal,
@@ -235,7 +252,7 @@ fn not_utf8(name: &str, error: &FromUtf8Error) -> Diagnostic {
     let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
-    let pos = Pos { line: number(line), column: number(column), node: 0 };
+    let pos = Pos::new(number(line), number(column), 0);
     let origin = Origin { piece: Piece::whole(name), pos };
     let byte = bytes.get(good).copied().unwrap_or_default();
     let message = format!("byte 0x{byte:02x} is not UTF-8");

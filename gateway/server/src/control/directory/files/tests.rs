@@ -13,7 +13,10 @@ const SMALL: Limits = Limits { max_file_bytes: 2 * MIB, max_files: 20, max_total
 
 /// Every text and finding, a line each, with the directory's own path cut out.
 fn shown(directory: &Path, listing: &Listing) -> Vec<String> {
-    let texts = listing.texts.iter().map(|t| format!("{} = {}", t.name, t.text.trim_end()));
+    let texts = listing
+        .texts
+        .iter()
+        .map(|t| format!("{} = {}", t.name, t.text.as_deref().unwrap_or("as before").trim_end()));
     let findings = listing.findings.iter().map(|d| {
         assert_eq!(d.code, Code::UNREADABLE);
         assert!(!d.hints.is_empty(), "no hint: {}", d.message);
@@ -28,7 +31,7 @@ fn shown(directory: &Path, listing: &Listing) -> Vec<String> {
 fn check(case: &str, make: impl Fn(&Path), readable: bool, expected: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
     make(directory.path());
-    let listing = read(&[directory.path().join("conf")], &SMALL);
+    let listing = read(&[directory.path().join("conf")], &SMALL, &Known::new());
     assert_eq!(shown(directory.path(), &listing), expected, "{case}");
     assert_eq!(listing.readable, readable, "{case}");
 }
@@ -239,10 +242,10 @@ fn a_file_where_the_directory_was_is_read_as_one() {
     let directory = tempfile::tempdir().unwrap();
     let roots = [directory.path().join("conf/sub")];
     put(directory.path(), "conf/sub/a.yaml", "a");
-    assert_eq!(shown(directory.path(), &read(&roots, &SMALL)), ["conf/sub/a.yaml = a"]);
+    assert_eq!(shown(directory.path(), &read(&roots, &SMALL, &Known::new())), ["conf/sub/a.yaml = a"]);
     fs::remove_dir_all(directory.path().join("conf")).unwrap();
     put(directory.path(), "conf", "not a directory");
-    let listing = read(&roots, &SMALL);
+    let listing = read(&roots, &SMALL, &Known::new());
     let expected = "conf/sub: error: conf/sub cannot be read: Not a directory (os error 20)";
     assert_eq!(shown(directory.path(), &listing), [expected]);
     assert!(!listing.readable);
@@ -278,11 +281,12 @@ fn a_swap_gives_the_old_or_the_new_never_some_of_each() {
         });
         for reading in 1..=READINGS {
             readings.store(reading, Ordering::SeqCst);
-            listings.push(read(&[at.join("conf")], &Limits::default()));
+            listings.push(read(&[at.join("conf")], &Limits::default(), &Known::new()));
         }
     });
     for listing in listings {
-        let mut texts: Vec<_> = listing.texts.iter().map(|text| text.text.to_string()).collect();
+        let mut texts: Vec<_> =
+            listing.texts.iter().map(|text| text.text.as_deref().unwrap().to_owned()).collect();
         assert_eq!((texts.len(), listing.findings.is_empty()), (files.len(), true));
         texts.dedup();
         assert_eq!(texts.len(), 1, "of several revisions: {texts:?}");
@@ -299,9 +303,9 @@ fn more_files_than_the_limit() {
         put(directory.path(), &format!("{n}.yaml"), "");
     }
     let roots = [directory.path().to_path_buf()];
-    assert!(read(&roots, &SMALL).findings.is_empty());
+    assert!(read(&roots, &SMALL, &Known::new()).findings.is_empty());
     put(directory.path(), "one-more.yaml", "");
-    let listing = read(&roots, &SMALL);
+    let listing = read(&roots, &SMALL, &Known::new());
     let said: Vec<_> = listing.findings.iter().map(|d| &d.message).collect();
     assert_eq!(said.len(), 1);
     assert!(said[0].ends_with("holds more than 20 files and directories"), "{said:?}");
@@ -314,13 +318,13 @@ fn overlapping_roots_are_read_once() {
     put(directory.path(), "conf/b", "b");
     let at = |path: &str| directory.path().join(path);
     let roots = [at("conf"), at("conf/sub"), at("conf/sub/a.yaml"), at("conf/b"), at("conf/../conf/b")];
-    let listing = read(&roots, &SMALL);
+    let listing = read(&roots, &SMALL, &Known::new());
     assert_eq!(shown(directory.path(), &listing), ["conf/../conf/b = b", "conf/sub/a.yaml = a"]);
 }
 
 #[test]
 fn relative_paths_are_named_as_written() {
-    let listing = read(&["no-such/conf".into()], &SMALL);
+    let listing = read(&["no-such/conf".into()], &SMALL, &Known::new());
     let finding = listing.findings.iter().next().unwrap();
     assert!(finding.message.starts_with("no-such/conf cannot be read"), "{}", finding.message);
     assert!(finding.hints[0].starts_with("the path is taken from the working directory, /"));
@@ -333,4 +337,25 @@ fn sizes_are_rounded_up() {
     for (bytes, shown) in rows {
         assert_eq!(mib(bytes), shown);
     }
+}
+
+#[test]
+fn a_file_that_looks_as_it_did_is_not_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let read = |known: &Known| read(&[directory.path().to_owned()], &SMALL, known);
+    fs::write(path("a.yaml"), "a").unwrap();
+    fs::write(path("b.yaml"), "b").unwrap();
+    let mut known = Known::new();
+    trysail_testkit::wait::eventually(std::time::Duration::from_secs(10), "both have aged", || {
+        let aged = read(&Known::new()).texts.into_iter().filter_map(|text| Some((text.name, text.stamp?)));
+        known = aged.collect();
+        known.len() == 2
+    });
+    fs::write(path("new"), "c").unwrap();
+    fs::rename(path("new"), path("b.yaml")).unwrap();
+    let listing = read(&known);
+    let texts: Vec<Option<&str>> = listing.texts.iter().map(|text| text.text.as_deref()).collect();
+    assert_eq!(texts, [None, Some("c")]);
+    assert!(listing.texts[1].stamp.is_none(), "what is so young may change without a trace");
 }

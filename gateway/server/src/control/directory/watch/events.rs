@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, ModifyKind, RenameMode};
 
 use super::super::tree::{self, Id};
 
@@ -18,6 +18,8 @@ pub(super) struct Heard {
     pub(super) names: HashSet<PathBuf>,
     /// The first and the last event that counted.
     burst: Option<(Instant, Instant)>,
+    /// Whom they were about.
+    about: About,
     /// Files that were written to and not closed, with the time of the last write.
     open: HashMap<PathBuf, Instant>,
 }
@@ -35,12 +37,67 @@ pub(super) struct Armed {
 /// copy of several files is then one change.
 pub(super) const QUIET: Duration = Duration::from_millis(30);
 
+/// The same as long as all that happened is that one file was renamed into place or closed: there is nothing that it may
+/// be one of. Who copies several makes the next before this is over.
+pub(super) const ALONE: Duration = Duration::from_millis(8);
+
 /// How long such events may put reading off altogether.
 pub(super) const AT_MOST: Duration = Duration::from_millis(500);
 
 /// How long a file that is still open may not have been written to. Half a file is often valid YAML, so this
 /// wait has no end while writing goes on.
 pub(super) const STILL: Duration = Duration::from_millis(300);
+
+/// What a burst of events was about.
+#[derive(Default)]
+enum About {
+    #[default]
+    Nobody,
+    /// One configuration file, which is there.
+    One(PathBuf),
+    /// Several, or who knows.
+    Many,
+}
+
+impl About {
+    fn hear(&mut self, event: &Event) {
+        let is_there = matches!(
+            event.kind,
+            EventKind::Access(_)
+                | EventKind::Create(CreateKind::File)
+                | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Name(_))
+        );
+        if !is_there || event.paths.is_empty() {
+            *self = About::Many;
+        }
+        for path in &event.paths {
+            let is_scratch = path.file_name().is_some_and(|name| !tree::is_configuration(name));
+            match self {
+                // Where it was written before it was renamed.
+                _ if is_scratch && !is_moved_to(event, path) => {}
+                _ if is_moved_from(event) => *self = About::Many,
+                About::One(one) if one == path => {}
+                About::Nobody if !is_scratch => *self = About::One(path.clone()),
+                _ => *self = About::Many,
+            }
+        }
+    }
+}
+
+fn is_moved_from(event: &Event) -> bool {
+    event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::From))
+}
+
+/// Whether a path is where something was renamed to.
+fn is_moved_to(event: &Event, path: &Path) -> bool {
+    match event.kind {
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
+            event.paths.last().is_some_and(|to| to == path)
+        }
+        EventKind::Modify(ModifyKind::Name(_)) => !is_moved_from(event),
+        _ => false,
+    }
+}
 
 enum News {
     Written,
@@ -79,6 +136,7 @@ impl Heard {
                 }
             }
         }
+        self.about.hear(event);
         self.stir(now);
         true
     }
@@ -112,7 +170,8 @@ impl Heard {
     /// When to look; `None` while nothing was heard.
     pub(super) fn due(&self) -> Option<Instant> {
         let (first, last) = self.burst?;
-        let settled = (last + QUIET).min(first + AT_MOST);
+        let quiet = if matches!(self.about, About::One(_)) { ALONE } else { QUIET };
+        let settled = (last + quiet).min(first + AT_MOST);
         let still = self.open.values().max().map(|written| *written + STILL);
         Some(still.map_or(settled, |still| still.max(settled)))
     }
@@ -125,13 +184,14 @@ impl Heard {
     /// Forgets what was heard, because the tree is looked at now.
     pub(super) fn clear(&mut self) {
         self.burst = None;
+        self.about = About::Nobody;
         self.open.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{CreateKind, DataChange, MetadataKind, RemoveKind, RenameMode};
+    use notify::event::{DataChange, MetadataKind, RemoveKind};
 
     use super::*;
 
@@ -149,8 +209,10 @@ mod tests {
 
     const ROWS: &[Row] = &[
         ("reading", &[(0, OPENED, "/c/a.yaml"), (1, READ, "/c/a.yaml")], None),
-        ("closed", &[(0, CLOSED, "/c/a.yaml")], Some(30)),
-        ("renamed", &[(0, RENAMED, "/c/a.yaml")], Some(30)),
+        ("closed", &[(0, CLOSED, "/c/a.yaml")], Some(8)),
+        ("renamed", &[(0, RENAMED, "/c/a.yaml")], Some(8)),
+        ("written beside, and renamed", &[(0, CREATED, "/c/.a.new"), (4, RENAMED, "/c/a.yaml")], Some(12)),
+        ("two renamed", &[(0, RENAMED, "/c/a.yaml"), (2, RENAMED, "/c/b.yaml")], Some(32)),
         ("removed", &[(0, REMOVED, "/c/a.yaml")], Some(30)),
         ("made readable", &[(0, TOUCHED, "/c/a.yaml")], Some(30)),
         ("a directory", &[(0, EventKind::Create(CreateKind::Folder), "/c/sub")], Some(30)),

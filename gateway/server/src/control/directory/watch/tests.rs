@@ -66,9 +66,9 @@ impl Probe {
 }
 
 fn texts(base: &Path) -> Texts {
-    let listing = files::read(&[base.join("conf")], &Limits::default());
+    let listing = files::read(&[base.join("conf")], &Limits::default(), &files::Known::new());
     let below = |name: &str| name.strip_prefix(&format!("{}/", base.display())).unwrap().to_owned();
-    listing.texts.iter().map(|text| (below(&text.name), text.text.to_string())).collect()
+    listing.texts.iter().map(|text| (below(&text.name), text.text.as_deref().unwrap().to_owned())).collect()
 }
 
 fn put(at: &Path, name: &str, text: &str) {
