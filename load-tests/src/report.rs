@@ -72,14 +72,14 @@ pub struct Ratio {
 pub type Counted = (String, Option<f64>);
 
 impl Report {
-    /// Sums up the visits; `peers` are the names with the instructions per request.
+    /// Sums up the visits; `peers` are the names with the instructions per request, `pairs` whose CPU is divided by whose.
     #[must_use]
     pub fn new(
         scenario: &Scenario,
         plan: Plan,
         placement: String,
         machine: Machine,
-        peers: &[Counted],
+        (peers, pairs): (&[Counted], &[(String, String)]),
         visits: Vec<Visit>,
     ) -> Self {
         let of = |peer: &str, value: fn(&Visit) -> f64| -> Vec<f64> {
@@ -97,16 +97,17 @@ impl Report {
                 instructions_per_request: *instructions,
             })
         });
+        let counted = |name: &str| peers.iter().find(|(peer, _)| peer == name).and_then(|(_, count)| *count);
         let cpu = |peer: &str| of(peer, |visit| visit.cpu_us_per_request);
-        let ratio = |(subject, other): (&Counted, &Counted)| {
+        let ratio = |(peer, over): &(String, String)| {
             Some(Ratio {
-                peer: subject.0.clone(),
-                over: other.0.clone(),
-                cpu: Spread::of_ratios(&cpu(&subject.0), &cpu(&other.0))?,
-                instructions: subject.1.zip(other.1).map(|(own, other)| own / other),
+                peer: peer.clone(),
+                over: over.clone(),
+                cpu: Spread::of_ratios(&cpu(peer), &cpu(over))?,
+                instructions: counted(peer).zip(counted(over)).map(|(own, other)| own / other),
             })
         };
-        let ratios = pairs(peers, |(name, _)| name).filter_map(ratio);
+        let ratios = pairs.iter().filter_map(ratio);
         Report {
             scenario: scenario.name,
             title: scenario.title,
@@ -235,8 +236,11 @@ pub fn summary(reports: &[Report], figures: &[Figures]) -> String {
         for report in reports {
             let of = |name: &&str| report.peers.iter().find(|peer| peer.peer == **name);
             let cell = |peer: &Summary| format!("{:.1}", peer.cpu_us_per_request.median);
-            let cells = names.iter().map(|name| of(name).map_or_else(|| "–".to_owned(), cell));
-            rows.push([report.scenario.to_owned()].into_iter().chain(cells).collect());
+            // Those that compare others, features or sizes, have their ratios alone here.
+            if names.iter().any(|name| of(name).is_some()) {
+                let cells = names.iter().map(|name| of(name).map_or_else(|| "–".to_owned(), cell));
+                rows.push([report.scenario.to_owned()].into_iter().chain(cells).collect());
+            }
             for ratio in &report.ratios {
                 let aim = report.aims.iter().find(|(peer, _)| *peer == ratio.over).map(|(_, aim)| *aim);
                 let what = format!("{}: {} / {}", report.scenario, ratio.peer, ratio.over);
@@ -298,7 +302,8 @@ impl Figures {
 }
 
 /// A Markdown table that also reads well as it is; the first row is the head, the first column is text.
-fn table(rows: &[Vec<String>]) -> String {
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();

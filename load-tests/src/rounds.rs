@@ -34,6 +34,8 @@ pub struct Contender {
     pub process: Process,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it was configured for, and is asked.
+    pub scenario: Scenario,
 }
 
 impl Contender {
@@ -84,8 +86,8 @@ pub struct Visit {
 }
 
 /// Checks that the peer answers as the scenario says and keeps its split; then warms it up. Gives the counts.
-pub async fn check(scenario: &Scenario, peer: &Contender, plan: &Plan) -> anyhow::Result<Vec<u64>> {
-    first_answers(scenario, peer, plan).await.map_err(|error| peer.blame(&error))
+pub async fn check(peer: &Contender, plan: &Plan) -> anyhow::Result<Vec<u64>> {
+    first_answers(&peer.scenario, peer, plan).await.map_err(|error| peer.blame(&error))
 }
 
 async fn first_answers(scenario: &Scenario, peer: &Contender, plan: &Plan) -> anyhow::Result<Vec<u64>> {
@@ -96,13 +98,12 @@ async fn first_answers(scenario: &Scenario, peer: &Contender, plan: &Plan) -> an
     }
     scenario.judge(&answers.versions, peer.exactness, 1.0).map_err(anyhow::Error::msg)?;
     let mut many = Clients::open(scenario, peer.address, plan.connections).await?;
-    many.run(Until::Elapsed(WARM_UP)).await?;
+    many.run(Until::Elapsed(WARM_UP.min(Duration::from_secs_f64(plan.seconds)))).await?;
     Ok(answers.versions)
 }
 
 /// Runs all rounds; `done` is given the visits of each as it ends, in the order of `peers`.
 pub async fn run(
-    scenario: &Scenario,
     peers: &[Contender],
     origin: &Process,
     plan: &Plan,
@@ -111,7 +112,7 @@ pub async fn run(
     let clock = ticks_per_second()?;
     let mut visits = Vec::new();
     for number in 1..=plan.rounds {
-        let round = round(scenario, peers, origin, plan, number, clock).await;
+        let round = round(peers, origin, plan, number, clock).await;
         let round = round.with_context(|| format!("round {number}"))?;
         done(&round);
         visits.extend(round);
@@ -120,7 +121,6 @@ pub async fn run(
 }
 
 async fn round(
-    scenario: &Scenario,
     peers: &[Contender],
     origin: &Process,
     plan: &Plan,
@@ -129,7 +129,7 @@ async fn round(
 ) -> anyhow::Result<Vec<Visit>> {
     let mut clients = Vec::new();
     for peer in peers {
-        let opened = Clients::open(scenario, peer.address, plan.connections).await;
+        let opened = Clients::open(&peer.scenario, peer.address, plan.connections).await;
         clients.push(opened.map_err(|error| peer.blame(&error))?);
     }
     let mut answers: Vec<Answers> = peers.iter().map(|_| Answers::default()).collect();
@@ -159,7 +159,7 @@ async fn round(
         .zip(answers)
         .zip(spent)
         .map(|((peer, answers), cpu)| {
-            let visit = Visit::of(scenario, plan, number, peer, answers, cpu, elsewhere);
+            let visit = Visit::of(&peer.scenario, plan, number, peer, answers, cpu, elsewhere);
             visit.map_err(|error| peer.blame(&error))
         })
         .collect()

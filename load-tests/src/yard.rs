@@ -36,7 +36,9 @@ impl Yard {
         if let Some(cpus) = &placement.ends {
             cpus::pin_self(cpus)?;
         }
-        let versions: Vec<&str> = scenario.split.iter().map(|(version, _)| *version).collect();
+        // All endpoints of the first version, then those of the next.
+        let each = |(version, _): &(&'static str, u64)| std::iter::repeat_n(*version, scenario.endpoints);
+        let versions: Vec<&str> = scenario.split.iter().flat_map(each).collect();
         let launch = Launch {
             program: binaries.join("origin"),
             args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()]
@@ -54,6 +56,17 @@ impl Yard {
         Ok(Yard { binaries, origin, origins, threads, placement, scratch })
     }
 
+    /// The origins, in the order of the scenario's split.
+    #[must_use]
+    pub fn origins(&self) -> &[SocketAddr] {
+        &self.origins
+    }
+
+    /// A folder that lasts as long as the yard.
+    pub fn folder(&self, name: &str) -> std::io::Result<PathBuf> {
+        Ok(tempfile::Builder::new().prefix(name).tempdir_in(&self.scratch)?.keep())
+    }
+
     /// Starts a peer in a folder of its own, which is returned and lasts as long as the yard.
     pub fn start(
         &self,
@@ -63,7 +76,7 @@ impl Yard {
         wrapper: impl Fn(&Path) -> Vec<OsString>,
     ) -> anyhow::Result<(Contender, PathBuf)> {
         let peer = peer::find(name).with_context(|| format!("no peer is called {name}"))?;
-        let folder = tempfile::Builder::new().prefix(&label).tempdir_in(&self.scratch)?.keep();
+        let folder = self.folder(&label)?;
         let site =
             Site { folder: &folder, binaries: &self.binaries, origins: &self.origins, threads: self.threads };
         let launch = peer.prepare(scenario, &site)?;
@@ -74,7 +87,9 @@ impl Yard {
             Some(address) => (Process::start_at(&label, &launch, cpus, &wrapper, address)?, address),
             None => Process::start(&label, &launch, cpus, &wrapper, |line| peer.heard(line))?,
         };
-        Ok((Contender { name: label, exactness: peer.exactness(), process, address }, folder))
+        let contender =
+            Contender { name: label, exactness: peer.exactness(), process, address, scenario: *scenario };
+        Ok((contender, folder))
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
+use trysail_load_tests::changes::{self, Extent};
 use trysail_load_tests::cpus::{self, Placement};
 use trysail_load_tests::figures::{self, Figures, Wanted};
 use trysail_load_tests::instructions;
@@ -74,7 +75,7 @@ struct Args {
 /// Of all there is.
 fn names() -> impl Iterator<Item = &'static str> {
     let figures = figures::ALL.map(|wanted| wanted.name);
-    scenario::ALL.map(|scenario| scenario.name).into_iter().chain(figures)
+    scenario::ALL.iter().map(|scenario| scenario.name).chain(figures).chain([changes::NAME])
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -149,6 +150,9 @@ async fn all(args: &Args) -> anyhow::Result<bool> {
         fine &= is_fine;
         reports.push(report);
     }
+    if is_wanted(changes::NAME) {
+        fine &= change(&args, (&placement, allowed.len())).await?;
+    }
     let mut others = Vec::new();
     for wanted in figures::ALL.iter().filter(|wanted| is_wanted(wanted.name)) {
         others.push(figure(&args, wanted, &placement).await?);
@@ -160,6 +164,27 @@ async fn all(args: &Args) -> anyhow::Result<bool> {
         fs::write(&file, summary).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(fine)
+}
+
+/// What changes cost; whether nothing failed.
+async fn change(args: &Args, (placement, processors): (&Placement, usize)) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let note = |text: &str| eprintln!("{:>5.0} s  {text}", started.elapsed().as_secs_f64());
+    let extent = Extent {
+        hosts: if args.short { 1_000 } else { 10_000 },
+        edits: args.rounds.into(),
+        seconds: args.seconds,
+        connections: args.connections.into(),
+    };
+    let yard = Yard::new(placement.clone(), &scenario::SMALL_KEEPALIVE, 1)?;
+    let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, processors);
+    note(&format!("{}: {}", changes::NAME, yard.placement.describe()));
+    let page = changes::run(&yard, extent, machine, note).await?;
+    println!("{}", page.markdown());
+    keep(args, changes::NAME, &page.markdown(), &page)?;
+    let complaints = page.errors();
+    complaints.iter().for_each(|complaint| eprintln!("error: {complaint}"));
+    Ok(complaints.is_empty())
 }
 
 /// Whether all is fine, and the page.
@@ -175,12 +200,14 @@ async fn bench(
     let machine = Machine::look(Path::new(env!("CARGO_MANIFEST_DIR")), &yard.binaries, processors);
     note(&format!("{}: {}", scenario.name, yard.placement.describe()));
 
-    let mut peers = Vec::new();
-    for (at, name) in args.peers.iter().enumerate() {
-        let nth = args.peers[..=at].iter().filter(|other| *other == name).count();
-        let label = if nth == 1 { name.clone() } else { format!("{name}-{nth}") };
-        let (peer, _) = yard.start(scenario, name, label, |_| Vec::new())?;
-        let counts = rounds::check(scenario, &peer, &plan).await?;
+    let (mut peers, (mut contenders, pairs)) = (Vec::new(), scenario.contenders(&args.peers));
+    if args.short {
+        // Whether a table of any size is answered rightly, the smaller ones show.
+        contenders.retain(|(_, _, scenario)| scenario.table.is_none_or(|table| table.rows <= 1_000));
+    }
+    for (name, label, scenario) in &contenders {
+        let (peer, _) = yard.start(scenario, name, label.clone(), |_| Vec::new())?;
+        let counts = rounds::check(&peer, &plan).await?;
         let split: Vec<String> = scenario
             .split
             .iter()
@@ -190,7 +217,7 @@ async fn bench(
         note(&format!("{} on {}: {}, warm", peer.name, peer.address, split.join(", ")));
         peers.push(peer);
     }
-    let visits = rounds::run(scenario, &peers, &yard.origin, &plan, |round| {
+    let visits = rounds::run(&peers, &yard.origin, &plan, |round| {
         let said = |visit: &Visit| format!("{} {:.1} µs", visit.peer, visit.cpu_us_per_request);
         let said: Vec<String> = round.iter().map(said).collect();
         note(&format!("round {} of {}: {}", round[0].round, plan.rounds, said.join(", ")));
@@ -198,7 +225,7 @@ async fn bench(
     .await?;
     let mut names: Vec<_> = peers.into_iter().map(|peer| (peer.name, None)).collect();
     if args.instructions {
-        for ((label, count), name) in names.iter_mut().zip(&args.peers) {
+        for ((label, count), (name, _, scenario)) in names.iter_mut().zip(&contenders) {
             let (peer, folder) = yard.start(scenario, name, label.clone(), instructions::wrapper)?;
             let instructions = instructions::count(scenario, &peer, &folder).await;
             let instructions = instructions.with_context(|| format!("{label} under callgrind"))?;
@@ -206,7 +233,7 @@ async fn bench(
             *count = Some(instructions);
         }
     }
-    let report = Report::new(scenario, plan, yard.placement.describe(), machine, &names, visits);
+    let report = Report::new(scenario, plan, yard.placement.describe(), machine, (&names, &pairs), visits);
     println!("{}", report.markdown());
     keep(args, report.scenario, &report.markdown(), &report)?;
 
@@ -233,7 +260,7 @@ async fn figure(args: &Args, wanted: &Wanted, placement: &Placement) -> anyhow::
     let mut peers = Vec::new();
     for name in &args.peers {
         let (peer, _) = yard.start(&wanted.scenario, name, name.clone(), |_| Vec::new())?;
-        rounds::check(&wanted.scenario, &peer, &plan).await?;
+        rounds::check(&peer, &plan).await?;
         peers.push(peer);
     }
     let figures = figures::measure(wanted, &peers, &plan, note).await?;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
+use crate::table::By;
 
 #[derive(Debug)]
 pub(super) struct Envoy;
@@ -63,12 +64,7 @@ static_resources:
           use_remote_address: true
           route_config:
             name: load
-            virtual_hosts:
-            - name: all
-              domains: ['*']
-              routes:
-              - match: {{prefix: {prefix}}}
-                route: {{weighted_clusters: {{clusters: [{weights}]}}}}
+            virtual_hosts:{hosts}
           http_filters:
           - name: envoy.filters.http.router
             typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
@@ -76,7 +72,7 @@ static_resources:
 ",
             ip = address.ip(),
             port = address.port(),
-            prefix = scenario.prefix,
+            hosts = virtual_hosts(scenario, &weights),
         );
         let file = site.folder.join("envoy.yaml");
         fs::write(&file, configuration)?;
@@ -84,5 +80,39 @@ static_resources:
         let mut args = vec!["-c".into(), file.into(), "--concurrency".into(), threads.into()];
         args.extend(["--log-level", "error", "--disable-hot-restart"].map(Into::into));
         Ok(Launch { program: program("envoy").context("no envoy")?, args, address: Some(address) })
+    }
+}
+
+/// A virtual host for each host, a route for each row: as istiod writes them.
+fn virtual_hosts(scenario: &Scenario, weights: &str) -> String {
+    let route = |matches: &str| {
+        format!(
+            "
+              - match: {{{matches}}}
+                route: {{weighted_clusters: {{clusters: [{weights}]}}}}"
+        )
+    };
+    let host = |name: &str, domain: &str, routes: &str| {
+        format!(
+            "
+            - name: {name}
+              domains: ['{domain}']
+              routes:{routes}"
+        )
+    };
+    let Some(table) = scenario.table else {
+        return host("all", "*", &route(&format!("prefix: {}", scenario.prefix)));
+    };
+    let of_row = |row| {
+        let field = table.value(row).map_or_else(String::new, |value| {
+            format!(", headers: [{{name: x-row, string_match: {{exact: {value}}}}}]")
+        });
+        route(&format!("prefix: {}{field}", table.prefix(row)))
+    };
+    match table.by {
+        By::Host => {
+            (0..table.rows).map(|row| host(&format!("r{row}"), &table.host(row), &of_row(row))).collect()
+        }
+        By::Prefix | By::Header => host("all", "*", &(0..table.rows).map(of_row).collect::<String>()),
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
+use crate::table::By;
 
 #[derive(Debug)]
 pub(super) struct Haproxy;
@@ -50,14 +51,13 @@ defaults
   http-reuse always
 frontend load
   bind {address} backlog 4096
-  acl reviews path_beg {prefix}
   http-request set-header X-Forwarded-Proto http
-  use_backend reviews if reviews
+  {choice}
 backend reviews
   balance roundrobin
 {servers}",
             threads = site.threads,
-            prefix = scenario.prefix,
+            choice = choice(scenario, site.folder)?,
         );
         let file = site.folder.join("haproxy.cfg");
         fs::write(&file, configuration)?;
@@ -65,4 +65,25 @@ backend reviews
         let args: Vec<OsString> = vec!["-db".into(), "-f".into(), file.into()];
         Ok(Launch { program, args, address: Some(address) })
     }
+}
+
+/// How the backend is chosen: by a map, where there are many rows.
+fn choice(scenario: &Scenario, folder: &Path) -> std::io::Result<String> {
+    let Some(table) = scenario.table else {
+        return Ok(format!("use_backend reviews if {{ path_beg {} }}", scenario.prefix));
+    };
+    let key = |row| match table.by {
+        By::Host => table.host(row),
+        By::Prefix => table.prefix(row),
+        By::Header => table.value(row).unwrap_or_default(),
+    };
+    let rows: String = (0..table.rows).map(|row| format!("{} reviews\n", key(row))).collect();
+    let file = folder.join("rows.map");
+    fs::write(&file, rows)?;
+    let file = file.display();
+    Ok(match table.by {
+        By::Host => format!("use_backend %[req.hdr(host),lower,map_str({file})]"),
+        By::Prefix => format!("use_backend %[path,map_beg({file})]"),
+        By::Header => format!("use_backend %[req.hdr(x-row),map_str({file})]"),
+    })
 }

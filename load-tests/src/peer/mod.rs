@@ -10,6 +10,7 @@ mod trysail;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use self::trysail::Feature;
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 
@@ -48,7 +49,10 @@ pub struct Site<'a> {
     pub threads: usize,
 }
 
-/// The names that [`find`] knows.
+/// Trysail with a feature in use, by the name of that peer: without any first.
+pub use trysail::FEATURES;
+
+/// The names that [`find`] knows, beside those of [`FEATURES`].
 pub const NAMES: [&str; 6] = ["trysail", "packaged", "bare", "nginx", "haproxy", "envoy"];
 
 /// Those that are Trysail, in one way or another.
@@ -58,18 +62,24 @@ pub const OURS: [&str; 2] = ["trysail", "packaged"];
 #[must_use]
 pub fn find(name: &str) -> Option<Box<dyn Peer>> {
     match name {
-        "trysail" => Some(Box::new(trysail::Trysail { name: "trysail", program: "trysail" })),
-        "packaged" => Some(Box::new(trysail::Trysail { name: "packaged", program: "trysail-pgo" })),
+        "packaged" => Some(Box::new(trysail::Trysail {
+            name: "packaged",
+            program: "trysail-pgo",
+            feature: Feature::None,
+        })),
         "bare" => Some(Box::new(bare::Bare)),
         "nginx" => Some(Box::new(nginx::Nginx)),
         "haproxy" => Some(Box::new(haproxy::Haproxy)),
         "envoy" => Some(Box::new(envoy::Envoy)),
-        _ => None,
+        _ => {
+            let &(name, feature) = FEATURES.iter().find(|(own, _)| *own == name)?;
+            Some(Box::new(trysail::Trysail { name, program: "trysail", feature }))
+        }
     }
 }
 
 /// Where a program of others is: what `load-tests/peers` fetched, else what is installed.
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let fetched = std::env::var_os("TRYSAIL_PEERS").map(PathBuf::from);
     let fetched = fetched.into_iter().flat_map(|folder| [folder.join("usr/sbin"), folder.join("bin")]);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -78,7 +88,7 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// A port of loopback that was free a moment ago, for those who do not let the kernel pick one.
-fn free() -> std::io::Result<SocketAddr> {
+pub(crate) fn free() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 

@@ -1,6 +1,7 @@
 //! nginx: one worker, weighted servers, connections to them kept, no log.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
+use crate::table::By;
 
 #[derive(Debug)]
 pub(super) struct Nginx;
@@ -54,26 +56,48 @@ http {{
 {servers}    keepalive 256;
     keepalive_requests 1000000000;
   }}
-  server {{
-    listen {address} reuseport backlog=4096;
-    location {prefix} {{
-      proxy_http_version 1.1;
-      proxy_set_header Connection \"\";
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_pass http://reviews;
-    }}
-  }}
-}}
+  proxy_http_version 1.1;
+  proxy_set_header Connection \"\";
+  proxy_set_header Host $host;
+  proxy_set_header X-Forwarded-For $remote_addr;
+  proxy_set_header X-Forwarded-Proto $scheme;
+{routes}}}
 ",
             master = if site.threads > 1 { "on" } else { "off" },
             threads = site.threads,
-            prefix = scenario.prefix,
+            routes = routes(scenario, address),
         );
         let file = site.folder.join("nginx.conf");
         fs::write(&file, configuration)?;
         let args = vec!["-c".into(), file.into(), "-p".into(), site.folder.into()];
         Ok(Launch { program: program("nginx").context("no nginx")?, args, address: Some(address) })
+    }
+}
+
+/// Hosts are servers, prefixes are locations, values are a map's.
+fn routes(scenario: &Scenario, address: SocketAddr) -> String {
+    let listen = |options| format!("    listen {address}{options};\n");
+    let to =
+        |prefix: &str, upstream: &str| format!("    location {prefix} {{ proxy_pass http://{upstream}; }}\n");
+    let server = |inside: String| format!("  server {{\n{inside}  }}\n");
+    let first = listen(" reuseport backlog=4096");
+    let Some(table) = scenario.table else { return server(first + &to(scenario.prefix, "reviews")) };
+    let rows = 0..table.rows;
+    match table.by {
+        By::Host => {
+            let listen = |row| if row == 0 { first.clone() } else { listen("") };
+            let name = |row| format!("    server_name {};\n", table.host(row));
+            let servers = rows.map(|row| server(listen(row) + &name(row) + &to("/", "reviews")));
+            "  server_names_hash_max_size 262144;\n  server_names_hash_bucket_size 128;\n".to_owned()
+                + &servers.collect::<String>()
+        }
+        By::Prefix => server(first + &rows.map(|row| to(&table.prefix(row), "reviews")).collect::<String>()),
+        By::Header => {
+            let values = rows.filter_map(|row| Some(format!("    {} reviews;\n", table.value(row)?)));
+            let values: String = values.collect();
+            format!(
+                "  map_hash_max_size 262144;\n  map_hash_bucket_size 128;\n  map $http_x_row $to {{\n{values}  }}\n"
+            ) + &server(first + &to("/", "$to"))
+        }
     }
 }

@@ -8,13 +8,85 @@ use std::path::Path;
 use super::{Peer, Site, reachable};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
+use crate::table::{By, Table};
 
-/// One build of it.
+/// One build of it, with a feature in use where that is not [`Feature::None`].
 #[derive(Debug)]
 pub(super) struct Trysail {
     pub(super) name: &'static str,
     /// Beside our other executables.
     pub(super) program: &'static str,
+    pub(super) feature: Feature,
+}
+
+/// What a route, its destination or the process does beside the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Nothing.
+    None,
+    /// The route says how often it is tried again.
+    Retries,
+    /// A rule before it, with a fault, does not take the request.
+    FaultMissed,
+    /// All requests are copied to v1.
+    Mirror,
+    /// Each has a line in a file.
+    AccessLog,
+    /// The endpoint is chosen by a cookie.
+    HashCookie,
+    /// By a header field.
+    HashHeader,
+    /// In turn, and not by how busy it is.
+    RoundRobin,
+    /// Fields are set and removed on both ways.
+    Headers,
+}
+
+/// Peers by their names.
+pub const FEATURES: [(&str, Feature); 9] = [
+    ("trysail", Feature::None),
+    ("retries", Feature::Retries),
+    ("fault-missed", Feature::FaultMissed),
+    ("header-operations", Feature::Headers),
+    ("hash-cookie", Feature::HashCookie),
+    ("hash-header", Feature::HashHeader),
+    ("round-robin", Feature::RoundRobin),
+    ("access-log", Feature::AccessLog),
+    ("mirror", Feature::Mirror),
+];
+
+impl Feature {
+    /// Further lines of the rule of a VirtualService.
+    fn of_rule(self) -> &'static str {
+        match self {
+            Feature::Retries => {
+                "\n    retries: {attempts: 2, perTryTimeout: 2s, retryOn: 'connect-failure,5xx'}"
+            }
+            Feature::Mirror => {
+                "\n    mirrors:\n    - destination: {host: reviews.test, subset: v1, port: {number: 9080}}\n      \
+                 percentage: {value: 100}"
+            }
+            Feature::Headers => {
+                "\n    headers:\n      request: {set: {x-gateway: trysail}, remove: [x-user]}\n      \
+                 response: {set: {x-served-by: gateway}, remove: [x-powered-by]}"
+            }
+            _ => "",
+        }
+    }
+
+    /// Further lines of the DestinationRule.
+    fn of_destination(self) -> &'static str {
+        match self {
+            Feature::HashCookie => {
+                "\n  trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: user, ttl: 0s}}}}"
+            }
+            Feature::HashHeader => {
+                "\n  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}"
+            }
+            Feature::RoundRobin => "\n  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}",
+            _ => "",
+        }
+    }
 }
 
 impl Peer for Trysail {
@@ -34,11 +106,20 @@ impl Peer for Trysail {
         let config = site.folder.join("conf");
         let settings = site.folder.join("settings.yaml");
         fs::create_dir(&config)?;
-        fs::write(config.join("reviews.yaml"), objects(scenario, site.origins))?;
+        fs::write(config.join("reviews.yaml"), services(scenario, self.feature, site.origins))?;
+        let route = route(scenario, self.feature);
+        match scenario.table {
+            None => fs::write(config.join("routes.yaml"), routes(scenario, self.feature, &route))?,
+            Some(table) => tables(table, &route, &config)?,
+        }
+        let log = match self.feature {
+            Feature::AccessLog => format!("accessLog: {{path: {}/access.log}}\n", site.folder.display()),
+            _ => String::new(),
+        };
         fs::write(
             &settings,
             format!(
-                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n",
+                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{log}",
                 site.threads
             ),
         )?;
@@ -65,26 +146,22 @@ impl Peer for Trysail {
     }
 }
 
-/// Gateway, VirtualService, DestinationRule and ServiceEntry for the scenario.
-fn objects(scenario: &Scenario, origins: &[SocketAddr]) -> String {
-    let (mut route, mut subsets, mut endpoints) = (String::new(), String::new(), String::new());
-    for (&(version, weight), origin) in scenario.split.iter().zip(origins) {
-        let _ = write!(
-            route,
-            "
-    - destination: {{host: reviews.test, subset: {version}, port: {{number: 9080}}}}
-      weight: {weight}"
-        );
+/// Gateway, DestinationRule and ServiceEntry for the scenario.
+fn services(scenario: &Scenario, feature: Feature, origins: &[SocketAddr]) -> String {
+    let (mut subsets, mut endpoints) = (String::new(), String::new());
+    for (&(version, _), origins) in scenario.split.iter().zip(origins.chunks(scenario.endpoints)) {
         let _ = write!(subsets, "\n  - {{name: {version}, labels: {{version: {version}}}}}");
-        let _ = write!(
-            endpoints,
-            "
+        for origin in origins {
+            let _ = write!(
+                endpoints,
+                "
   - address: {}
     ports: {{http: {}}}
     labels: {{version: {version}}}",
-            origin.ip(),
-            origin.port()
-        );
+                origin.ip(),
+                origin.port()
+            );
+        }
     }
     format!(
         "apiVersion: networking.istio.io/v1
@@ -97,21 +174,10 @@ spec:
     hosts: ['*']
 ---
 apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews, namespace: default}}
-spec:
-  hosts: [{host}]
-  gateways: [load]
-  http:
-  - match:
-    - uri: {{prefix: {prefix}}}
-    route:{route}
----
-apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {{name: reviews, namespace: default}}
 spec:
-  host: reviews.test
+  host: reviews.test{policy}
   subsets:{subsets}
 ---
 apiVersion: networking.istio.io/v1
@@ -125,9 +191,77 @@ spec:
   - {{number: 9080, name: http, protocol: HTTP}}
   endpoints:{endpoints}
 ",
-        host = scenario.host,
-        prefix = scenario.prefix,
+        policy = feature.of_destination(),
     )
+}
+
+/// Where a rule leads, and what else it does.
+fn route(scenario: &Scenario, feature: Feature) -> String {
+    let mut route = "    route:".to_owned();
+    for &(version, weight) in scenario.split {
+        let _ = write!(
+            route,
+            "
+    - destination: {{host: reviews.test, subset: {version}, port: {{number: 9080}}}}
+      weight: {weight}"
+        );
+    }
+    route + feature.of_rule()
+}
+
+fn virtual_service(name: &str, host: &str, rules: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: default}}
+spec:
+  hosts: [{host}]
+  gateways: [load]
+  http:{rules}
+"
+    )
+}
+
+/// The VirtualService of a scenario with one route.
+fn routes(scenario: &Scenario, feature: Feature, route: &str) -> String {
+    let before = match feature {
+        Feature::FaultMissed => format!(
+            "
+  - match:
+    - headers: {{x-fault: {{exact: 'yes'}}}}
+    fault: {{abort: {{httpStatus: 500, percentage: {{value: 100}}}}}}
+{route}"
+        ),
+        _ => String::new(),
+    };
+    let rule = format!("\n  - match:\n    - uri: {{prefix: {}}}\n{route}", scenario.prefix);
+    virtual_service("reviews", scenario.host, &(before + &rule))
+}
+
+/// Files of a thousand rows each: of hosts a VirtualService for each row, else one for each file.
+fn tables(table: Table, route: &str, config: &Path) -> std::io::Result<()> {
+    const EACH: usize = 1_000;
+    for first in (0..table.rows).step_by(EACH) {
+        let rows = first..table.rows.min(first + EACH);
+        let rule = |row: usize| {
+            let field = table
+                .value(row)
+                .map_or_else(String::new, |value| format!("\n      headers: {{x-row: {{exact: {value}}}}}"));
+            format!("\n  - match:\n    - uri: {{prefix: {}}}{field}\n{route}", table.prefix(row))
+        };
+        let text: String = match table.by {
+            By::Host => {
+                rows.map(|row| virtual_service(&format!("r{row}"), &table.host(row), &rule(row))).collect()
+            }
+            By::Prefix | By::Header => {
+                let rules: String = rows.map(rule).collect();
+                virtual_service(&format!("r{first}"), &table.host(first), &rules)
+            }
+        };
+        fs::write(config.join(format!("routes-{first:06}.yaml")), text)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -136,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_address_is_found_in_the_log() {
-        let trysail = Trysail { name: "trysail", program: "trysail" };
+        let trysail = Trysail { name: "trysail", program: "trysail", feature: Feature::None };
         let heard = |line| trysail.heard(line).map(|address| address.to_string());
         let one = "2026-11-22T19:20:01Z INFO  listening 80 → 127.0.0.1:41233 (HTTP)";
         assert_eq!(heard(one).as_deref(), Some("127.0.0.1:41233"));
