@@ -220,7 +220,7 @@ mod tests {
         ("one after the other", &[(0, CLOSED, "/c/a.yaml"), (20, CLOSED, "/c/b.yaml")], Some(50)),
         ("half a file", &[(0, CREATED, "/c/a.yaml"), (10, WRITTEN, "/c/a.yaml")], Some(310)),
         ("its other half", &[(0, WRITTEN, "/c/a.yaml"), (250, WRITTEN, "/c/a.yaml")], Some(550)),
-        ("the whole", &[(0, WRITTEN, "/c/a.yaml"), (250, CLOSED, "/c/a.yaml")], Some(280)),
+        ("the whole", &[(0, WRITTEN, "/c/a.yaml"), (250, CLOSED, "/c/a.yaml")], Some(258)),
         ("half a file, then removed", &[(0, WRITTEN, "/c/a.yaml"), (9, REMOVED, "/c/a.yaml")], Some(39)),
         ("one whole, one half", &[(0, WRITTEN, "/c/a.yaml"), (90, CLOSED, "/c/b.yaml")], Some(300)),
         ("the configured file beside others", &[(0, CLOSED, "/d/one.conf")], Some(30)),
