@@ -55,6 +55,9 @@ pub struct Extent {
     pub connections: usize,
 }
 
+/// Edits the last host.
+type Edit = fn(&mut Last);
+
 /// Whose configuration is edited.
 struct Edited<'y> {
     name: &'static str,
@@ -83,7 +86,7 @@ pub async fn run(yard: &Yard, extent: Extent, machine: Machine, note: impl Fn(&s
     }
     let mut trysail = start_trysail(yard, &fleet)?;
     note(&format!("trysail on {}: {} hosts", trysail.address, extent.hosts));
-    let edits_of: [(&str, fn(&mut Last)); 2] =
+    let edits_of: [(&str, Edit); 2] =
         [("a route", |last| last.route ^= 1), ("endpoints", |last| last.swapped ^= true)];
     for (what, edit) in edits_of {
         let change = edits(&mut trysail, what, extent, edit).await?;
