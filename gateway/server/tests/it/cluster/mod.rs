@@ -83,8 +83,8 @@ fn spawn(api: &ApiServer, settings: &str) -> Gateway {
     let nothing: [(&str, &str); 0] = [];
     // What is measured is a release build, which others are not asked of.
     let binary = std::env::var_os("TRYSAIL").unwrap_or_else(|| env!("CARGO_BIN_EXE_trysail").into());
-    let process =
-        Process::spawn(Path::new(&binary), arguments.into_iter().chain(paths), nothing).expect("trysail starts");
+    let process = Process::spawn(Path::new(&binary), arguments.into_iter().chain(paths), nothing)
+        .expect("trysail starts");
     Gateway { process, settings: folder }
 }
 
