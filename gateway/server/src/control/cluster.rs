@@ -17,6 +17,7 @@ use super::isolate::{Isolated, Stand, Versions};
 use super::reload::{self, Outcome, Reloader};
 use super::{Wake, judge, status, translate};
 use crate::render;
+use crate::settings::Settings;
 use crate::status::told::{Finding, RefusedObject, Source};
 use crate::status::{ClusterDesk, time};
 use crate::tls::Secrets;
@@ -28,6 +29,8 @@ const FINDINGS: usize = 20;
 pub(crate) struct Watched {
     pub(crate) cluster: Arc<Cluster>,
     desk: Arc<ClusterDesk>,
+    /// The pod that this is, where it is known.
+    pod: Option<String>,
     /// Whether somebody was told of changes, and has not asked for them yet.
     pending: Arc<AtomicBool>,
     versions: Versions,
@@ -42,7 +45,8 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) fn new(cluster: Arc<Cluster>, desk: Arc<ClusterDesk>) -> Self {
         let (pending, versions, said) = (Arc::default(), Versions::default(), BTreeSet::new());
-        Watched { cluster, desk, pending, versions, said, since: BTreeMap::new(), kept: BTreeMap::new() }
+        let (pod, since, kept) = (Settings::pod().1, BTreeMap::new(), BTreeMap::new());
+        Watched { cluster, desk, pod, pending, versions, said, since, kept }
     }
 
     /// Whether changes were told of that nobody has asked for yet.
@@ -128,7 +132,12 @@ impl Reloader {
     ) -> (Revision, Outcome) {
         let (directory, secrets) = secrets(view, &self.settings.namespace);
         self.credentials.take_from(directory, secrets);
-        self.translated = translate::ports(view, &self.settings.namespace, &self.settings.labels);
+        let us = translate::Us {
+            namespace: &self.settings.namespace,
+            labels: &self.settings.labels,
+            pod: watched.pod.as_deref(),
+        };
+        self.translated = translate::ports(view, &us);
         let known = self.resolver.addresses();
         let ((set, compiled), mut isolated) =
             watched.versions.isolate(&view.entries, |set| self.compile(set, known.clone()));
