@@ -165,6 +165,26 @@ impl Cluster {
         self.held.view()
     }
 
+    /// What objects said that were kept elsewhere, by their titles; `None` where something is no object of a cluster.
+    pub fn view_of<'t>(&self, texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Option<View> {
+        self.held.view_of(texts)
+    }
+
+    /// Calls `act` whenever a kind is known that was not, until all are told of.
+    pub fn on_told(&self, act: impl Fn() + Send + 'static) {
+        let (standing, mut settles) = (self.standing.clone(), self.standing.settles());
+        let task = self.runtime.spawn(async move {
+            loop {
+                settles.borrow_and_update();
+                act();
+                if standing.untold().is_empty() || settles.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.tasks.lock().push(task);
+    }
+
     /// Waits until every kind is known, or known not to be had; `false` where `most` is over before.
     pub async fn known_within(&self, most: Duration) -> bool {
         timeout(most, self.standing.all_settled()).await.is_ok()

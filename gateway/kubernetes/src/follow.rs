@@ -102,6 +102,7 @@ impl Follow {
         let gone = since.get_or_insert_with(Instant::now).elapsed() >= self.timing.gone_after;
         if gone {
             self.held.forget(&self.teller);
+            self.standing.gone(&self.seat);
         }
         gone
     }

@@ -31,6 +31,16 @@ impl fmt::Display for Key {
     }
 }
 
+impl Key {
+    /// The object that is named so: `VirtualService default/reviews`.
+    pub fn of_title(title: &str) -> Option<Key> {
+        let (kind, name) = title.split_once(' ')?;
+        let (namespace, name) = name.split_once('/')?;
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+        Some(Key { kind, namespace: namespace.into(), name: name.into() })
+    }
+}
+
 /// An object as it is known.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -131,6 +141,16 @@ impl Held {
         let known = self.known.lock();
         let secrets = known.secrets.iter().map(|((_, name), secret)| (name.clone(), secret.clone()));
         View { entries: known.entries.clone(), secrets: secrets.collect() }
+    }
+
+    /// What objects said that were kept elsewhere, by their titles; `None` where something is no object of a cluster.
+    pub(crate) fn view_of<'t>(&self, texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Option<View> {
+        let entry = |(title, text): (&str, &str)| {
+            let single = Arc::new(self.reader.read_single(title, text));
+            Some((Key::of_title(title)?, Entry { single, facts: Arc::default() }))
+        };
+        let entries = texts.into_iter().map(entry).collect::<Option<_>>()?;
+        Some(View { entries, ..View::default() })
     }
 
     /// What the API server says of an object.
@@ -286,6 +306,22 @@ mod tests {
 
     fn titles(held: &Held) -> Vec<String> {
         held.view().entries.keys().map(Key::to_string).collect()
+    }
+
+    #[test]
+    fn what_was_kept_is_what_was_known() {
+        let (held, teller) = (held(), Teller { id: 1, kind: Kind::Service, namespace: None });
+        held.put(&teller, "v1", &service("a", "x", 80));
+        held.put(&teller, "v1", &service("b", "y", 81));
+        let view = held.view();
+        let titles: Vec<String> = view.entries.keys().map(Key::to_string).collect();
+        let texts =
+            titles.iter().zip(view.entries.values()).map(|(title, entry)| (&**title, entry.single.text()));
+        let again = held.view_of(texts).expect("objects");
+        assert!(again.entries.keys().eq(view.entries.keys()));
+        for title in ["", "Service", "Service x", "conf/a.yaml", "Deployment a/x"] {
+            assert!(held.view_of([(title, "{}")]).is_none(), "{title}");
+        }
     }
 
     #[test]

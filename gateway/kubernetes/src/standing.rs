@@ -1,6 +1,7 @@
 //! How each kind is heard: who is connected, what stands in the way, when something last came. Told once to the log, and
 //! kept for `status` and the metrics.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -39,6 +40,8 @@ pub struct Line {
     pub fault: Option<String>,
     /// Whether that is no more than that the API server has no such kind.
     pub absent: bool,
+    /// Whether it has had none for so long that there are no objects of it.
+    pub gone: bool,
     /// When the API server last said anything of it.
     pub heard: Option<SystemTime>,
     /// Counts since the start.
@@ -83,6 +86,7 @@ impl Standing {
                 Some((_, sum)) => {
                     sum.settled &= line.settled;
                     sum.connected &= line.connected;
+                    sum.gone &= line.gone;
                     sum.absent = if sum.fault.is_some() { sum.absent } else { line.absent };
                     sum.fault = sum.fault.take().or(line.fault);
                     sum.heard = sum.heard.max(line.heard);
@@ -100,13 +104,27 @@ impl Standing {
         let mut settled = self.settled.subscribe();
         loop {
             settled.borrow_and_update();
-            if self.lines().iter().all(|(_, line)| line.settled) {
-                return;
-            }
-            if settled.changed().await.is_err() {
+            if self.is_settled() || settled.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether every kind is known, or is known not to be had.
+    pub fn is_settled(&self) -> bool {
+        self.seats.lock().iter().all(|seat| seat.line.lock().settled)
+    }
+
+    /// The kinds of which the API server has not told what there is: it may not be asked, or does not find them yet.
+    pub fn untold(&self) -> BTreeSet<Kind> {
+        let is_told = |line: &Line| line.totals.lists > 0 || line.gone;
+        let seats = self.seats.lock();
+        seats.iter().filter(|seat| !is_told(&seat.line.lock())).map(|seat| seat.kind).collect()
+    }
+
+    /// Tells whenever a kind is known that was not.
+    pub(crate) fn settles(&self) -> watch::Receiver<u64> {
+        self.settled.subscribe()
     }
 
     /// Notes a list, with what came of it.
@@ -115,7 +133,9 @@ impl Standing {
             let mut line = seat.line.lock();
             line.heard = Some(SystemTime::now());
             line.totals.lists += 1;
-            !std::mem::replace(&mut line.settled, true)
+            line.gone = false;
+            line.settled = true;
+            line.totals.lists == 1
         };
         if first {
             self.settled.send_modify(|count| *count += 1);
@@ -142,6 +162,14 @@ impl Standing {
     /// Notes that a watch has ended.
     pub(crate) fn ended(&self, seat: &Seat) {
         seat.line.lock().connected = false;
+    }
+
+    /// Notes that there are no objects of it, as there is no such kind.
+    pub(crate) fn gone(&self, seat: &Seat) {
+        let was = std::mem::replace(&mut seat.line.lock().gone, true);
+        if !was {
+            self.settled.send_modify(|count| *count += 1);
+        }
     }
 
     /// Notes what stands in the way, and says it unless it was said.
@@ -229,10 +257,13 @@ mod tests {
         standing.failed(&seats[0], &Fault::Absent, wait);
         standing.failed(&seats[1], &Fault::Forbidden("no".into()), wait);
         assert_eq!(settled(&standing), 2);
+        assert_eq!(standing.untold().len(), 3, "none has told what there is");
+        standing.gone(&seats[0]);
         standing.listed(&seats[2]);
         assert_eq!(settled(&standing), 3);
         standing.failed(&seats[2], &Fault::Busy(None), wait);
         assert_eq!(settled(&standing), 3, "what was known is known");
+        assert_eq!(standing.untold().into_iter().collect::<Vec<_>>(), [Kind::Pod]);
         standing.connected(&seats[1]);
         let lines = standing.lines();
         assert_eq!((lines[1].1.connected, &lines[1].1.fault), (true, &None));

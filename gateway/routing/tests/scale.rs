@@ -1,14 +1,18 @@
 //! What is compiled by edits is what is compiled at once; and an edit costs what it touches, counted in work and not in
 //! time.
 
+mod told;
+
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use trysail_routing::compile::{Compiled, Compiler, Dangling, Surroundings};
+use trysail_routing::compile::{Compiler, Dangling, Surroundings};
 use trysail_routing::diagnostic::Diagnostics;
 use trysail_routing::wire::{ConfigSet, Limits, Reader};
 use trysail_testkit::fleet::Fleet;
+
+use told::{assert_whole, difference, told};
 
 const SEED: u64 = 7;
 
@@ -210,43 +214,6 @@ fn read(reader: &mut Reader, texts: &[(Arc<str>, Arc<str>)]) -> ConfigSet {
     reader.read(texts.iter().map(|(name, text)| (name, text)), Diagnostics::default())
 }
 
-/// All that it says; tables of hosts in the order of their hosts.
-fn told(compiled: &Compiled) -> String {
-    let snapshot = &compiled.snapshot;
-    let mut text = format!(
-        "{:#?}\n{:#?}\n{:#?}\n{} {}\n",
-        snapshot.tls, snapshot.clusters, snapshot.splits, snapshot.routes, snapshot.objects
-    );
-    for listener in &snapshot.listeners {
-        let mut hosts: Vec<_> = listener.all_virtual_hosts().collect();
-        hosts.sort_by_key(|host| (host.pattern.clone(), format!("{:?}", host.origin)));
-        text.push_str(&format!("{:?} {:?} {}\n", listener.key, listener.origin, listener.speaks()));
-        for host in hosts {
-            let routes = &host.routes;
-            text.push_str(&format!(
-                "{:?} {} {:?} {routes:#?}\n",
-                host.pattern, host.https_redirect, host.origin
-            ));
-        }
-    }
-    for finding in compiled.findings.iter() {
-        text.push_str(&format!("{finding:#?}\n"));
-    }
-    text
-}
-
-/// Every split that a route of a snapshot has is the one of its id.
-fn assert_whole(compiled: &Compiled) {
-    use trysail_routing::snapshot::Action;
-    for host in compiled.snapshot.listeners.iter().flat_map(|listener| listener.all_virtual_hosts()) {
-        for route in &host.routes {
-            if let Action::Forward(split) = &route.action {
-                assert!(Arc::ptr_eq(split, &compiled.snapshot.splits[split.id.index()]), "{}", route.name);
-            }
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -265,14 +232,7 @@ proptest! {
             let fresh = read(&mut Reader::new("default", Limits::default()), &texts);
             prop_assert_eq!(set.revision.hash(), fresh.revision.hash());
             let at_once = Compiler::new(SEED).compile(&fresh, &surroundings);
-            let (by_edits_told, at_once_told) = (told(&by_edits), told(&at_once));
-            let mut lines = by_edits_told.lines().zip(at_once_told.lines());
-            let first = lines.position(|(one, other)| one != other).unwrap_or_default();
-            let around = |text: &str| text.lines().skip(first.saturating_sub(8)).take(12).collect::<Vec<_>>().join("\n");
-            prop_assert!(
-                by_edits_told == at_once_told,
-                "{:?}:\n{}\n=== at once ===\n{}", edit, around(&by_edits_told), around(&at_once_told)
-            );
+            prop_assert!(told(&by_edits) == told(&at_once), "{:?}:\n{}", edit, difference(&by_edits, &at_once));
             assert_whole(&by_edits);
         }
     }

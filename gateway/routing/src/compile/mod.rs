@@ -16,6 +16,7 @@ mod clusters;
 mod conflicts;
 mod cors;
 mod delegates;
+mod edited;
 mod export;
 mod faults;
 mod gateways;

@@ -31,7 +31,11 @@ pub(super) struct Objects<'s> {
 
 impl<'s> Objects<'s> {
     pub(super) fn index(set: &'s ConfigSet, out: &mut Diagnostics) -> Self {
-        let mut documents: Vec<&Document> = set.documents.iter().collect();
+        Objects::of(set.documents.iter().collect(), out)
+    }
+
+    /// Some documents alone.
+    pub(super) fn of(mut documents: Vec<&'s Document>, out: &mut Diagnostics) -> Self {
         documents.sort_by_cached_key(|document| {
             let object = &document.object;
             let file = (document.piece.file.clone(), document.piece.first_line.get());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::clusters::Clusters;
 use super::delegates::{Delegates, is_delegate};
+use super::edited::{Edited, edited, is_same};
 use super::gateways::{GatewayServer, Servers, Serves};
 use super::hosts::{Around, Bound, Record, shared_hosts};
 use super::objects::Objects;
@@ -27,17 +28,6 @@ use crate::wire::object::Spec;
 use crate::wire::virtual_service::VirtualService;
 use crate::wire::{ConfigSet, Document};
 
-/// Documents that are others now.
-#[derive(Default)]
-struct Edited {
-    /// VirtualServices, as they were and as they are.
-    services: Vec<(Document, Document)>,
-    rules: Vec<(Document, Document)>,
-    entries: Vec<(Document, Document)>,
-    /// Whether anything else of which services are made is another.
-    has_other_services: bool,
-}
-
 /// The compilation of a set that is much like the one before, and how many VirtualServices were compiled for it; `None`
 /// where it is too unlike.
 pub(super) fn patch(
@@ -49,50 +39,16 @@ pub(super) fn patch(
     if !whole.can_be_patched || whole.surroundings != *surroundings {
         return None;
     }
-    let edited = edited(&whole.documents, &set.documents)?;
+    let edited = edited(&whole.documents, &whole.lines, &set.documents)?;
     whole.documents.clone_from(&set.documents);
-    if whole.tells_of_moved() {
+    whole.snapshot.objects = set.documents.len();
+    whole.lines = lines(&whole.documents);
+    if whole.tells_of(&edited.moved) {
         return None;
     }
     let hosts = whole.renew_services(&edited, set)?;
     let compiled = whole.renew_virtual_services(&edited, &hosts, schedules)?;
     Some((whole, compiled))
-}
-
-/// What is another now; `None` where something came, went or moved, or is of a kind that everything hangs on.
-fn edited(before: &[Document], now: &[Document]) -> Option<Edited> {
-    if before.len() != now.len() {
-        return None;
-    }
-    let mut edited = Edited::default();
-    for (old, new) in before.iter().zip(now) {
-        if Arc::ptr_eq(&old.piece, &new.piece) && Arc::ptr_eq(&old.object, &new.object) {
-            continue;
-        }
-        let (was, is) = (&old.object, &new.object);
-        let stays = was.kind() == is.kind()
-            && was.name == is.name
-            && was.created == is.created
-            && old.piece.file == new.piece.file
-            && was.unread.is_empty()
-            && is.unread.is_empty();
-        if !stays {
-            return None;
-        }
-        let pair = (old.clone(), new.clone());
-        match &is.spec {
-            Spec::Gateway(_) => return None,
-            Spec::VirtualService(_) => edited.services.push(pair),
-            Spec::DestinationRule(_) => edited.rules.push(pair),
-            Spec::ServiceEntry(_) => edited.entries.push(pair),
-            Spec::WorkloadEntry(_)
-            | Spec::WorkloadGroup(_)
-            | Spec::Service(_)
-            | Spec::EndpointSlice(_)
-            | Spec::Pod(_) => edited.has_other_services = true,
-        }
-    }
-    Some(edited)
 }
 
 fn service(document: &Document) -> Option<&VirtualService> {
@@ -115,17 +71,11 @@ fn stands_alone(document: &Document, service: &VirtualService) -> bool {
 }
 
 impl Whole {
-    /// Notes where documents stand now; whether a finding says in words where one of those stood that have moved.
-    fn tells_of_moved(&mut self) -> bool {
-        let now = lines(&self.documents);
-        let moved = self.lines.iter().zip(&now).zip(&self.documents);
-        let moved = moved.filter(|((was, is), _)| was != is).map(|(_, document)| &*document.piece.file);
-        let files: BTreeSet<&str> = moved.collect();
-        let tells = |text: &String| files.iter().any(|file| text.contains(file));
-        let tells = !files.is_empty()
-            && self.all_findings().any(|finding| tells(&finding.message) || finding.hints.iter().any(tells));
-        self.lines = now;
-        tells
+    /// Whether a finding says in words where something stands in one of these files.
+    fn tells_of(&self, files: &BTreeSet<Arc<str>>) -> bool {
+        let tells = |text: &String| files.iter().any(|file| text.contains(&**file));
+        !files.is_empty()
+            && self.all_findings().any(|finding| tells(&finding.message) || finding.hints.iter().any(tells))
     }
 
     /// Brings services and DestinationRules up to date. Gives the hosts of which something is another.
@@ -133,7 +83,13 @@ impl Whole {
         let mut hosts = BTreeSet::new();
         let alone = !edited.has_other_services
             && edited.entries.iter().all(|(old, new)| self.renew_entry(old, new, &mut hosts).is_some());
-        let needs_registry = !alone;
+        let mended = match edited.endpoints.as_slice() {
+            _ if !alone => None,
+            [] => Some(Vec::new()),
+            all => self.registry.mend(all, &self.documents, &self.found.registry, &self.surroundings),
+        };
+        let needs_registry = mended.is_none();
+        hosts.extend(mended.into_iter().flatten());
         if !needs_registry && edited.rules.is_empty() {
             return Some(hosts);
         }
@@ -244,7 +200,7 @@ impl Whole {
             if !fits || splits.is_broken() || clusters.is_broken() {
                 return None;
             }
-            if same_document(document, &before.document) {
+            if is_same(document, &before.document) {
                 // Routes know clusters by their ids alone, and these are the same.
                 splits.put_back(before.splits.start, own);
                 record.routes.clone_from(&before.routes);
@@ -282,10 +238,6 @@ impl Whole {
 
 fn address(document: &Document) -> usize {
     Arc::as_ptr(&document.object).addr()
-}
-
-fn same_document(a: &Document, b: &Document) -> bool {
-    Arc::ptr_eq(&a.piece, &b.piece) && Arc::ptr_eq(&a.object, &b.object)
 }
 
 /// The routes of one VirtualService in the place of those before, in the virtual hosts that have these.

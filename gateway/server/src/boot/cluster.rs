@@ -1,7 +1,7 @@
 //! A cluster as the source: the way to it, who this gateway is in it, and the wait until all of it is known.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use tokio::runtime::Runtime;
@@ -11,10 +11,14 @@ use trysail_routing::wire::Reader;
 
 use super::NotStarted;
 use super::signals::Signals;
+use crate::control::{Reloader, Watched};
 use crate::settings::Settings;
 
-/// So often it is said what is waited for.
+/// So often it is said what is waited for …
 const WORD: Duration = Duration::from_secs(5);
+
+/// … and looked.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Joins a cluster: gives the settings as they are there, and the cluster, which is followed from now on.
 pub(super) fn join(
@@ -60,20 +64,47 @@ pub(super) fn join(
     Ok((settings, Arc::new(cluster)))
 }
 
-/// Waits until all of it is known that may be, and says so while it takes long.
-pub(super) fn wait(runtime: &Runtime, signals: &mut Signals, cluster: &Cluster) -> Result<(), NotStarted> {
-    let known = async {
-        while !cluster.known_within(WORD).await {
-            let lines = cluster.standing().lines();
-            let unknown = lines.iter().filter(|(_, line)| !line.settled);
-            let (kinds, faults): (Vec<&str>, Vec<Option<&String>>) =
-                unknown.map(|(kind, line)| (kind.name(), line.fault.as_ref())).unzip();
-            let fault = faults.into_iter().flatten().next();
-            let fault = fault.map_or_else(String::new, |fault| format!(": {fault}"));
-            warn!("not ready: {} not known yet{fault}; the API server is asked again", kinds.join(", "));
+/// Puts the cluster's first state in force: what it says, when all of it is known that may be; or, where its API server
+/// says nothing for a while, the last good state that was kept on disk.
+pub(super) fn begin(
+    runtime: &Runtime,
+    signals: &mut Signals,
+    watched: &mut Watched,
+    reloader: &mut Reloader,
+    (settings, began): (&Settings, Instant),
+) -> Result<(), NotStarted> {
+    let cluster = watched.cluster.clone();
+    let most = reloader.has_kept().then_some(settings.kubernetes.kept_after.0);
+    if !runtime.block_on(unless_stopped(signals, known(&cluster, most)))? {
+        if reloader.begin_with_kept(watched, began) {
+            return Ok(());
         }
-    };
-    runtime.block_on(unless_stopped(signals, known))
+        runtime.block_on(unless_stopped(signals, known(&cluster, None)))?;
+    }
+    reloader.begin_with_cluster(watched, began).map_err(NotStarted::of)
+}
+
+/// Waits until all of it is known that may be, and says so while it takes long. `false` where a kind is not to be had
+/// after `most`: one that only takes long is waited for.
+async fn known(cluster: &Cluster, most: Option<Duration>) -> bool {
+    let began = Instant::now();
+    let mut word = WORD;
+    while !cluster.known_within(LOOK).await {
+        let lines = cluster.standing().lines();
+        let unknown = lines.iter().filter(|(_, line)| !line.settled);
+        let (kinds, faults): (Vec<&str>, Vec<Option<&String>>) =
+            unknown.map(|(kind, line)| (kind.name(), line.fault.as_ref())).unzip();
+        let fault = faults.into_iter().flatten().next();
+        if fault.is_some() && most.is_some_and(|most| began.elapsed() >= most) {
+            return false;
+        }
+        let fault = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+        if began.elapsed() >= word {
+            warn!("not ready: {} not known yet{fault}; the API server is asked again", kinds.join(", "));
+            word = began.elapsed() + WORD;
+        }
+    }
+    true
 }
 
 async fn unless_stopped<T>(signals: &mut Signals, act: impl Future<Output = T>) -> Result<T, NotStarted> {

@@ -171,9 +171,8 @@ pub(crate) fn start(
             Origin::Files(directories)
         }
         Ok((cluster, desk)) => {
-            cluster::wait(&runtime, &mut signals, &cluster)?;
             let mut watched = Watched::new(cluster, desk);
-            reloader.begin_with_cluster(&mut watched, began).map_err(NotStarted::of)?;
+            cluster::begin(&runtime, &mut signals, &mut watched, &mut reloader, (&settings, began))?;
             cluster::report(&settings, &watched.cluster);
             Origin::Cluster(watched)
         }

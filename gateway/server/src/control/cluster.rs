@@ -1,13 +1,13 @@
 //! A cluster's state into force: what may be of it, each object for itself; and what is said of those that may not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use log::{error, info};
-use trysail_kubernetes::{Cluster, View};
+use trysail_kubernetes::{Cluster, Entry, Key, View};
 use trysail_routing::diagnostic::{Diagnostic, Diagnostics, Severity};
 use trysail_routing::snapshot::policy::Credentials;
 use trysail_routing::snapshot::{Certificate, Clients, Issuers, Snapshot};
@@ -17,8 +17,9 @@ use super::isolate::{Isolated, Stand, Versions};
 use super::reload::{self, Outcome, Reloader};
 use super::{Wake, judge, status, translate};
 use crate::render;
-use crate::status::ClusterDesk;
+use crate::settings::Settings;
 use crate::status::told::{Finding, RefusedObject, Source};
+use crate::status::{ClusterDesk, time};
 use crate::tls::Secrets;
 
 /// Findings that are told of one object.
@@ -28,17 +29,24 @@ const FINDINGS: usize = 20;
 pub(crate) struct Watched {
     pub(crate) cluster: Arc<Cluster>,
     desk: Arc<ClusterDesk>,
+    /// The pod that this is, where it is known.
+    pod: Option<String>,
     /// Whether somebody was told of changes, and has not asked for them yet.
     pending: Arc<AtomicBool>,
     versions: Versions,
     /// What was last said of broken objects, by object, so that it is not said again with every change.
     said: BTreeSet<(String, String)>,
+    /// Since when objects are broken.
+    since: BTreeMap<String, SystemTime>,
+    /// What was kept on disk, where the start found no API server: of the kinds that are not told of yet.
+    pub(super) kept: BTreeMap<Key, Entry>,
 }
 
 impl Watched {
     pub(crate) fn new(cluster: Arc<Cluster>, desk: Arc<ClusterDesk>) -> Self {
-        let (pending, versions) = (Arc::default(), Versions::default());
-        Watched { cluster, desk, pending, versions, said: BTreeSet::new() }
+        let (pending, versions, said) = (Arc::default(), Versions::default(), BTreeSet::new());
+        let (pod, since, kept) = (Settings::pod().1, BTreeMap::new(), BTreeMap::new());
+        Watched { cluster, desk, pod, pending, versions, said, since, kept }
     }
 
     /// Whether changes were told of that nobody has asked for yet.
@@ -46,10 +54,17 @@ impl Watched {
         self.pending.clone()
     }
 
-    /// All that the cluster says now.
-    fn view(&self) -> View {
-        self.pending.store(false, Ordering::Release);
-        self.cluster.view()
+    /// All that the cluster says now; of kinds that it has not told of, what was kept.
+    fn view(&mut self) -> View {
+        let mut view = self.cluster.view();
+        if !self.kept.is_empty() {
+            let untold = self.cluster.standing().untold();
+            self.kept.retain(|key, _| untold.contains(&key.kind));
+            for (key, entry) in &self.kept {
+                view.entries.entry(key.clone()).or_insert_with(|| entry.clone());
+            }
+        }
+        view
     }
 
     /// The API server, as a person knows it.
@@ -77,9 +92,21 @@ impl Reloader {
     /// Puts in force what the cluster says now; what happened is in the log.
     pub(crate) fn follow_cluster(&mut self, watched: &mut Watched, why: Wake) {
         let began = Instant::now();
+        watched.pending.store(false, Ordering::Release);
+        // Half of what a cluster says is none of its states: what was kept serves until all is known.
+        if self.is_kept && !watched.cluster.standing().is_settled() {
+            if let Wake::Asked(Some(asker)) = why {
+                let _ = asker.send(self.told(&Outcome::Unchanged, &watched.name()));
+            }
+            return;
+        }
         let source = if matches!(why, Wake::Asked(_)) { Source::Signal } else { Source::Cluster };
         let view = watched.view();
         let (revision, outcome) = self.apply_view(watched, &view, source, began);
+        if self.is_kept && !matches!(outcome, Outcome::Refused(_)) {
+            self.serves_kept(None);
+            info!("what the cluster says is in force, in place of the last good revision from disk");
+        }
         if let Outcome::Refused(findings) = &outcome {
             self.refusal = Some(status::refusal(findings));
             self.desk.history.refused(&revision, source, findings.iter(), began.elapsed());
@@ -96,7 +123,7 @@ impl Reloader {
         }
     }
 
-    fn apply_view(
+    pub(super) fn apply_view(
         &mut self,
         watched: &mut Watched,
         view: &View,
@@ -105,7 +132,12 @@ impl Reloader {
     ) -> (Revision, Outcome) {
         let (directory, secrets) = secrets(view, &self.settings.namespace);
         self.credentials.take_from(directory, secrets);
-        self.translated = translate::ports(view, &self.settings.namespace, &self.settings.labels);
+        let us = translate::Us {
+            namespace: &self.settings.namespace,
+            labels: &self.settings.labels,
+            pod: watched.pod.as_deref(),
+        };
+        self.translated = translate::ports(view, &us);
         let known = self.resolver.addresses();
         let ((set, compiled), mut isolated) =
             watched.versions.isolate(&view.entries, |set| self.compile(set, known.clone()));
@@ -120,7 +152,8 @@ impl Reloader {
             };
         }
         self.tell_refused(watched, view, &isolated);
-        if self.settings.kubernetes.status {
+        // Of what was kept nobody wants to hear: there may be another by now.
+        if self.settings.kubernetes.status && watched.kept.is_empty() {
             watched.cluster.judge(judge::judgements(view, &isolated, &self.found));
         }
         (revision, outcome)
@@ -151,12 +184,16 @@ impl Reloader {
                 );
             }
             now.insert((title.clone(), words));
+            let since = *watched.since.entry(title.clone()).or_insert_with(SystemTime::now);
             refused.push(RefusedObject {
                 object: title,
                 stays: *stand == Stand::Before,
+                since: time(since),
+                for_seconds: 0.0,
                 findings: found.into_iter().take(FINDINGS).map(Finding::of).collect(),
             });
         }
+        watched.since.retain(|title, _| refused.iter().any(|object| object.object == *title));
         let mended = |title: &String| !refused.iter().any(|object| object.object == *title);
         let titles: BTreeSet<&String> = watched.said.iter().map(|(title, _)| title).collect();
         for title in titles.into_iter().filter(|title| mended(title)) {
@@ -167,7 +204,10 @@ impl Reloader {
             self.desk.history.stir();
         }
         watched.said = now;
-        watched.desk.refuse(refused);
+        let since = |object: RefusedObject| {
+            (watched.since.get(&object.object).copied().unwrap_or_else(SystemTime::now), object)
+        };
+        watched.desk.refuse(refused.into_iter().map(since).collect());
     }
 }
 

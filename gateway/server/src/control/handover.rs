@@ -2,6 +2,7 @@
 //! be drained, and the last good revision on disk to whoever is in charge of it.
 
 use std::io;
+use std::time::Instant;
 
 use super::Reloader;
 use crate::listener::Ports;
@@ -16,6 +17,14 @@ impl Reloader {
     /// Leaves the last good revision to the process before this one, or takes it over: the next reading keeps it.
     pub(crate) fn hold_kept(&mut self, held: bool) {
         self.kept.hold(held);
+    }
+
+    /// Keeps on disk what waits for it, if it is time; at the end of all at once.
+    pub(super) fn keep_what_waits(&mut self, is_end: bool) {
+        match is_end {
+            true => self.kept.finish(),
+            false => self.kept.tick(Instant::now()),
+        }
     }
 
     /// The revision in force, in short.

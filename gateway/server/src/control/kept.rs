@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, warn};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,9 @@ const FILE_NAME: &str = "last-good.json";
 /// What this version writes, and reads.
 const FORMAT: u32 = 1;
 
+/// A cluster's state is another with every Pod; it is written no more often than this.
+const EVERY: Duration = Duration::from_secs(30);
+
 /// Where the last good revision is kept.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -34,6 +39,21 @@ pub(super) struct Kept {
     said: String,
     /// Whether another process is the one that keeps.
     held: bool,
+    /// What is to be kept when it is time.
+    waits: Option<Arc<ConfigSet>>,
+    /// When it was begun last.
+    began: Option<Instant>,
+    /// Who is at it, and with what.
+    writer: Option<(JoinHandle<Result<(), String>>, String)>,
+}
+
+/// A revision that was kept.
+pub(super) struct Good {
+    /// Its hash.
+    pub(super) revision: String,
+    pub(super) pieces: Vec<Piece>,
+    /// When it was kept.
+    pub(super) at: SystemTime,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,14 +92,65 @@ impl Kept {
         if self.held || self.revision == set.revision.hash() {
             return;
         }
-        let result = write(directory, set);
+        let result = write(directory, set, true);
+        self.note(result, set.revision.hash());
+    }
+
+    /// Keeps a cluster's state, soon: it may be large, and nobody waits for the disk.
+    pub(super) fn keep_soon(&mut self, set: &Arc<ConfigSet>) {
+        if self.directory.is_some() && !self.held {
+            self.waits = Some(set.clone());
+        }
+    }
+
+    /// Writes what waits, on a thread of its own, if it is time.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.writer.as_ref().is_some_and(|(writer, _)| writer.is_finished()) {
+            self.join();
+        }
+        let is_time = self.began.is_none_or(|began| now.saturating_duration_since(began) >= EVERY);
+        if !is_time || self.writer.is_some() || self.held {
+            return;
+        }
+        let (Some(set), Some(directory)) = (self.waits.take(), self.directory.clone()) else { return };
+        if set.revision.hash() == self.revision {
+            return;
+        }
+        self.began = Some(now);
+        let revision = set.revision.hash().to_owned();
+        let written =
+            thread::Builder::new().name("keep".to_owned()).spawn(move || write(&directory, &set, false));
+        match written {
+            Ok(writer) => self.writer = Some((writer, revision)),
+            Err(error) => self.note(Err(format!("no thread can be started: {error}")), &revision),
+        }
+    }
+
+    /// Writes what waits, and waits for it: the process ends.
+    pub(super) fn finish(&mut self) {
+        self.join();
+        self.began = None;
+        self.tick(Instant::now());
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some((writer, revision)) = self.writer.take() {
+            let result = writer.join().unwrap_or_else(|_| Err("a fault of trysail's own".to_owned()));
+            self.note(result, &revision);
+        }
+    }
+
+    /// Notes how it went.
+    fn note(&mut self, result: Result<(), String>, revision: &str) {
+        let directory = self.directory.as_deref().unwrap_or(Path::new(""));
         let said = match result {
             Ok(()) => {
-                set.revision.hash().clone_into(&mut self.revision);
+                revision.clone_into(&mut self.revision);
                 String::new()
             }
             Err(why) => format!(
-                "the revision in force is not kept in {}: {why}; a start with broken files would not serve it",
+                "the revision in force is not kept in {}: {why}; a start that can't read its own would not serve it",
                 directory.display()
             ),
         };
@@ -89,9 +160,14 @@ impl Kept {
         self.said = said;
     }
 
-    /// The revision that is kept, with its hash; `None` where there is none that can be used, which is said if there
+    /// Whether there is something that a start could serve.
+    pub(super) fn is_there(&self) -> bool {
+        !self.held && self.directory.as_ref().is_some_and(|directory| directory.join(FILE_NAME).is_file())
+    }
+
+    /// The revision that is kept; `None` where there is none that can be used, which is said if there
     /// should be.
-    pub(super) fn read(&mut self) -> Option<(String, Vec<Piece>)> {
+    pub(super) fn read(&mut self) -> Option<Good> {
         let path = self.directory.as_ref()?.join(FILE_NAME);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -114,7 +190,9 @@ impl Kept {
                     first_line: kept.line.into(),
                     text: kept.text.into(),
                 };
-                Some((revision, page.pieces.into_iter().map(piece).collect()))
+                let at =
+                    fs::metadata(&path).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                Some(Good { revision, pieces: page.pieces.into_iter().map(piece).collect(), at })
             }
             Ok(page) => {
                 error!(
@@ -137,8 +215,9 @@ impl Kept {
     }
 }
 
-/// Writes beside the file that is there, and puts that in its place once it is on the disk.
-fn write(directory: &Path, set: &ConfigSet) -> Result<(), String> {
+/// Writes beside the file that is there, and puts that in its place once it is on the disk. `of_files`: a piece may be a
+/// list with whatever in it; a cluster's is one object, of a kind that is known.
+fn write(directory: &Path, set: &ConfigSet, of_files: bool) -> Result<(), String> {
     let mut pieces: Vec<KeptPiece<'_>> = Vec::new();
     let mut last: Option<&Arc<Piece>> = None;
     for document in &set.documents {
@@ -147,7 +226,7 @@ fn write(directory: &Path, set: &ConfigSet) -> Result<(), String> {
             continue;
         }
         let piece = &document.piece;
-        if names_a_secret(&piece.text) {
+        if of_files && names_a_secret(&piece.text) {
             return Err(format!("{}:{} has a Secret among its objects", piece.file, piece.first_line.get()));
         }
         pieces.push(KeptPiece {
@@ -218,9 +297,10 @@ mod tests {
         assert!(!fs::read_to_string(&path).unwrap().contains("aGVsbG8="), "a Secret was kept");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside it");
 
-        let (revision, pieces) = Kept::new(Some(folder.path().to_owned())).read().expect("it is kept");
-        let again = Reader::new("default", Limits::default()).read_pieces(&pieces);
-        assert_eq!((again.revision.hash(), again.documents.len()), (&*revision, 2));
+        let good = Kept::new(Some(folder.path().to_owned())).read().expect("it is kept");
+        let again = Reader::new("default", Limits::default()).read_pieces(&good.pieces);
+        assert_eq!((again.revision.hash(), again.documents.len()), (&*good.revision, 2));
+        assert!(good.at > SystemTime::UNIX_EPOCH);
         assert_eq!(again.documents[0].piece.first_line.get(), 5);
         assert_eq!(&*again.documents[0].piece.file, "conf/a.yaml");
     }
@@ -249,6 +329,35 @@ mod tests {
         kept.hold(false);
         kept.keep(&set(&gateway("a")));
         assert!(kept.read().is_some());
+    }
+
+    #[test]
+    fn a_clusters_state_is_kept_now_and_then_and_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::new(Some(folder.path().to_owned()));
+        let sets = ["a", "b", "c"].map(|name| Arc::new(set(&gateway(name))));
+        let began = Instant::now();
+        kept.keep_soon(&sets[0]);
+        kept.tick(began);
+        kept.join();
+        let known = |kept: &mut Kept| kept.read().map(|good| good.revision);
+        assert_eq!(known(&mut kept).as_deref(), Some(sets[0].revision.hash()));
+        // The next of them has to wait, and what comes after it takes its place.
+        kept.keep_soon(&sets[1]);
+        kept.tick(began + EVERY / 2);
+        assert!(kept.writer.is_none());
+        kept.keep_soon(&sets[2]);
+        kept.tick(began + EVERY);
+        kept.join();
+        assert_eq!(known(&mut kept).as_deref(), Some(sets[2].revision.hash()));
+        kept.keep_soon(&sets[1]);
+        kept.finish();
+        assert_eq!(known(&mut kept).as_deref(), Some(sets[1].revision.hash()));
+        // What can't be written is no end, and is tried again.
+        let mut kept = Kept::new(Some(folder.path().join("absent")));
+        kept.keep_soon(&sets[0]);
+        kept.finish();
+        assert!(kept.said.contains("is not kept"));
     }
 
     #[test]

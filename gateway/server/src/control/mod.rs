@@ -19,11 +19,13 @@ mod translate;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use trysail_routing::diagnostic::Diagnostics;
@@ -170,13 +172,17 @@ impl Origin {
                 Ok(Some((watch, mark)))
             }
             Origin::Cluster(watched) => {
-                let pending = watched.pending();
+                let (pending, changed) = (watched.pending(), Arc::new(Mutex::new(changed)));
                 // Who is still at the change before asks for all that came since when it is done.
-                watched.cluster.on_change(move || {
+                let told = move || {
                     if !pending.swap(true, Ordering::AcqRel) {
-                        changed();
+                        changed.lock()();
                     }
-                });
+                };
+                if !watched.kept.is_empty() {
+                    watched.cluster.on_told(told.clone());
+                }
+                watched.cluster.on_change(told);
                 Ok(None)
             }
         }
@@ -210,6 +216,7 @@ impl Follower {
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             loop {
                 reloader.remains.free();
+                reloader.keep_what_waits(false);
                 let wake = match woken.recv_timeout(CREDENTIALS) {
                     Ok(wake) => wake,
                     Err(mpsc::RecvTimeoutError::Timeout) if reloader.credentials_changed() => Wake::Changed,
@@ -247,6 +254,7 @@ impl Follower {
                     supervisor.ready();
                 }
             }
+            reloader.keep_what_waits(true);
             reloader
         })?;
         Ok(Follower { wake, thread, _watch: watch })

@@ -164,7 +164,10 @@ impl Reloader {
         };
         match &outcome {
             Outcome::Refused(findings) => self.refusal = Some(status::refusal(findings)),
-            Outcome::Applied | Outcome::Unchanged => (self.refusal, self.is_kept) = (None, false),
+            Outcome::Applied | Outcome::Unchanged => {
+                self.refusal = None;
+                self.serves_kept(None);
+            }
         }
         let history = &self.desk.history;
         match &outcome {
@@ -295,9 +298,7 @@ impl Reloader {
             // Ports were not asked for again: what was said of them is so still.
             findings.extend(self.found.iter().filter(|finding| finding.code == Code::PORT).cloned());
             self.say(findings);
-            if !self.in_cluster {
-                self.kept.keep(&set);
-            }
+            self.keep(&Arc::new(set));
             return Outcome::Unchanged;
         }
         let mut prepared = Prepared::default();
@@ -334,11 +335,18 @@ impl Reloader {
         }
         self.say_held(&before);
         self.resolver.keep(&names);
-        if !self.in_cluster {
-            self.kept.keep(&set);
-        }
-        self.named = (!names.is_empty()).then(|| Arc::new(set));
+        let set = Arc::new(set);
+        self.keep(&set);
+        self.named = (!names.is_empty()).then_some(set);
         Outcome::Applied
+    }
+
+    /// Keeps what is in force on disk: files at once, a cluster's state when it is time.
+    fn keep(&mut self, set: &Arc<ConfigSet>) {
+        match self.in_cluster {
+            true => self.kept.keep_soon(set),
+            false => self.kept.keep(set),
+        }
     }
 
     /// Puts a revision in force. The new ports have queues already, and are accepted from after the swap.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
@@ -28,6 +28,7 @@ pub(crate) struct Configuration {
     duration: Histogram,
     last_good: IntGauge,
     last_applied: IntGauge,
+    kept: IntGauge,
     objects: IntGauge,
     revision: Desc,
     weight: Desc,
@@ -88,6 +89,10 @@ impl Configuration {
                 "trysail_config_applied_timestamp_seconds",
                 "When the revision in force was applied, in seconds since 1970.",
             )?,
+            kept: gauge(
+                "trysail_config_kept_timestamp_seconds",
+                "When the revision in force was kept on disk, where that is what serves, in seconds since 1970; else 0.",
+            )?,
             objects: gauge("trysail_config_objects", "Objects in the revision in force.")?,
             revision: desc(
                 REVISION,
@@ -124,6 +129,12 @@ impl Configuration {
     /// Notes that what is in force is not the newest revision read, though it was applied after it.
     pub(crate) fn is_behind(&self) {
         self.last_good.set(0);
+    }
+
+    /// Notes that what is in force was kept on disk at that time; or, with none, that it is not from there.
+    pub(crate) fn serves_kept(&self, at: Option<SystemTime>) {
+        let since = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        self.kept.set(since.map_or(0, |since| since.as_secs() as i64));
     }
 
     /// Whether the newest revision is in force.
@@ -170,8 +181,8 @@ pub(super) struct Collected(pub(super) Arc<Configuration>);
 impl Collector for Collected {
     fn desc(&self) -> Vec<&Desc> {
         let all = &self.0;
-        let simple: [&dyn Collector; 5] =
-            [&all.applied, &all.duration, &all.last_good, &all.last_applied, &all.objects];
+        let simple: [&dyn Collector; 6] =
+            [&all.applied, &all.duration, &all.last_good, &all.last_applied, &all.kept, &all.objects];
         let mut descs: Vec<&Desc> = simple.into_iter().flat_map(Collector::desc).collect();
         descs.extend(self.0.refused.desc());
         descs.extend([&self.0.revision, &self.0.weight, &self.0.effective]);
@@ -185,7 +196,9 @@ impl Collector for Collected {
             families[0].mut_metric().extend(refused.take_metric());
         }
         families.extend(
-            [&all.last_good, &all.last_applied, &all.objects].into_iter().flat_map(Collector::collect),
+            [&all.last_good, &all.last_applied, &all.kept, &all.objects]
+                .into_iter()
+                .flat_map(Collector::collect),
         );
         families.extend(all.duration.collect());
         let now = all.now.lock();

@@ -54,6 +54,19 @@ pub(super) fn notice(status: &Status) -> Markup {
                     (findings(refused))
                 }
             }
+            @for object in status.cluster.iter().flat_map(|cluster| &cluster.refused) {
+                div.notice role="alert" {
+                    strong.bad { "✗ " (object.object) " is refused" } " since " (moment(&object.since)) "; "
+                    @if object.stays { "the version before it stays in force" } @else { "it is left out" }
+                    @for finding in &object.findings { pre { (finding.text) } }
+                }
+            }
+            @if let Some(kept) = &status.revision.kept {
+                p.notice {
+                    strong.bad { "✗ what serves is from disk" } ", kept at " (moment(kept))
+                    ": the start found nothing newer that it could serve"
+                }
+            }
             @for held in &status.held {
                 p.notice.calm {
                     strong.wait { "‖ " (held.name) " is held" } ": no endpoint of it was ready yet; "

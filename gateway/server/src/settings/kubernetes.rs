@@ -31,6 +31,9 @@ pub(crate) struct Kubernetes {
     /// How long a watch lasts.
     #[serde(deserialize_with = "ranges::some_time")]
     pub(crate) watch: Span,
+    /// For how long a start waits for an API server that says nothing, before it serves the last good state from disk.
+    #[serde(deserialize_with = "ranges::time")]
+    pub(crate) kept_after: Span,
     /// Whether what is found is written to the objects' status.
     pub(crate) status: bool,
     /// The Lease by which several gateways agree on who writes it.
@@ -47,6 +50,7 @@ impl Default for Kubernetes {
             settle_most: Span(timing.ceiling),
             retry_most: Span(timing.longest_wait),
             watch: Span(timing.watch),
+            kept_after: Span(Duration::from_secs(5)),
             status: true,
             lease: "trysail".to_owned(),
         }

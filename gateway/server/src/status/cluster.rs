@@ -1,6 +1,7 @@
 //! What status tells of a cluster that is the source: who is heard, and which objects are not in force as they are.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use trysail_kubernetes::Standing;
@@ -12,7 +13,8 @@ use super::words::time;
 pub(crate) struct ClusterDesk {
     server: String,
     pub(crate) standing: Arc<Standing>,
-    refused: Mutex<Vec<RefusedObject>>,
+    /// With since when.
+    refused: Mutex<Vec<(SystemTime, RefusedObject)>>,
 }
 
 impl ClusterDesk {
@@ -21,7 +23,7 @@ impl ClusterDesk {
     }
 
     /// Notes which objects are not in force as they are, from now on.
-    pub(crate) fn refuse(&self, refused: Vec<RefusedObject>) {
+    pub(crate) fn refuse(&self, refused: Vec<(SystemTime, RefusedObject)>) {
         *self.refused.lock() = refused;
     }
 
@@ -38,10 +40,14 @@ impl ClusterDesk {
             absent: line.absent,
             fault: line.fault,
         };
+        let of_now = |(since, object): &(SystemTime, RefusedObject)| RefusedObject {
+            for_seconds: since.elapsed().unwrap_or_default().as_secs_f64(),
+            ..object.clone()
+        };
         Cluster {
             server: self.server.clone(),
             kinds: self.standing.lines().into_iter().map(kind).collect(),
-            refused: self.refused.lock().clone(),
+            refused: self.refused.lock().iter().map(of_now).collect(),
         }
     }
 }

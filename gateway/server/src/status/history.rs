@@ -20,6 +20,8 @@ const FINDINGS: usize = 20;
 /// The history, and a number that grows with whatever changes of what `status` tells.
 pub(crate) struct History {
     entries: Mutex<VecDeque<Entry>>,
+    /// When what serves was kept on disk, where it is from there.
+    kept: Mutex<Option<SystemTime>>,
     changes: watch::Sender<u64>,
 }
 
@@ -40,7 +42,7 @@ pub(crate) struct Entry {
 
 impl Default for History {
     fn default() -> Self {
-        History { entries: Mutex::default(), changes: watch::Sender::new(0) }
+        History { entries: Mutex::default(), kept: Mutex::default(), changes: watch::Sender::new(0) }
     }
 }
 
@@ -98,6 +100,19 @@ impl History {
         entries.push_back(entry);
         drop(entries);
         self.stir();
+    }
+
+    /// Notes when what serves was kept on disk, where it is from there.
+    pub(crate) fn serves_kept(&self, at: Option<SystemTime>) {
+        let before = std::mem::replace(&mut *self.kept.lock(), at);
+        if before != at {
+            self.stir();
+        }
+    }
+
+    /// When what serves was kept on disk, where it is from there.
+    pub(crate) fn kept(&self) -> Option<SystemTime> {
+        *self.kept.lock()
     }
 
     /// Says that something changed.

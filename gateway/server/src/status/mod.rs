@@ -112,7 +112,10 @@ impl Desk {
     fn in_force(&self, active: &Active) -> InForce {
         let hash = active.revision.hash();
         let since = self.history.since(hash).unwrap_or_else(SystemTime::now);
+        let kept = self.history.kept();
         InForce {
+            kept: kept.map(time),
+            kept_seconds: kept.map(|at| at.elapsed().unwrap_or_default().as_secs_f64()),
             revision: active.revision.short().to_owned(),
             hash: hash.to_owned(),
             since: time(since),

@@ -56,7 +56,7 @@ fn of_cluster(page: &mut String, cluster: &Cluster) {
     let _ = writeln!(page, "cluster    {}   {heard}", cluster.server);
     for object in &cluster.refused {
         let stays = if object.stays { "the version before it stays in force" } else { "it is left out" };
-        let _ = writeln!(page, "refused    {}: {stays}", object.object);
+        let _ = writeln!(page, "refused    {}: {stays}, for {}", object.object, span(object.for_seconds));
         object.findings.iter().for_each(|finding| _ = writeln!(page, "{}", finding.text));
     }
 }
@@ -73,6 +73,14 @@ fn head(page: &mut String, status: &Status) {
         counted(*routes, "route"),
         status.state,
     );
+    if let Some((kept, seconds)) = revision.kept.as_ref().zip(revision.kept_seconds) {
+        let _ = writeln!(
+            page,
+            "from disk  the last good revision, kept at {}, {} ago",
+            clock(kept),
+            span(seconds)
+        );
+    }
     let listening: Vec<String> =
         status.listeners.iter().map(|listener| format!("{} → {}", listener.port, listener.address)).collect();
     let _ = writeln!(

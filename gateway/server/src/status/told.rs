@@ -46,6 +46,10 @@ pub(crate) struct InForce {
     pub(crate) hash: String,
     pub(crate) since: String,
     pub(crate) for_seconds: f64,
+    /// When it was kept on disk, where it is from there: a start found nothing newer that it could serve.
+    pub(crate) kept: Option<String>,
+    /// How long ago that is.
+    pub(crate) kept_seconds: Option<f64>,
 }
 
 /// A cluster that is followed.
@@ -82,6 +86,11 @@ pub(crate) struct RefusedObject {
     pub(crate) object: String,
     /// Whether its last good version is in force; else it is not in force at all.
     pub(crate) stays: bool,
+    /// Since when it is so.
+    #[serde(default)]
+    pub(crate) since: String,
+    #[serde(default)]
+    pub(crate) for_seconds: f64,
     /// Why: errors, at most twenty.
     pub(crate) findings: Vec<Finding>,
 }

@@ -3,6 +3,7 @@
 
 mod group;
 mod kubernetes;
+mod mend;
 mod probe;
 mod service_entry;
 #[cfg(test)]

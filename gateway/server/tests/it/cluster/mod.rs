@@ -3,6 +3,7 @@
 mod api_server;
 mod faults;
 mod rollouts;
+mod scale;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trysail_testkit::client::Client;
+use trysail_testkit::client::{Client, fetch};
 use trysail_testkit::folder::Folder;
 use trysail_testkit::load::{Load, Plan};
 use trysail_testkit::origin::{Answer, Origin};
@@ -80,9 +81,10 @@ fn spawn(api: &ApiServer, settings: &str) -> Gateway {
             .map(str::to_owned);
     let paths = [text(&settings), "--kubeconfig".to_owned(), text(&kubeconfig)];
     let nothing: [(&str, &str); 0] = [];
-    let binary = Path::new(env!("CARGO_BIN_EXE_trysail"));
-    let process =
-        Process::spawn(binary, arguments.into_iter().chain(paths), nothing).expect("trysail starts");
+    // What is measured is a release build, which others are not asked of.
+    let binary = std::env::var_os("TRYSAIL").unwrap_or_else(|| env!("CARGO_BIN_EXE_trysail").into());
+    let process = Process::spawn(Path::new(&binary), arguments.into_iter().chain(paths), nothing)
+        .expect("trysail starts");
     Gateway { process, settings: folder }
 }
 
@@ -271,10 +273,16 @@ fn a_broken_object_stops_no_other_and_is_told_so() {
     assert_eq!(site.gateway.sum("trysail_kubernetes_refused_objects", &[]), 1.0);
     let (code, status) = run(&["status", &site.gateway.logged("admin on ").to_string()]);
     assert_eq!(code, Some(0));
-    for words in
-        ["refused a change", "refused    VirtualService default/other: it is left out", "changes are heard"]
-    {
+    for words in [
+        "refused a change",
+        "refused    VirtualService default/other: it is left out, for ",
+        "changes are heard",
+    ] {
         assert!(status.contains(words), "no {words:?} in\n{status}");
+    }
+    let page = fetch(site.gateway.logged("admin on "), "admin", "/").expect("the page").text();
+    for words in ["VirtualService default/other is refused", "it is left out", "retries.attempts"] {
+        assert!(page.contains(words), "no {words:?} in\n{page}");
     }
     // The first team goes on.
     site.after(|api| api.apply(&weighted(90, 10)));
@@ -383,6 +391,26 @@ fn certificates_are_secrets_of_the_gateways_namespace_and_renewed() {
     assert!(ask("typed.test") && ask("named.test"));
     let lines = site.gateway.process.lines().join("\n");
     assert!(!lines.contains("c2VjcmV0") && !lines.contains("PRIVATE"), "no Secret in the log");
+}
+
+#[test]
+fn a_port_of_our_own_service_leads_to_what_the_pod_calls_so() {
+    let reviews = Reviews::start(&["v1", "v2"]);
+    // Held for now, so that the port is nobody else's.
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = held.local_addr().expect("bound").port();
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: edge, namespace: gw}\nspec:\n  selector: {istio: ingressgateway}\n  \
+                   ports: [{name: more, port: 81, targetPort: web}]\n";
+    let slice = format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: edge-1, namespace: gw, labels: {{kubernetes.io/service-name: edge}}}}\n\
+         addressType: IPv4\nports: [{{name: more, port: {port}, protocol: TCP}}]\nendpoints: [{{addresses: [127.0.0.1], conditions: {{ready: false}}}}]\n"
+    );
+    let more = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: more}\nspec:\n  selector: {istio: ingressgateway}\n  \
+                servers: [{port: {number: 81, name: http, protocol: HTTP}, hosts: ['more.test']}]\n";
+    let site = Site::start(&format!("{}\n---\n{service}\n---\n{slice}\n---\n{more}", seed(&reviews)));
+    site.said(&format!("mapped to {port},"));
+    drop(held);
+    site.gateway.after(|| site.api.apply(&weighted(60, 40)), &format!("listening 81 → 127.0.0.1:{port}"));
 }
 
 #[test]

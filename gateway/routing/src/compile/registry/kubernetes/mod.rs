@@ -21,7 +21,9 @@ use crate::snapshot;
 use crate::wire::kubernetes::{Service, ServiceMetadata, ServiceSpec, TargetPort};
 use crate::wire::sink::Sink;
 use pods::Pods;
+pub(super) use pods::address_of;
 use ports::ServicePort;
+pub(super) use slices::{Placed, places, service_of};
 use slices::{Slice, Slices};
 
 /// Kubernetes' objects of one revision, by what they are asked for.

@@ -38,10 +38,9 @@ impl<'s> Pods<'s> {
         let mut pods = Pods { all: Vec::new(), by_name: BTreeMap::new(), by_address: BTreeMap::new() };
         for &(document, pod) in written {
             let name = &document.object.name;
-            let address = pod.status.as_ref().and_then(|status| address(&status.value));
             let index = pods.all.len();
             pods.by_name.insert((&*name.namespace, &*name.name), index);
-            if let Some(address) = address {
+            if let Some(address) = address_of(pod) {
                 pods.by_address.entry((&*name.namespace, address)).or_insert(index);
             }
             pods.all.push(read(document, pod));
@@ -57,12 +56,9 @@ impl<'s> Pods<'s> {
         target: Option<&At<TargetRef>>,
         address: IpAddr,
     ) -> Option<&Behind<'s>> {
-        let index = match target.map(|target| &target.value) {
-            Some(TargetRef { kind, name, namespace: of }) if is(kind.as_ref(), "Pod") => {
-                let namespace = of.as_ref().map_or(namespace, |of| of.as_str());
-                self.by_name.get(&(namespace, name.as_ref()?.as_str()))
-            }
-            _ => self.by_address.get(&(namespace, address)),
+        let index = match named_pod(namespace, target) {
+            Some(name) => self.by_name.get(&name?),
+            None => self.by_address.get(&(namespace, address)),
         };
         self.all.get(*index?)
     }
@@ -85,6 +81,21 @@ impl<'s> Pods<'s> {
             titles: vec![pod.document.object.title()],
         })
     }
+}
+
+/// Namespace and name of the Pod that an endpoint names, if it names one; one without a name is none.
+pub(super) fn named_pod<'s>(
+    namespace: &'s str,
+    target: Option<&'s At<TargetRef>>,
+) -> Option<Option<(&'s str, &'s str)>> {
+    let TargetRef { kind, name, namespace: of } = &target?.value;
+    let namespace = of.as_ref().map_or(namespace, |of| of.as_str());
+    is(kind.as_ref(), "Pod").then(|| Some((namespace, name.as_ref()?.as_str())))
+}
+
+/// The address that a Pod has.
+pub(in crate::compile::registry) fn address_of(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref().and_then(|status| address(&status.value))
 }
 
 fn read<'s>(document: &'s Document, pod: &'s Pod) -> Behind<'s> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::pods::Pods;
+use super::pods::{Pods, named_pod};
 use super::ports::{ServicePort, is_tcp};
 use crate::compile::Surroundings;
 use crate::compile::objects::Of;
@@ -24,13 +24,41 @@ pub(super) type Slices<'s> = BTreeMap<(&'s str, &'s str), Vec<Of<'s, EndpointSli
 pub(super) fn by_service<'s>(all: &[Of<'s, EndpointSlice>]) -> Slices<'s> {
     let mut slices = Slices::new();
     for &(document, slice) in all {
-        let label = document.object.labels.iter().find(|(key, _)| key.value == "kubernetes.io/service-name");
-        if let Some((_, service)) = label {
-            let key = (&*document.object.name.namespace, service.as_str());
+        if let Some(key) = service_of(document) {
             slices.entry(key).or_default().push((document, slice));
         }
     }
     slices
+}
+
+/// Namespace and name of the Service that an EndpointSlice is of.
+pub(in crate::compile::registry) fn service_of(document: &Document) -> Option<(&str, &str)> {
+    let mut labels = document.object.labels.iter();
+    let (_, service) = labels.find(|(key, _)| key.value == "kubernetes.io/service-name")?;
+    Some((&document.object.name.namespace, service.as_str()))
+}
+
+/// Where an endpoint leads: to the Pod that it names, else to the one that has its address.
+pub(in crate::compile::registry) enum Placed<'s> {
+    /// Namespace and name.
+    Pod((&'s str, &'s str)),
+    At(IpAddr),
+}
+
+/// Where the endpoints of a slice lead.
+pub(in crate::compile::registry) fn places<'s>(
+    slice: &'s EndpointSlice,
+    namespace: &'s str,
+) -> impl Iterator<Item = Placed<'s>> {
+    let EndpointSlice { address_type: _, endpoints, ports: _ } = slice;
+    endpoints.iter().flat_map(move |endpoint| {
+        let SliceEndpoint { addresses, conditions: _, zone: _, deprecated_topology: _, target_ref } =
+            &endpoint.value;
+        let pod = named_pod(namespace, target_ref.as_ref());
+        let at = addresses.iter().filter(move |_| pod.is_none()).filter_map(|address| address.parse().ok());
+        let pod = pod.and_then(|name| name).map(Placed::Pod);
+        pod.into_iter().chain(at.map(Placed::At))
+    })
 }
 
 /// One EndpointSlice of a Service.
