@@ -11,7 +11,7 @@ use trysail_testkit::client::Client;
 use trysail_testkit::origin::Origin;
 use trysail_testkit::wait::eventually;
 
-use super::api_server::ApiServer;
+use super::api::Api;
 use super::{Site, pods, spawn};
 use crate::gateway::{PATIENCE, SEED};
 
@@ -118,7 +118,7 @@ struct Fleet {
 
 impl Fleet {
     /// Puts all of it in a cluster.
-    fn fill(&self, api: &ApiServer) {
+    fn fill(&self, api: &Api) {
         let size = &self.size;
         api.apply(SEED.split("\n---\n").next().expect("the Gateway"));
         for turn in 0..size.services {
@@ -209,7 +209,7 @@ struct Figures {
 }
 
 fn measure(size: Size) -> Figures {
-    let (fleet, api) = (Fleet { origins: pods(&["one", "two"]), size }, ApiServer::start());
+    let (fleet, api) = (Fleet { origins: pods(&["one", "two"]), size }, Api::start());
     fleet.fill(&api);
     let began = Instant::now();
     let gateway = spawn(&api, QUIET);
