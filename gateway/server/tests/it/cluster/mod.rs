@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trysail_testkit::client::{Client, fetch};
+use trysail_testkit::client::Client;
 use trysail_testkit::folder::Folder;
 use trysail_testkit::load::{Load, Plan};
 use trysail_testkit::origin::{Answer, Origin};
@@ -298,7 +298,8 @@ fn a_broken_object_stops_no_other_and_is_told_so() {
     ] {
         assert!(status.contains(words), "no {words:?} in\n{status}");
     }
-    let page = fetch(site.gateway.logged("admin on "), "localhost", "/").expect("the page").text();
+    let mut admin = Client::connect(site.gateway.logged("admin on ")).expect("it accepts");
+    let page = admin.get("localhost", "/", &[("accept", "text/html")]).expect("the page").text();
     for words in ["VirtualService default/other is refused", "it is left out", "retries.attempts"] {
         assert!(page.contains(words), "no {words:?} in\n{page}");
     }
