@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod folder;
 pub mod frames;
 pub mod h2;
+pub mod kubernetes;
 pub mod load;
 mod message;
 pub mod origin;

@@ -1,0 +1,220 @@
+//! Trouble, as a test turns it on and off, and what was seen of requests meanwhile.
+//!
+//! Turning something on ends no watch but where it says so; [`ApiServer::heal`] ends all trouble.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::ApiServer;
+use super::trouble::{Reach, Request, Scripted, Trouble};
+use crate::wait::eventually;
+
+impl ApiServer {
+    /// Closes the port: connections are refused, and those that are open are cut. It returns when that is so.
+    ///
+    /// # Panics
+    ///
+    /// When the port is still open after ten seconds.
+    #[track_caller]
+    pub fn refuse_connections(&self) {
+        self.reach(Reach::Refuses);
+        // It is told by being asked: who waits for a connection looks at nothing else.
+        let _ = TcpStream::connect_timeout(&self.addr(), Duration::from_secs(1));
+        eventually(Duration::from_secs(10), "the port is closed", || !self.shared.lock().listening);
+    }
+
+    /// Takes connections and closes them without a byte; those that are open are cut.
+    pub fn drop_connections(&self) {
+        self.reach(Reach::Drops);
+    }
+
+    /// Cuts connections as they are, and takes new ones.
+    pub fn cut_connections(&self) {
+        self.shared.change(|state| state.cut());
+    }
+
+    /// Takes requests and does not answer them, until it is `false` again; watches tell nothing.
+    pub fn hang(&self, hangs: bool) {
+        self.set(|trouble| trouble.hangs = hangs);
+    }
+
+    /// Keeps watches open and tells nothing, not even that their time is over, until it is `false` again: then all at
+    /// once.
+    pub fn silence_watches(&self, is_silent: bool) {
+        self.set(|trouble| trouble.is_silent = is_silent);
+    }
+
+    /// Has watches tell only the last of several events about one object, where they come at once.
+    pub fn coalesce_events(&self, coalesces: bool) {
+        self.set(|trouble| trouble.coalesces = coalesces);
+    }
+
+    /// Takes that long before each answer.
+    pub fn set_latency(&self, time: Duration) {
+        self.set(|trouble| trouble.latency = time);
+    }
+
+    /// Takes that long before each list, beside the latency.
+    pub fn slow_lists(&self, time: Duration) {
+        self.set(|trouble| trouble.slow_lists = time);
+    }
+
+    /// Answers everything about a kind 403.
+    pub fn forbid(&self, kind: &str) {
+        self.answer(kind, 403, None, None);
+    }
+
+    /// Answers everything about a kind with this status; `*` is every kind.
+    pub fn fail(&self, kind: &str, code: u16) {
+        self.answer(kind, code, None, None);
+    }
+
+    /// Answers 429 with a Retry-After of so many seconds, the next `times` that anything is asked of a kind; `*` is
+    /// every kind.
+    pub fn throttle(&self, kind: &str, seconds: u32, times: u32) {
+        self.answer(kind, 429, Some(seconds), Some(times));
+    }
+
+    /// Answers one verb about a kind with this status, the next `times`; `*` is every kind.
+    pub fn fail_verb(&self, verb: &str, kind: &str, code: u16, times: u32) {
+        let kind = (kind != "*").then(|| self.kind(kind));
+        let verbs = Some(vec![verb.to_owned()]);
+        let script = Scripted { kind, verbs, code, retry_after: None, left: Some(times) };
+        self.set(|trouble| trouble.scripted.push(script));
+    }
+
+    /// Takes a CRD away, with its objects: watches of it close without a word, and it answers 404 in plain text.
+    pub fn uninstall(&self, kind: &str) {
+        let kind = self.kind(kind);
+        self.shared.change(|state| {
+            state.trouble.missing.insert(kind);
+            state.cluster.store.vanish(kind);
+        });
+    }
+
+    /// Brings a CRD back, without objects.
+    pub fn install(&self, kind: &str) {
+        let kind = self.kind(kind);
+        self.set(|trouble| {
+            trouble.missing.remove(&kind);
+        });
+    }
+
+    /// Serves only these versions of a group (`networking.istio.io`), as older CRDs do; watches of others close.
+    pub fn serve_versions(&self, group: &str, versions: &[&str]) {
+        self.shared.change(|state| {
+            let kinds = state.cluster.kinds.clone();
+            for (id, kind) in kinds.iter().enumerate().filter(|(_, kind)| kind.group == group) {
+                for version in &kind.versions {
+                    let place = (id, version.clone());
+                    if versions.contains(&version.as_str()) {
+                        state.trouble.unserved.remove(&place);
+                    } else {
+                        state.trouble.unserved.insert(place);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Fails streaming lists (`sendInitialEvents`) as with an old etcd: 200, then an ERROR event 500.
+    pub fn refuse_streaming_lists(&self, refuses: bool) {
+        self.set(|trouble| trouble.has_old_etcd = refuses);
+    }
+
+    /// Ends every watch as the real server does when their time is over.
+    pub fn close_watches(&self) {
+        self.shared.change(|state| state.epoch += 1);
+    }
+
+    /// Forgets what happened, and ends every watch: whoever comes back is too old, and is told 410 by an event.
+    pub fn forget_events(&self) {
+        self.shared.change(|state| {
+            state.cluster.store.forget();
+            state.epoch += 1;
+        });
+    }
+
+    /// Keeps no more events than that; a watch that falls behind is told 410.
+    pub fn keep_events(&self, events: usize) {
+        self.shared.change(|state| state.cluster.store.keep(events));
+    }
+
+    /// Tells the next so many watches 410, whatever they ask for, and ends those that are open.
+    pub fn expire_watches(&self, watches: u32) {
+        self.shared.change(|state| {
+            state.trouble.too_old = watches;
+            state.epoch += 1;
+        });
+    }
+
+    /// Sends a bookmark to every watch that allows them.
+    pub fn send_bookmarks(&self) {
+        self.shared.change(|state| state.bookmarks += 1);
+    }
+
+    /// Ends all trouble; what was uninstalled is installed again. It returns when connections are taken.
+    ///
+    /// # Panics
+    ///
+    /// When the port is not open after ten seconds.
+    #[track_caller]
+    pub fn heal(&self) {
+        self.set(|trouble| *trouble = Trouble::default());
+        eventually(Duration::from_secs(10), "the port is open", || self.shared.lock().listening);
+    }
+
+    /// How often a verb (`list`, `watch`, `get`, `create`, `update`, `patch`, `delete`) was asked of a kind, refusals
+    /// counted; `*` is every verb, or every kind.
+    pub fn count(&self, verb: &str, kind: &str) -> u64 {
+        let resource = (kind != "*").then(|| self.resource(kind));
+        let state = self.shared.lock();
+        let is_meant = |of: &(&str, String)| {
+            (verb == "*" || of.0 == verb) && resource.as_ref().is_none_or(|resource| of.1 == *resource)
+        };
+        state.seen.counts.iter().filter(|(of, _)| is_meant(of)).map(|(_, count)| count).sum()
+    }
+
+    /// The newest requests about objects, in the order in which they came: some ten thousand are kept.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.lock().seen.requests.clone()
+    }
+
+    /// What was written, as `PATCH /apis/…`, in the order in which it came.
+    pub fn writes(&self) -> Vec<String> {
+        let is_write = |request: &&Request| !matches!(request.verb, "get" | "list" | "watch");
+        self.shared.lock().seen.requests.iter().filter(is_write).map(|request| request.line.clone()).collect()
+    }
+
+    /// How many watches of a kind are open.
+    pub fn open_watches(&self, kind: &str) -> usize {
+        let resource = self.resource(kind);
+        self.shared.lock().seen.watches.get(&resource).copied().unwrap_or_default()
+    }
+
+    /// How many requests of a verb were being answered at once, at most, since the start.
+    pub fn most_at_once(&self, verb: &str) -> usize {
+        self.shared.lock().seen.peaks.get(verb).copied().unwrap_or_default()
+    }
+
+    fn answer(&self, kind: &str, code: u16, retry_after: Option<u32>, left: Option<u32>) {
+        let kind = (kind != "*").then(|| self.kind(kind));
+        self.set(|trouble| trouble.scripted.push(Scripted { kind, verbs: None, code, retry_after, left }));
+    }
+
+    fn reach(&self, reach: Reach) {
+        self.shared.change(|state| {
+            state.trouble.reach = reach;
+            state.cut();
+        });
+    }
+
+    fn resource(&self, kind: &str) -> String {
+        let kind = self.kind(kind);
+        self.shared.lock().cluster.kinds[kind].resource()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Trouble)) {
+        self.shared.change(|state| change(&mut state.trouble));
+    }
+}
