@@ -57,7 +57,11 @@ impl Answer {
 
     pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} {}\r\n{COMMON}", self.code, phrase(self.code));
-        head.push_str(&format!("content-type: {}\r\ncontent-length: {}\r\n", self.content_type, self.body.len()));
+        head.push_str(&format!(
+            "content-type: {}\r\ncontent-length: {}\r\n",
+            self.content_type,
+            self.body.len()
+        ));
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -75,7 +79,8 @@ impl From<Refusal> for Answer {
 
 /// The head of a stream of events.
 pub(super) fn begin_stream(to: &mut impl Write) -> io::Result<()> {
-    let head = format!("HTTP/1.1 200 OK\r\n{COMMON}content-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 OK\r\n{COMMON}content-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n");
     to.write_all(head.as_bytes())
 }
 

@@ -114,7 +114,9 @@ impl Cluster {
         }
         self.given += 1;
         let metadata = &mut object["metadata"];
-        for own in ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        for own in
+            ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+        {
             remove(metadata, own);
         }
         for (field, value) in [("uid", clock::uid(self.given)), ("creationTimestamp", clock::now())] {
@@ -205,7 +207,8 @@ impl Cluster {
                 let mut empty = json!({"metadata": {}});
                 empty = owners::apply(&empty, &wanted, &writer, true)?;
                 set(&mut wanted["metadata"], "name", key.name.as_str().into());
-                let mut written = self.create(key.kind, &key.namespace, wanted, &Write { is_dry: true, ..write.clone() })?;
+                let mut written =
+                    self.create(key.kind, &key.namespace, wanted, &Write { is_dry: true, ..write.clone() })?;
                 let mut object = Value::clone(&written.object);
                 object["metadata"]["managedFields"] = empty["metadata"]["managedFields"].take();
                 written.object = self.put(key.clone(), object, write);
@@ -230,7 +233,12 @@ impl Cluster {
     }
 
     /// Deletes an object, or marks it where a finalizer holds it: then what it is like is given back.
-    pub(super) fn delete(&mut self, key: &Key, options: &Value, is_dry: bool) -> Result<Option<Arc<Value>>, Refusal> {
+    pub(super) fn delete(
+        &mut self,
+        key: &Key,
+        options: &Value,
+        is_dry: bool,
+    ) -> Result<Option<Arc<Value>>, Refusal> {
         let kinds = self.kinds.clone();
         let kind = &kinds[key.kind];
         let before = self.find(key)?.clone();
@@ -238,7 +246,9 @@ impl Cluster {
             let wanted = &options["preconditions"][field];
             let is = &before["metadata"][field];
             if !wanted.is_null() && wanted != is {
-                let why = format!("Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {is}");
+                let why = format!(
+                    "Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {is}"
+                );
                 return Err(Refusal::conflict(kind, &key.name, &why));
             }
         }
@@ -289,9 +299,12 @@ impl Cluster {
             return Err(Refusal::bad_request("the object provided is no object"));
         }
         let api_version = kind.api_version(&write.version);
-        for (field, wanted, what) in [("apiVersion", &api_version, "API version"), ("kind", &kind.kind, "kind")] {
+        for (field, wanted, what) in
+            [("apiVersion", &api_version, "API version"), ("kind", &kind.kind, "kind")]
+        {
             if let Some(is) = object[field].as_str().filter(|is| is != wanted) {
-                let message = format!("the {what} in the data ({is}) does not match the expected {what} ({wanted})");
+                let message =
+                    format!("the {what} in the data ({is}) does not match the expected {what} ({wanted})");
                 return Err(Refusal::bad_request(message));
             }
         }
@@ -307,9 +320,14 @@ impl Cluster {
         }
         if name.is_empty() {
             let says = "Required value: name or generateName is required";
-            return Err(Refusal::invalid(kind, "", &[Cause::new("FieldValueRequired", "metadata.name", says)]));
+            return Err(Refusal::invalid(
+                kind,
+                "",
+                &[Cause::new("FieldValueRequired", "metadata.name", says)],
+            ));
         }
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:".contains(&byte);
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:".contains(&byte);
         if !name.bytes().all(is_plain) {
             let says = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
                         '.', and must start and end with an alphanumeric character";
@@ -322,7 +340,8 @@ impl Cluster {
             return Ok(Key { kind: kind_id, namespace: String::new(), name });
         }
         if !said.is_empty() && said != namespace {
-            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            let message =
+                "the namespace of the provided object does not match the namespace sent on the request";
             return Err(Refusal::bad_request(message));
         }
         set(metadata, "namespace", namespace.into());
@@ -333,7 +352,13 @@ impl Cluster {
     }
 
     /// Drops what is unknown, fills in defaults, and judges what is left.
-    fn fit(&mut self, kind: &Kind, name: &str, object: &mut Value, write: &Write) -> Result<Vec<String>, Refusal> {
+    fn fit(
+        &mut self,
+        kind: &Kind,
+        name: &str,
+        object: &mut Value,
+        write: &Write,
+    ) -> Result<Vec<String>, Refusal> {
         let mut warnings = Vec::new();
         let mut causes = Vec::new();
         if let Some(schema) = &kind.schema {
@@ -392,7 +417,9 @@ impl Cluster {
 /// What a generation counts: all but metadata and status.
 fn content(object: &Value) -> Vec<(&String, &Value)> {
     let fields = object.as_object().into_iter().flatten();
-    fields.filter(|(name, _)| !["metadata", "status", "apiVersion", "kind"].contains(&name.as_str())).collect()
+    fields
+        .filter(|(name, _)| !["metadata", "status", "apiVersion", "kind"].contains(&name.as_str()))
+        .collect()
 }
 
 fn is_held(object: &Value) -> bool {

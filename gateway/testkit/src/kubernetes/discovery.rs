@@ -37,7 +37,8 @@ pub(super) fn answer(
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
         }),
         ["apis"] => {
-            let groups: Vec<Value> = groups().iter().filter_map(|name| group(name, kinds, is_served)).collect();
+            let groups: Vec<Value> =
+                groups().iter().filter_map(|name| group(name, kinds, is_served)).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["apis", name] => {
@@ -168,7 +169,8 @@ fn told(kind: &Kind, version: &str) -> Value {
         "shortNames": kind.short, "categories": kind.categories,
     });
     if kind.has_status {
-        told["subresources"] = json!([{"subresource": "status", "responseKind": response, "verbs": STATUS_VERBS}]);
+        told["subresources"] =
+            json!([{"subresource": "status", "responseKind": response, "verbs": STATUS_VERBS}]);
     }
     told
 }

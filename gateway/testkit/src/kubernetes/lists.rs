@@ -36,7 +36,8 @@ pub(super) fn list(cluster: &Cluster, asked: &Asked, target: &Target) -> Result<
     let version = exact.unwrap_or_else(|| cluster.store.version());
     let mut objects = objects;
     objects.retain(|(key, object)| {
-        let is_left = page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.namespace, &page.name));
+        let is_left =
+            page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.namespace, &page.name));
         is_left && selector.selects(object)
     });
     let limit = asked.parameter("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
@@ -113,11 +114,7 @@ fn read_token(token: &str) -> Result<Page, Refusal> {
         let token: Value = serde_json::from_slice(&bytes).ok()?;
         let start = token["start"].as_str()?.trim_start_matches('/').trim_end_matches('\0').to_owned();
         let (namespace, name) = start.split_once('/').unwrap_or(("", &start));
-        Some(Page {
-            version: token["rv"].as_i64()?,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
+        Some(Page { version: token["rv"].as_i64()?, namespace: namespace.to_owned(), name: name.to_owned() })
     };
     read().ok_or_else(|| Refusal::bad_request("continue key is not valid"))
 }

@@ -28,6 +28,7 @@ mod clock;
 mod cluster;
 mod discovery;
 mod kinds;
+mod kubectl;
 mod lists;
 mod native;
 mod owners;
@@ -58,6 +59,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use self::kubectl::Kubectl;
 pub use self::trouble::Request;
 
 use self::cluster::{Part, Unknown, Write};
@@ -254,7 +256,8 @@ impl ApiServer {
         of: &str,
     ) -> Option<(String, String, String)> {
         let object = self.get(kind, namespace, name)?;
-        let condition = object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == of)?;
+        let condition =
+            object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == of)?;
         let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
         Some((text("status"), text("reason"), text("message")))
     }
@@ -351,5 +354,11 @@ impl ApiServer {
             rules.unwrap_or_default()
         });
         self.shared.change(|state| state.users.grant(user, rules.collect()));
+    }
+
+    /// From now on who sends no token is anonymous, and may do nothing. Before, it is the admin: kubectl sends none
+    /// over plain HTTP.
+    pub fn require_tokens(&self) {
+        self.shared.change(|state| state.users.wants_tokens = true);
     }
 }

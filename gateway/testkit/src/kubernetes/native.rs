@@ -63,7 +63,8 @@ pub(super) fn complete(kind: &Kind, object: &mut Value, number: u64) {
 pub(super) fn judge(kind: &Kind, object: &Value) -> Vec<Cause> {
     match kind.resource().as_str() {
         "services" => {
-            let is_portless = object["spec"]["type"] == "ExternalName" || object["spec"]["clusterIP"] == "None";
+            let is_portless =
+                object["spec"]["type"] == "ExternalName" || object["spec"]["clusterIP"] == "None";
             match items(&object["spec"]["ports"]).next() {
                 None if !is_portless => vec![Cause::required("spec.ports")],
                 _ => Vec::new(),
@@ -96,7 +97,10 @@ fn complete_service(object: &mut Value, number: u64) {
         let target = port["port"].clone();
         fill(port, &json!({"protocol": "TCP", "targetPort": target}));
     }
-    fill(object, &json!({"spec": {"type": "ClusterIP", "sessionAffinity": "None"}, "status": {"loadBalancer": {}}}));
+    fill(
+        object,
+        &json!({"spec": {"type": "ClusterIP", "sessionAffinity": "None"}, "status": {"loadBalancer": {}}}),
+    );
     if object["spec"]["type"] != "ExternalName" {
         let address = format!("10.96.{}.{}", number / 250 % 250 + 1, number % 250 + 1);
         fill(&mut object["spec"], &json!({"clusterIP": address}));
@@ -176,7 +180,8 @@ fn judge_slice(object: &Value) -> Vec<Cause> {
 fn judge_gateway(object: &Value) -> Vec<Cause> {
     let listeners: Vec<&Value> = items(&object["spec"]["listeners"]).collect();
     let is_unique = |fields: &[&str]| {
-        let place = |listener: &Value| -> Vec<Value> { fields.iter().map(|field| listener[field].clone()).collect() };
+        let place =
+            |listener: &Value| -> Vec<Value> { fields.iter().map(|field| listener[field].clone()).collect() };
         listeners.iter().all(|one| listeners.iter().filter(|other| place(other) == place(one)).count() == 1)
     };
     let mut causes = Vec::new();

@@ -57,8 +57,9 @@ pub(super) fn apply(
 ) -> Result<Value, Refusal> {
     let mut owners = owners(live);
     let wanted_fields = leaves(wanted);
-    let is_mine =
-        |owner: &Owner| owner.manager == writer.manager && owner.is_apply && owner.is_status == writer.is_status;
+    let is_mine = |owner: &Owner| {
+        owner.manager == writer.manager && owner.is_apply && owner.is_status == writer.is_status
+    };
     let mut conflicts = Vec::new();
     for owner in owners.iter_mut().filter(|owner| !is_mine(owner)) {
         let differs = |path: &&Path| owner.fields.contains(*path) && at(live, path) != at(wanted, path);
@@ -73,7 +74,8 @@ pub(super) fn apply(
         return Err(conflict(&conflicts));
     }
     let mut object = live.clone();
-    let mine = owners.iter().find(|owner| is_mine(owner)).map(|owner| owner.fields.clone()).unwrap_or_default();
+    let mine =
+        owners.iter().find(|owner| is_mine(owner)).map(|owner| owner.fields.clone()).unwrap_or_default();
     for path in mine.difference(&wanted_fields) {
         if !owners.iter().any(|owner| !is_mine(owner) && owner.fields.contains(path)) {
             take(&mut object, path);

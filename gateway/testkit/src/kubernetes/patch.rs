@@ -188,9 +188,17 @@ mod tests {
                 r#"{"$setElementOrder/ports":[{"port":80}],"ports":[{"port":80,"name":"b"},{"$patch":"delete","port":81}]}"#,
                 r#"{"ports":[{"port":80,"name":"b"}]}"#,
             ),
-            (r#"{"selector":{"a":"b"}}"#, r#"{"selector":{"$patch":"replace","c":"d"}}"#, r#"{"selector":{"c":"d"}}"#),
+            (
+                r#"{"selector":{"a":"b"}}"#,
+                r#"{"selector":{"$patch":"replace","c":"d"}}"#,
+                r#"{"selector":{"c":"d"}}"#,
+            ),
             (r#"{"finalizers":["a"]}"#, r#"{"finalizers":["b"]}"#, r#"{"finalizers":["a","b"]}"#),
-            (r#"{"finalizers":["a"]}"#, r#"{"$deleteFromPrimitiveList/finalizers":["a"]}"#, r#"{"finalizers":[]}"#),
+            (
+                r#"{"finalizers":["a"]}"#,
+                r#"{"$deleteFromPrimitiveList/finalizers":["a"]}"#,
+                r#"{"finalizers":[]}"#,
+            ),
         ] {
             let mut target = value(target);
             strategic(&mut target, &value(patch), "");

@@ -70,7 +70,8 @@ impl Refusal {
     }
 
     pub(super) fn modified(kind: &Kind, name: &str) -> Refusal {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Refusal::conflict(kind, name, why)
     }
 
@@ -81,7 +82,8 @@ impl Refusal {
 
     /// An object that does not fit its kind.
     pub(super) fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Refusal {
-        let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let told: Vec<String> =
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let told = if told.len() == 1 { told.concat() } else { format!("[{}]", told.join(", ")) };
         let message = format!("{} \"{name}\" is invalid: {told}", kind.qualified_kind());
         let mut refusal = Refusal::new(422, "Invalid", message).of(kind, name);

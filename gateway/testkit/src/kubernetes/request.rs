@@ -37,7 +37,8 @@ impl Asked {
         let method = words.next().unwrap_or_default().to_owned();
         let target = words.next().unwrap_or_default().to_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let path = path.split('/').filter(|part| !part.is_empty()).map(|part| unescape(part, false)).collect();
+        let path =
+            path.split('/').filter(|part| !part.is_empty()).map(|part| unescape(part, false)).collect();
         let pair = |pair: &str| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (unescape(key, true), unescape(value, true))

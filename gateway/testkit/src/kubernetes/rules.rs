@@ -12,31 +12,30 @@ pub(super) fn holds(rule: &str, value: &Value) -> Option<bool> {
 type Rule = (&'static str, fn(&Value) -> bool);
 
 const RULES: [Rule; 23] = [
-    ("duration(self) >= duration('1ms')", |value| text(value).is_none_or(|text| nanos(text) >= Some(1_000_000))),
+    ("duration(self) >= duration('1ms')", |value| {
+        text(value).is_none_or(|text| nanos(text) >= Some(1_000_000))
+    }),
     ("self.all(key, !key.contains(\"*\"))", |value| keys(value).all(|key| !key.contains('*'))),
     ("self.all(key, key.size() != 0)", |value| keys(value).all(|key| !key.is_empty())),
     ("!self.contains(\"*\")", |value| text(value).is_none_or(|text| !text.contains('*'))),
-    (
-        "(has(self.tlsCertificates) ? 1 : 0) + (has(self.credentialNames) ? 1 : 0) <= 1",
-        |value| !(has(value, "tlsCertificates") && has(value, "credentialNames")),
-    ),
-    (
-        "(has(self.credentialName) ? 1 : 0) + (has(self.credentialNames) ? 1 : 0) <= 1",
-        |value| !(has(value, "credentialName") && has(value, "credentialNames")),
-    ),
-    (
-        "(has(self.credentialNames) ? 1 : 0) + (has(self.tlsCertificates) ? 1 : 0) <= 1",
-        |value| !(has(value, "tlsCertificates") && has(value, "credentialNames")),
-    ),
-    (
-        "(has(self.workloadSelector) ? 1 : 0) + (has(self.endpoints) ? 1 : 0) <= 1",
-        |value| !(has(value, "workloadSelector") && has(value, "endpoints")),
-    ),
+    ("(has(self.tlsCertificates) ? 1 : 0) + (has(self.credentialNames) ? 1 : 0) <= 1", |value| {
+        !(has(value, "tlsCertificates") && has(value, "credentialNames"))
+    }),
+    ("(has(self.credentialName) ? 1 : 0) + (has(self.credentialNames) ? 1 : 0) <= 1", |value| {
+        !(has(value, "credentialName") && has(value, "credentialNames"))
+    }),
+    ("(has(self.credentialNames) ? 1 : 0) + (has(self.tlsCertificates) ? 1 : 0) <= 1", |value| {
+        !(has(value, "tlsCertificates") && has(value, "credentialNames"))
+    }),
+    ("(has(self.workloadSelector) ? 1 : 0) + (has(self.endpoints) ? 1 : 0) <= 1", |value| {
+        !(has(value, "workloadSelector") && has(value, "endpoints"))
+    }),
     (
         "!((has(self.addresses) ? self.addresses : []).exists(k, k.contains(\"/\")) && \
          !((has(self.resolution) ? self.resolution : \"NONE\") in [\"STATIC\", \"NONE\"]))",
         |value| {
-            let ranges = items(&value["addresses"]).any(|item| text(item).is_some_and(|text| text.contains('/')));
+            let ranges =
+                items(&value["addresses"]).any(|item| text(item).is_some_and(|text| text.contains('/')));
             !ranges || ["STATIC", "NONE"].contains(&text(&value["resolution"]).unwrap_or("NONE"))
         },
     ),
@@ -47,12 +46,13 @@ const RULES: [Rule; 23] = [
     (
         "((has(self.resolution) ? self.resolution : \"\") == \"DNS_ROUND_ROBIN\") ? ((has(self.endpoints) ? \
          self.endpoints : []).size() <= 1) : true",
-        |value| text(&value["resolution"]) != Some("DNS_ROUND_ROBIN") || items(&value["endpoints"]).count() <= 1,
+        |value| {
+            text(&value["resolution"]) != Some("DNS_ROUND_ROBIN") || items(&value["endpoints"]).count() <= 1
+        },
     ),
-    (
-        "(has(self.workloadSelector) ? 1 : 0) + (has(self.targetRefs) ? 1 : 0) <= 1",
-        |value| !(has(value, "workloadSelector") && has(value, "targetRefs")),
-    ),
+    ("(has(self.workloadSelector) ? 1 : 0) + (has(self.targetRefs) ? 1 : 0) <= 1", |value| {
+        !(has(value, "workloadSelector") && has(value, "targetRefs"))
+    }),
     (
         "has(self.context) ? ((self.context == \"WAYPOINT\") ? has(self.waypoint) : !has(self.waypoint)) : \
          !has(self.waypoint)",
@@ -68,23 +68,19 @@ const RULES: [Rule; 23] = [
         "self.startsWith(\"unix://\") ? (self.substring(7, 8) == \"/\" || self.substring(7, 8) == \"@\") : true",
         |value| socket(value).is_none_or(|path| path.starts_with(['/', '@'])),
     ),
-    (
-        "self.startsWith(\"unix://\") ? !self.endsWith(\"/\") : true",
-        |value| socket(value).is_none_or(|path| !path.ends_with('/')),
-    ),
+    ("self.startsWith(\"unix://\") ? !self.endsWith(\"/\") : true", |value| {
+        socket(value).is_none_or(|path| !path.ends_with('/'))
+    }),
     (
         "self.all(key, size(key) < 63 && key.matches(\"^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$\"))",
         |value| keys(value).all(is_port_name),
     ),
     ("0 < self && self <= 65535", |value| value.as_i64().is_none_or(|port| 0 < port && port <= 65_535)),
     ("self != \"*\"", |value| value != "*"),
-    (
-        "self.all(l1, self.exists_one(l2, l1.number == l2.number))",
-        |value| {
-            let numbers: Vec<&Value> = items(value).map(|item| &item["number"]).collect();
-            numbers.iter().all(|one| numbers.iter().filter(|other| *other == one).count() == 1)
-        },
-    ),
+    ("self.all(l1, self.exists_one(l2, l1.number == l2.number))", |value| {
+        let numbers: Vec<&Value> = items(value).map(|item| &item["number"]).collect();
+        numbers.iter().all(|one| numbers.iter().filter(|other| *other == one).count() == 1)
+    }),
     ("self in [\"\", \"HTTP\", \"HTTPS\"]", |value| {
         text(value).is_none_or(|text| ["", "HTTP", "HTTPS"].contains(&text))
     }),
@@ -187,8 +183,15 @@ mod tests {
 
     #[test]
     fn durations() {
-        let rows =
-            [("1ms", true), ("0.5ms", false), ("1h2m", true), ("0s", false), ("-1s", false), ("x", false), ("", false)];
+        let rows = [
+            ("1ms", true),
+            ("0.5ms", false),
+            ("1h2m", true),
+            ("0s", false),
+            ("-1s", false),
+            ("x", false),
+            ("", false),
+        ];
         for (text, expected) in rows {
             assert_eq!(holds("duration(self) >= duration('1ms')", &text.into()), Some(expected), "{text}");
         }

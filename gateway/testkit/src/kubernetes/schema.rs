@@ -115,10 +115,11 @@ fn judge_one(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>)
             invalid(&shown, "should match '^[-_A-Za-z0-9]+$'");
         }
     }
-    if let Some(items) = value.as_array() {
-        if schema["minItems"].as_u64().is_some_and(|least| (items.len() as u64) < least) {
-            invalid(&items.len().to_string(), &format!("should have at least {} items", schema["minItems"]));
-        }
+    let items = value.as_array().map(|items| items.len() as u64);
+    if let (Some(items), Some(least)) = (items, schema["minItems"].as_u64())
+        && items < least
+    {
+        invalid(&items.to_string(), &format!("should have at least {least} items"));
     }
     for (limit, length, of) in [
         ("maxLength", value.as_str().map(str::len), "bytes"),
@@ -169,7 +170,8 @@ fn unfit(schema: &Value, value: &Value) -> Option<String> {
         Some((list.iter().filter(|one| fits(one, value)).count(), list.len()))
     };
     if let Some((fitting, _)) = count("oneOf").filter(|(fitting, _)| *fitting != 1) {
-        let found = if fitting == 0 { "none valid".to_owned() } else { format!("{fitting} valid alternatives") };
+        let found =
+            if fitting == 0 { "none valid".to_owned() } else { format!("{fitting} valid alternatives") };
         return Some(format!("must validate one and only one schema (oneOf). Found {found}"));
     }
     if count("anyOf").is_some_and(|(fitting, _)| fitting == 0) {

@@ -36,8 +36,7 @@ impl Selector {
                 (None, None) => match text.split_once('=') {
                     Some((field, value)) => (field, true, value),
                     None => {
-                        let message =
-                            format!("invalid selector: '{text}'; can't understand '{text}'");
+                        let message = format!("invalid selector: '{text}'; can't understand '{text}'");
                         return Err(Refusal::bad_request(message));
                     }
                 },
@@ -61,8 +60,12 @@ impl Selector {
         let labels = self.labels.iter().all(|requirement| match requirement {
             Requirement::Exists(key) => label(key).is_some(),
             Requirement::Absent(key) => label(key).is_none(),
-            Requirement::In(key, values) => label(key).is_some_and(|is| values.iter().any(|value| value == is)),
-            Requirement::NotIn(key, values) => label(key).is_none_or(|is| values.iter().all(|value| value != is)),
+            Requirement::In(key, values) => {
+                label(key).is_some_and(|is| values.iter().any(|value| value == is))
+            }
+            Requirement::NotIn(key, values) => {
+                label(key).is_none_or(|is| values.iter().all(|value| value != is))
+            }
         });
         labels
             && self.fields.iter().all(|(field, wanted, value)| {
@@ -70,7 +73,8 @@ impl Selector {
                 let is = match found {
                     Value::Null => value.is_empty(),
                     Value::String(text) => text == value,
-                    other => other.to_string() == *value,
+                    Value::Bool(yes) => value == if *yes { "true" } else { "false" },
+                    _ => false,
                 };
                 is == *wanted
             })

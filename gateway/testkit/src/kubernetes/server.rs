@@ -93,7 +93,11 @@ impl Shared {
     }
 
     /// Waits while something holds, at most so long; the server's end ends it too.
-    pub(super) fn wait_while(&self, most: Duration, mut holds: impl FnMut(&State) -> bool) -> MutexGuard<'_, State> {
+    pub(super) fn wait_while(
+        &self,
+        most: Duration,
+        mut holds: impl FnMut(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
         let waits = |state: &mut State| !state.stopping && holds(state);
         self.moved.wait_timeout_while(self.lock(), most, waits).expect(UNPOISONED).0
     }
@@ -286,8 +290,7 @@ fn delete(cluster: &mut Cluster, asked: &Asked, key: &Key, version: &str) -> Res
     if !kind.group.is_empty() {
         details["group"] = kind.group.as_str().into();
     }
-    let status =
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
     Ok(Answer::json(200, &status))
 }
 
@@ -319,8 +322,9 @@ fn body(asked: &Asked) -> Result<Value, Refusal> {
                            application/json, application/yaml";
             Err(Refusal::new(415, "UnsupportedMediaType", message))
         }
-        _ => serde_json::from_str(&text)
-            .map_err(|error| Refusal::bad_request(format!("couldn't get version/kind; json parse error: {error}"))),
+        _ => serde_json::from_str(&text).map_err(|error| {
+            Refusal::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+        }),
     }
 }
 
@@ -329,8 +333,9 @@ fn patched(asked: &Asked, is_custom: bool, object: &mut Value) -> Result<(), Ref
     match asked.media_type() {
         "application/merge-patch+json" => patch::merge(object, &change),
         "application/strategic-merge-patch+json" if !is_custom => patch::strategic(object, &change, ""),
-        "application/json-patch+json" => patch::json(object, &change)
-            .map_err(|error| Refusal::new(422, "Invalid", format!("the server rejected our request: {error}")))?,
+        "application/json-patch+json" => patch::json(object, &change).map_err(|error| {
+            Refusal::new(422, "Invalid", format!("the server rejected our request: {error}"))
+        })?,
         _ => {
             let message = "the body of the request was in an unknown format - accepted media types include: \
                            application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";

@@ -1,0 +1,1 @@
+//! Every switch, tried over the wire.

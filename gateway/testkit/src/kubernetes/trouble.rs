@@ -135,7 +135,10 @@ pub(super) fn scripted(code: u16, retry_after: Option<u32>) -> Refusal {
     let (reason, message) = match code {
         401 => ("Unauthorized", "Unauthorized"),
         404 => ("NotFound", "the server could not find the requested resource"),
-        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
+        409 => (
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ),
         410 => ("Expired", "The resourceVersion for the provided watch is too old."),
         429 => ("TooManyRequests", "too many requests, please try again later"),
         500 => ("InternalError", "Internal error occurred: etcdserver: request timed out"),

@@ -45,7 +45,8 @@ impl Shared {
         let patience = Duration::from_secs(patience.unwrap_or(LONGEST));
         let began = Instant::now();
         // Shortly before the end, so that whoever comes back need not begin far behind.
-        let mut bookmark = (patience > LAST).then(|| patience - LAST).filter(|_| asked.flag("allowWatchBookmarks"));
+        let mut bookmark =
+            (patience > LAST).then(|| patience - LAST).filter(|_| asked.flag("allowWatchBookmarks"));
         let mut asked_for = self.lock().bookmarks;
         let mut state = self.lock();
         loop {
@@ -151,7 +152,8 @@ impl Watch<'_> {
         }
         let is_meant = |event: &&Event| {
             let within = &self.target.namespace;
-            event.key.kind == self.target.kind && within.as_ref().is_none_or(|name| event.key.namespace == *name)
+            event.key.kind == self.target.kind
+                && within.as_ref().is_none_or(|name| event.key.namespace == *name)
         };
         let mut events: Vec<Event> = store.since(self.seen).filter(is_meant).cloned().collect();
         if state.trouble.coalesces {
