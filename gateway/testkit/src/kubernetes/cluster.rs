@@ -151,7 +151,7 @@ impl Cluster {
             let status = object["status"].take();
             object = Value::clone(&before);
             set(&mut object, "status", status);
-        } else if kind.has_status && !write.is_trusted {
+        } else if kind.has_status && !write.is_trusted && part != Part::Applied {
             set(&mut object, "status", before["status"].clone());
         }
         set(&mut object, "apiVersion", before["apiVersion"].clone());
@@ -226,8 +226,7 @@ impl Cluster {
                 if is_mine(&wanted["metadata"]) {
                     object["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"].clone();
                 }
-                let trusted = Write { is_trusted: true, ..write.clone() };
-                self.replace(key, Part::Applied, object, &trusted)
+                self.replace(key, Part::Applied, object, write)
             }
         }
     }
@@ -380,7 +379,7 @@ impl Cluster {
             causes = schema::judge(schema, object);
         }
         native::complete(kind, object, self.given);
-        causes.extend(native::judge(kind, object));
+        causes.extend(native::judge(kind, object, write.is_trusted));
         if !causes.is_empty() {
             return Err(Refusal::invalid(kind, name, &causes));
         }

@@ -14,6 +14,7 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Kubectl {
     program: OsString,
+    kubeconfig: PathBuf,
     home: TempDir,
 }
 
@@ -25,10 +26,24 @@ impl Kubectl {
     ///
     /// Where there is none and has to be one, and when no file can be written.
     pub fn find(kubeconfig: &str) -> Option<Kubectl> {
-        let named = env::var_os("TRYSAIL_KUBECTL").filter(|path| !path.is_empty());
         let home = tempfile::tempdir().expect("a temporary directory");
-        fs::write(home.path().join("kubeconfig"), kubeconfig).expect("a file in it");
-        let kubectl = Kubectl { program: named.unwrap_or("kubectl".into()), home };
+        let file = home.path().join("kubeconfig");
+        fs::write(&file, kubeconfig).expect("a file in it");
+        Kubectl::at(home, file)
+    }
+
+    /// The same for a kubeconfig that is a file.
+    ///
+    /// # Panics
+    ///
+    /// As [`Kubectl::find`].
+    pub fn find_for(kubeconfig: &Path) -> Option<Kubectl> {
+        Kubectl::at(tempfile::tempdir().expect("a temporary directory"), kubeconfig.to_owned())
+    }
+
+    fn at(home: TempDir, kubeconfig: PathBuf) -> Option<Kubectl> {
+        let named = env::var_os("TRYSAIL_KUBECTL").filter(|path| !path.is_empty());
+        let kubectl = Kubectl { program: named.unwrap_or("kubectl".into()), kubeconfig, home };
         if kubectl.run(&["version", "--client"]).is_ok() {
             return Some(kubectl);
         }
@@ -74,8 +89,7 @@ impl Kubectl {
     }
 
     fn own(&self) -> [OsString; 2] {
-        let file: PathBuf = self.home.path().join("kubeconfig");
-        ["--kubeconfig".into(), file.into()]
+        ["--kubeconfig".into(), self.kubeconfig.clone().into()]
     }
 }
 

@@ -20,8 +20,8 @@
 //! (any shape passes but that of two listeners in one place).
 //!
 //! Two ways lead to an object. Over HTTP everything is judged as in a cluster. The functions here are the test's: they
-//! take status, `creationTimestamp` and `uid` as they are written, and make namespaces that are missing. What a real
-//! server would refuse they refuse too, by a panic.
+//! take status, `creationTimestamp`, `uid` and endpoints on loopback as they are written, and make namespaces that are
+//! missing. What else a real server would refuse they refuse too, by a panic.
 
 mod answer;
 mod clock;

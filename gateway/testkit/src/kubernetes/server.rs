@@ -135,7 +135,7 @@ impl Shared {
     }
 
     /// Takes that long. Only the server's end shortens it.
-    fn pause(&self, time: Duration) {
+    pub(super) fn pause(&self, time: Duration) {
         if !time.is_zero() {
             drop(self.wait_while(time, |_| true));
         }

@@ -49,6 +49,11 @@ impl ApiServer {
         self.set(|trouble| trouble.coalesces = coalesces);
     }
 
+    /// Tells of what happened that much later.
+    pub fn delay_events(&self, time: Duration) {
+        self.set(|trouble| trouble.delays_events = time);
+    }
+
     /// Takes that long before each answer.
     pub fn set_latency(&self, time: Duration) {
         self.set(|trouble| trouble.latency = time);

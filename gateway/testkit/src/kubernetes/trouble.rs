@@ -29,6 +29,8 @@ pub(super) struct Trouble {
     pub(super) hangs: bool,
     /// Watches are open and nothing is told, not even their end.
     pub(super) is_silent: bool,
+    /// Before what a watch tells.
+    pub(super) delays_events: Duration,
     /// Of several events about one object a watch tells the last.
     pub(super) coalesces: bool,
     /// Streaming lists fail as they do with an old etcd.

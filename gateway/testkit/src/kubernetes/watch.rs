@@ -89,7 +89,9 @@ impl Shared {
                     return Ok(());
                 }
             } else {
+                let late = state.trouble.delays_events;
                 drop(state);
+                self.pause(late);
                 answer::stream(stream, &told)?;
                 state = self.lock();
             }

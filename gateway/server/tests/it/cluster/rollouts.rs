@@ -76,7 +76,7 @@ spec:
     eventually(PATIENCE, "the stable Pod answers", || version(&site, false) == "stable");
     let load = site.load();
     let subset = |index: usize, hash: &'static str| {
-        site.api.edit("destinationrules", "default", "shop", |rule| {
+        site.api.edit("destinationrules", "shop", |rule| {
             rule["spec"]["subsets"][index]["labels"]["rollouts-pod-template-hash"] = hash.into();
             rule["metadata"]["annotations"]["argo-rollouts.argoproj.io/managed-by-rollouts"] = "shop".into();
         });
@@ -90,27 +90,27 @@ spec:
                            "route": [{"destination": {"host": "shop", "subset": "canary"}, "weight": 100}]});
         rules["spec"]["http"].as_array_mut().expect("rules").insert(0, route);
     };
-    site.api.edit("virtualservices", "default", "shop", header);
+    site.api.edit("virtualservices", "shop", header);
     eventually(PATIENCE, "the header leads to the canary", || version(&site, true) == "canary");
     assert_eq!(version(&site, false), "stable");
     let no_header = |rules: &mut Value| drop(rules["spec"]["http"].as_array_mut().expect("rules").remove(0));
-    site.api.edit("virtualservices", "default", "shop", no_header);
+    site.api.edit("virtualservices", "shop", no_header);
     eventually(PATIENCE, "it does not any more", || version(&site, true) == "stable");
     for canary in [5.0, 20.0, 50.0, 100.0] {
         // As JSON has it from Go: a float.
-        site.api.edit("virtualservices", "default", "shop", |rules| {
+        site.api.edit("virtualservices", "shop", |rules| {
             weights(rules, [json!(100.0 - canary), json!(canary)]);
         });
         weighs(&site, "subset=\"canary\"", canary);
     }
     // Promoted: the stable subset is what the canary was, and then the old Pods go.
     subset(0, "bbb");
-    site.api.edit("virtualservices", "default", "shop", |rules| weights(rules, [json!(100), json!(0)]));
+    site.api.edit("virtualservices", "shop", |rules| weights(rules, [json!(100), json!(0)]));
     weighs(&site, "subset=\"stable\"", 100.0);
     eventually(PATIENCE, "the stable subset is the new one", || version(&site, false) == "canary");
     site.api.delete("pods", "default", "stable");
     eventually(PATIENCE, "the old Pod is gone", || {
-        site.gateway.sum("trysail_config_objects", &[]) == 5.0 && version(&site, false) == "canary"
+        site.gateway.sum("trysail_endpoints", &[]) == 2.0 && version(&site, false) == "canary"
     });
     let tally = load.stop();
     tally.assert_all_good();
@@ -149,7 +149,7 @@ spec: {host: shop-canary, trafficPolicy: {connectionPool: {http: {http1MaxPendin
     put_pods(&site, &origins, 1, "canary", &[("app", "canary")]);
     eventually(PATIENCE, "both are there", || site.gateway.sum("trysail_endpoints", &["healthy"]) == 2.0);
     let load = site.load();
-    let edit = |edit: &dyn Fn(&mut Value)| site.api.edit("virtualservices", "default", "shop", edit);
+    let edit = |edit: &dyn Fn(&mut Value)| site.api.edit("virtualservices", "shop", edit);
     let mirrored = || site.gateway.sum("trysail_mirrored_requests_total", &["sent"]);
     edit(&|rules| {
         rules["spec"]["http"][0]["mirror"] = json!({"host": "shop-canary"});
