@@ -18,6 +18,7 @@ test: ## every test, with nextest where it can be had
 	@$(ready) && set -- --workspace --locked $${CI:+--no-fail-fast} $(ARGS) && \
 	{ promtool --version >/dev/null 2>&1 || echo 'skipped: prometheus is not installed, which the dashboards are tested with: apt-get install prometheus' >&2; } && \
 	{ TRYSAIL_HELM=$$(.ci/tool helm) && export TRYSAIL_HELM || echo 'skipped: no helm, which the chart is tested with' >&2; } && \
+	{ TRYSAIL_KUBECTL=$$(.ci/tool kubectl) && export TRYSAIL_KUBECTL || echo 'skipped: no kubectl, which the API server of the tests is tested with' >&2; } && \
 	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
 	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
 

@@ -16,8 +16,8 @@
 //! in pages, watches from any version that is kept, selectors, merge, JSON and strategic patches, server-side apply,
 //! the status subresource, finalizers, and Istio's CRDs by their own schemas and rules. What it does not do: TLS,
 //! protobuf, defaults of built-in kinds beyond what the recordings show, one storage for the two kinds of events,
-//! lists of built-in kinds merged by their keys when they are applied (each is one field), and schemas of Gateway API
-//! (any shape passes but that of two listeners in one place).
+//! lists of built-in kinds merged by their keys when they are applied (each is one field), and schemas of built-in kinds
+//! and of Gateway API (any shape passes but where `native` says otherwise).
 //!
 //! Two ways lead to an object. Over HTTP everything is judged as in a cluster. The functions here are the test's: they
 //! take status, `creationTimestamp`, `uid` and endpoints on loopback as they are written, and make namespaces that are
@@ -52,7 +52,6 @@ mod recordings;
 mod tests;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -60,13 +59,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use self::kubectl::Kubectl;
-pub use self::trouble::Request;
 
 use self::cluster::{Part, Unknown, Write};
 use self::server::Shared;
 use self::store::Key;
 use self::trouble::Reach;
-use crate::wait::eventually;
 
 /// A running API server. It stops when dropped.
 ///
@@ -141,18 +138,6 @@ impl ApiServer {
         }
     }
 
-    /// The same with a file's text.
-    ///
-    /// # Panics
-    ///
-    /// As [`ApiServer::apply`], and when it can not be read.
-    #[track_caller]
-    pub fn apply_file(&self, path: impl AsRef<Path>) {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path);
-        self.apply(&text.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
-    }
-
     /// Creates or replaces one object, and gives it as it is then.
     ///
     /// # Panics
@@ -223,43 +208,6 @@ impl ApiServer {
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> bool {
         let key = self.key(kind, namespace, name);
         self.shared.change(|state| state.cluster.delete(&key, &Value::Null, false).is_ok())
-    }
-
-    /// Waits until an object is there and `holds`, and gives it.
-    ///
-    /// # Panics
-    ///
-    /// When that does not come within the deadline.
-    #[track_caller]
-    pub fn wait_for(
-        &self,
-        deadline: Duration,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-        mut holds: impl FnMut(&Value) -> bool,
-    ) -> Value {
-        let mut found = None;
-        eventually(deadline, &format!("{kind} {namespace}/{name} as it should be"), || {
-            found = self.get(kind, namespace, name).filter(|object| holds(object));
-            found.is_some()
-        });
-        found.unwrap_or_default()
-    }
-
-    /// Status, reason and message of an object's condition of this type.
-    pub fn condition(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-        of: &str,
-    ) -> Option<(String, String, String)> {
-        let object = self.get(kind, namespace, name)?;
-        let condition =
-            object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == of)?;
-        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-        Some((text("status"), text("reason"), text("message")))
     }
 
     fn kind(&self, name: &str) -> kinds::KindId {

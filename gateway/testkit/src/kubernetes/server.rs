@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ use super::lists;
 use super::refusal::Refusal;
 use super::request::{self, Asked, Target};
 use super::store::Key;
-use super::trouble::{self, Reach, Request, Seen, Trouble};
-use super::users::{Deed, Users};
+use super::trouble::{self, Reach, Seen, Trouble};
+use super::users::{ADMIN, Deed, Users};
 use super::{discovery, patch, yaml};
 
 /// What connections and the test share.
@@ -122,8 +122,6 @@ impl Shared {
             if self.lock().trouble.reach != Reach::Answers {
                 return Ok(());
             }
-            let latency = self.lock().trouble.latency;
-            self.pause(latency);
             drop(self.wait_while(FOREVER, |state| state.trouble.hangs));
             let target = request::target(&asked.path(), &self.lock().cluster.kinds);
             match target {
@@ -157,14 +155,7 @@ impl Shared {
         let verb = asked.verb(target);
         let resource = self.change(|state| {
             let resource = state.cluster.kinds[target.kind].resource();
-            state.seen.begin(Request {
-                verb,
-                resource: resource.clone(),
-                namespace: target.namespace.clone(),
-                name: target.name.clone(),
-                line: format!("{} {}", asked.method, asked.target),
-                at: Instant::now(),
-            });
+            state.seen.begin(verb, &resource, format!("{} {}", asked.method, asked.target));
             resource
         });
         let answered = match self.admit(asked, target, verb) {
@@ -192,14 +183,11 @@ impl Shared {
         if !state.is_served(target.kind, &target.version) {
             return Err(Answer::nothing_there());
         }
-        match state.trouble.answer(target.kind, verb) {
-            Some((403, _)) => return Err(deed.forbidden(asked.token().unwrap_or_default()).into()),
+        match state.trouble.answer(target.kind) {
+            Some((403, _)) => return Err(deed.forbidden(asked.token().unwrap_or(ADMIN)).into()),
             Some((code, retry_after)) => return Err(trouble::scripted(code, retry_after).into()),
             None => {}
         }
-        let slow = if verb == "list" { state.trouble.slow_lists } else { Duration::ZERO };
-        drop(state);
-        self.pause(slow);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::ApiServer;
-use super::trouble::{Reach, Request, Scripted, Trouble};
+use super::trouble::{Reach, Scripted, Trouble};
 use crate::wait::eventually;
 
 impl ApiServer {
@@ -44,24 +44,9 @@ impl ApiServer {
         self.set(|trouble| trouble.is_silent = is_silent);
     }
 
-    /// Has watches tell only the last of several events about one object, where they come at once.
-    pub fn coalesce_events(&self, coalesces: bool) {
-        self.set(|trouble| trouble.coalesces = coalesces);
-    }
-
     /// Tells of what happened that much later.
     pub fn delay_events(&self, time: Duration) {
         self.set(|trouble| trouble.delays_events = time);
-    }
-
-    /// Takes that long before each answer.
-    pub fn set_latency(&self, time: Duration) {
-        self.set(|trouble| trouble.latency = time);
-    }
-
-    /// Takes that long before each list, beside the latency.
-    pub fn slow_lists(&self, time: Duration) {
-        self.set(|trouble| trouble.slow_lists = time);
     }
 
     /// Answers everything about a kind 403.
@@ -78,14 +63,6 @@ impl ApiServer {
     /// every kind.
     pub fn throttle(&self, kind: &str, seconds: u32, times: u32) {
         self.answer(kind, 429, Some(seconds), Some(times));
-    }
-
-    /// Answers one verb about a kind with this status, the next `times`; `*` is every kind.
-    pub fn fail_verb(&self, verb: &str, kind: &str, code: u16, times: u32) {
-        let kind = (kind != "*").then(|| self.kind(kind));
-        let verbs = Some(vec![verb.to_owned()]);
-        let script = Scripted { kind, verbs, code, retry_after: None, left: Some(times) };
-        self.set(|trouble| trouble.scripted.push(script));
     }
 
     /// Takes a CRD away, with its objects: watches of it close without a word, and it answers 404 in plain text.
@@ -122,11 +99,6 @@ impl ApiServer {
         });
     }
 
-    /// Fails streaming lists (`sendInitialEvents`) as with an old etcd: 200, then an ERROR event 500.
-    pub fn refuse_streaming_lists(&self, refuses: bool) {
-        self.set(|trouble| trouble.has_old_etcd = refuses);
-    }
-
     /// Ends every watch as the real server does when their time is over.
     pub fn close_watches(&self) {
         self.shared.change(|state| state.epoch += 1);
@@ -143,14 +115,6 @@ impl ApiServer {
     /// Keeps no more events than that; a watch that falls behind is told 410.
     pub fn keep_events(&self, events: usize) {
         self.shared.change(|state| state.cluster.store.keep(events));
-    }
-
-    /// Tells the next so many watches 410, whatever they ask for, and ends those that are open.
-    pub fn expire_watches(&self, watches: u32) {
-        self.shared.change(|state| {
-            state.trouble.too_old = watches;
-            state.epoch += 1;
-        });
     }
 
     /// Sends a bookmark to every watch that allows them.
@@ -180,15 +144,9 @@ impl ApiServer {
         state.seen.counts.iter().filter(|(of, _)| is_meant(of)).map(|(_, count)| count).sum()
     }
 
-    /// The newest requests about objects, in the order in which they came: some ten thousand are kept.
-    pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().seen.requests.clone()
-    }
-
     /// What was written, as `PATCH /apis/…`, in the order in which it came.
     pub fn writes(&self) -> Vec<String> {
-        let is_write = |request: &&Request| !matches!(request.verb, "get" | "list" | "watch");
-        self.shared.lock().seen.requests.iter().filter(is_write).map(|request| request.line.clone()).collect()
+        self.shared.lock().seen.writes.clone()
     }
 
     /// How many watches of a kind are open.
@@ -197,14 +155,9 @@ impl ApiServer {
         self.shared.lock().seen.watches.get(&resource).copied().unwrap_or_default()
     }
 
-    /// How many requests of a verb were being answered at once, at most, since the start.
-    pub fn most_at_once(&self, verb: &str) -> usize {
-        self.shared.lock().seen.peaks.get(verb).copied().unwrap_or_default()
-    }
-
     fn answer(&self, kind: &str, code: u16, retry_after: Option<u32>, left: Option<u32>) {
         let kind = (kind != "*").then(|| self.kind(kind));
-        self.set(|trouble| trouble.scripted.push(Scripted { kind, verbs: None, code, retry_after, left }));
+        self.set(|trouble| trouble.scripted.push(Scripted { kind, code, retry_after, left }));
     }
 
     fn reach(&self, reach: Reach) {

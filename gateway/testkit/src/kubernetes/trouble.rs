@@ -1,7 +1,7 @@
 //! What may be wrong with an API server, as tests set it, and what was seen of requests meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::kinds::KindId;
 use super::refusal::Refusal;
@@ -21,22 +21,12 @@ pub(super) enum Reach {
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     pub(super) reach: Reach,
-    /// Before each answer.
-    pub(super) latency: Duration,
-    /// Before each list, beside that.
-    pub(super) slow_lists: Duration,
     /// Requests are taken and not answered.
     pub(super) hangs: bool,
     /// Watches are open and nothing is told, not even their end.
     pub(super) is_silent: bool,
     /// Before what a watch tells.
     pub(super) delays_events: Duration,
-    /// Of several events about one object a watch tells the last.
-    pub(super) coalesces: bool,
-    /// Streaming lists fail as they do with an old etcd.
-    pub(super) has_old_etcd: bool,
-    /// How many of the watches to come are too old, whatever they ask for.
-    pub(super) too_old: u32,
     pub(super) missing: BTreeSet<KindId>,
     pub(super) unserved: BTreeSet<(KindId, String)>,
     pub(super) scripted: Vec<Scripted>,
@@ -47,8 +37,6 @@ pub(super) struct Trouble {
 pub(super) struct Scripted {
     /// None: of any.
     pub(super) kind: Option<KindId>,
-    /// None: for any.
-    pub(super) verbs: Option<Vec<String>>,
     pub(super) code: u16,
     /// Seconds.
     pub(super) retry_after: Option<u32>,
@@ -56,46 +44,23 @@ pub(super) struct Scripted {
     pub(super) left: Option<u32>,
 }
 
-/// A request about objects.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// `list`, `watch`, `get`, `create`, `update`, `patch`, `delete` or `deletecollection`.
-    pub verb: &'static str,
-    /// The plural with its group: `virtualservices.networking.istio.io`, `pods`.
-    pub resource: String,
-    /// Of the path; `None` for all namespaces and for kinds of the cluster's scope.
-    pub namespace: Option<String>,
-    /// Of the path.
-    pub name: Option<String>,
-    /// As `PATCH /apis/…?…`.
-    pub line: String,
-    /// When it had been read.
-    pub at: Instant,
-}
-
 /// What was asked.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The newest; older ones are only counted.
-    pub(super) requests: Vec<Request>,
+    /// The newest writes, as `PATCH /apis/…?…`.
+    pub(super) writes: Vec<String>,
     /// By verb and resource.
     pub(super) counts: BTreeMap<(&'static str, String), u64>,
-    /// Being answered, by verb; of watches, those that are open.
-    pub(super) running: BTreeMap<&'static str, usize>,
-    /// The most that were ever running.
-    pub(super) peaks: BTreeMap<&'static str, usize>,
     /// Open watches, by resource.
     pub(super) watches: BTreeMap<String, usize>,
 }
 
 impl Trouble {
     /// The answer that a script has for a request.
-    pub(super) fn answer(&mut self, kind: KindId, verb: &str) -> Option<(u16, Option<u32>)> {
-        let script = self.scripted.iter_mut().find(|script| {
-            script.kind.is_none_or(|of| of == kind)
-                && script.verbs.as_ref().is_none_or(|verbs| verbs.iter().any(|known| known == verb))
-                && script.left != Some(0)
-        })?;
+    pub(super) fn answer(&mut self, kind: KindId) -> Option<(u16, Option<u32>)> {
+        let is_meant =
+            |script: &&mut Scripted| script.kind.is_none_or(|of| of == kind) && script.left != Some(0);
+        let script = self.scripted.iter_mut().find(is_meant)?;
         if let Some(left) = &mut script.left {
             *left -= 1;
         }
@@ -104,30 +69,24 @@ impl Trouble {
 }
 
 impl Seen {
-    pub(super) fn begin(&mut self, request: Request) {
-        let verb = request.verb;
-        *self.counts.entry((verb, request.resource.clone())).or_default() += 1;
-        let running = self.running.entry(verb).or_default();
-        *running += 1;
-        let peak = self.peaks.entry(verb).or_default();
-        *peak = (*peak).max(*running);
-        if verb == "watch" {
-            *self.watches.entry(request.resource.clone()).or_default() += 1;
+    /// Notes a request about objects; `line` is as of a log.
+    pub(super) fn begin(&mut self, verb: &'static str, resource: &str, line: String) {
+        *self.counts.entry((verb, resource.to_owned())).or_default() += 1;
+        match verb {
+            "watch" => *self.watches.entry(resource.to_owned()).or_default() += 1,
+            "get" | "list" => {}
+            _ => {
+                if self.writes.len() == WRITES {
+                    self.writes.drain(..WRITES / 2);
+                }
+                self.writes.push(line);
+            }
         }
-        if self.requests.len() == REQUESTS {
-            self.requests.drain(..REQUESTS / 2);
-        }
-        self.requests.push(request);
     }
 
     pub(super) fn end(&mut self, verb: &'static str, resource: &str) {
-        for running in self.running.get_mut(verb).into_iter() {
-            *running = running.saturating_sub(1);
-        }
-        if verb == "watch" {
-            for open in self.watches.get_mut(resource).into_iter() {
-                *open = open.saturating_sub(1);
-            }
+        for open in self.watches.get_mut(resource).filter(|_| verb == "watch").into_iter() {
+            *open = open.saturating_sub(1);
         }
     }
 }
@@ -153,4 +112,4 @@ pub(super) fn scripted(code: u16, retry_after: Option<u32>) -> Refusal {
     refusal
 }
 
-const REQUESTS: usize = 20_000;
+const WRITES: usize = 20_000;

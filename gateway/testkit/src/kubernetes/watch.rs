@@ -1,6 +1,5 @@
 //! Watches: what happened from a version on, bookmarks, and the many ways in which a stream ends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use super::refusal::Refusal;
 use super::request::{Asked, Target};
 use super::selector::Selector;
 use super::server::{Shared, State};
-use super::store::{Event, Key};
+use super::store::Event;
 
 /// A watch that is going on.
 struct Watch<'a> {
@@ -105,7 +104,7 @@ impl Shared {
         asked: &Asked,
         target: &'a Target,
     ) -> Result<(Watch<'a>, u64, Result<Vec<Value>, Refusal>), Refusal> {
-        let mut state = self.lock();
+        let state = self.lock();
         let kind = &state.cluster.kinds[target.kind];
         let mut selector =
             Selector::read(kind, asked.parameter("labelSelector"), asked.parameter("fieldSelector"))?;
@@ -117,14 +116,6 @@ impl Shared {
         let mut watch = Watch { target, selector, seen: version, is_bare: asked.wants_metadata_only() };
         let epoch = state.epoch;
         let is_streaming = asked.flag("sendInitialEvents");
-        if is_streaming && state.trouble.has_old_etcd {
-            let message = "Internal error occurred: etcd does not support RequestWatchProgress";
-            return Ok((watch, epoch, Err(Refusal::new(500, "InternalError", message))));
-        }
-        if state.trouble.too_old > 0 {
-            state.trouble.too_old -= 1;
-            return Ok((watch, epoch, Err(Refusal::too_old(version, newest))));
-        }
         let mut events = Vec::new();
         if is_streaming || version == 0 {
             watch.seen = newest;
@@ -157,10 +148,7 @@ impl Watch<'_> {
             event.key.kind == self.target.kind
                 && within.as_ref().is_none_or(|name| event.key.namespace == *name)
         };
-        let mut events: Vec<Event> = store.since(self.seen).filter(is_meant).cloned().collect();
-        if state.trouble.coalesces {
-            events = coalesced(events);
-        }
+        let events: Vec<Event> = store.since(self.seen).filter(is_meant).cloned().collect();
         self.seen = self.seen.max(store.version());
         let kind = &state.cluster.kinds[self.target.kind];
         let told = events.iter().filter_map(|event| {
@@ -187,20 +175,6 @@ impl Watch<'_> {
         let api_version = kind.api_version(&self.target.version);
         json!({"type": "BOOKMARK", "object": {"apiVersion": api_version, "kind": kind.kind, "metadata": metadata}})
     }
-}
-
-/// The last event about each object, as if what it was before had been long ago.
-fn coalesced(events: Vec<Event>) -> Vec<Event> {
-    let mut last: BTreeMap<Key, Event> = BTreeMap::new();
-    for mut event in events {
-        if let Some(earlier) = last.remove(&event.key) {
-            event.before = earlier.before;
-        }
-        last.insert(event.key.clone(), event);
-    }
-    let mut events: Vec<Event> = last.into_values().collect();
-    events.sort_by_key(|event| event.version);
-    events
 }
 
 /// Whether the peer has closed. What it has sent meanwhile stays to be read.
