@@ -11,4 +11,5 @@ mod helm;
 mod image;
 mod plain;
 mod pod;
+mod shapes;
 mod values;

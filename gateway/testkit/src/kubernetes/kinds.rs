@@ -129,7 +129,7 @@ const CRDS: [&str; 9] = crds![
 ];
 
 #[rustfmt::skip]
-const NATIVE: [Row; 16] = [
+const NATIVE: [Row; 22] = [
     Row("", "v1", "namespaces", "Namespace", "ns", "cluster status"),
     Row("", "v1", "services", "Service", "svc", "status"),
     Row("", "v1", "pods", "Pod", "po", "status generation"),
@@ -139,11 +139,17 @@ const NATIVE: [Row; 16] = [
     Row("", "v1", "nodes", "Node", "no", "cluster status"),
     Row("", "v1", "events", "Event", "ev", ""),
     Row("apps", "v1", "deployments", "Deployment", "deploy", "status generation"),
+    Row("apps", "v1", "daemonsets", "DaemonSet", "ds", "status generation"),
+    Row("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "status"),
     Row("coordination.k8s.io", "v1", "leases", "Lease", "", ""),
     Row("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "", "generation"),
     Row("events.k8s.io", "v1", "events", "Event", "ev", ""),
     Row("networking.k8s.io", "v1", "ingresses", "Ingress", "ing", "status generation"),
     Row("networking.k8s.io", "v1", "ingressclasses", "IngressClass", "", "cluster generation"),
+    Row("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", "netpol", "generation"),
+    Row("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", "status generation"),
+    Row("rbac.authorization.k8s.io", "v1", "roles", "Role", "", ""),
+    Row("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", "", ""),
     Row("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", "", "cluster"),
     Row("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", "", "cluster"),
 ];

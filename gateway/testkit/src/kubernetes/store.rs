@@ -34,14 +34,12 @@ pub(super) struct Store {
     oldest: u64,
     objects: BTreeMap<Key, Arc<Value>>,
     log: VecDeque<Event>,
-    /// How many events are kept.
-    kept: usize,
 }
 
 impl Store {
     /// An empty one whose first write has the version after `version`.
     pub(super) fn new(version: u64) -> Store {
-        Store { version, oldest: version, objects: BTreeMap::new(), log: VecDeque::new(), kept: KEPT }
+        Store { version, oldest: version, objects: BTreeMap::new(), log: VecDeque::new() }
     }
 
     /// The version of the last change.
@@ -54,17 +52,16 @@ impl Store {
         self.oldest
     }
 
-    /// Keeps no more events than that from now on.
-    pub(super) fn keep(&mut self, events: usize) {
-        self.kept = events;
-        self.trim();
+    /// Forgets what happened until now.
+    pub(super) fn compact(&mut self) {
+        self.oldest = self.version;
+        self.log.clear();
     }
 
     /// Forgets what happened, so that what anyone has seen is too old.
     pub(super) fn forget(&mut self) {
         self.version += 1;
-        self.oldest = self.version;
-        self.log.clear();
+        self.compact();
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {
@@ -133,14 +130,10 @@ impl Store {
 
     fn note(&mut self, key: Key, before: Option<Arc<Value>>, object: Arc<Value>, is_deletion: bool) {
         self.log.push_back(Event { version: self.version, key, before, object, is_deletion });
-        self.trim();
-    }
-
-    fn trim(&mut self) {
-        while self.log.len() > self.kept {
-            if let Some(event) = self.log.pop_front() {
-                self.oldest = event.version;
-            }
+        if self.log.len() > KEPT
+            && let Some(event) = self.log.pop_front()
+        {
+            self.oldest = event.version;
         }
     }
 }

@@ -112,12 +112,12 @@ impl ApiServer {
         });
     }
 
-    /// Keeps no more events than that; a watch that falls behind is told 410.
-    pub fn keep_events(&self, events: usize) {
-        self.shared.change(|state| state.cluster.store.keep(events));
+    /// Forgets what happened until now, as a compaction does: watches go on, and one that begins from earlier is told 410.
+    pub fn compact(&self) {
+        self.shared.change(|state| state.cluster.store.compact());
     }
 
-    /// Sends a bookmark to every watch that allows them.
+    /// Sends a bookmark to every watch that allows them; [`ApiServer::count`] has those that were sent as `bookmark`.
     pub fn send_bookmarks(&self) {
         self.shared.change(|state| state.bookmarks += 1);
     }

@@ -84,6 +84,11 @@ impl Seen {
         }
     }
 
+    /// Notes that a watch was sent a bookmark because the test wanted it.
+    pub(super) fn note_bookmark(&mut self, resource: &str) {
+        *self.counts.entry(("bookmark", resource.to_owned())).or_default() += 1;
+    }
+
     pub(super) fn end(&mut self, verb: &'static str, resource: &str) {
         for open in self.watches.get_mut(resource).filter(|_| verb == "watch").into_iter() {
             *open = open.saturating_sub(1);

@@ -71,7 +71,8 @@ impl Shared {
             };
             let elapsed = began.elapsed();
             let is_due = bookmark.is_some_and(|at| elapsed >= at);
-            if is_due || asked.flag("allowWatchBookmarks") && asked_for != state.bookmarks {
+            let is_asked = asked.flag("allowWatchBookmarks") && asked_for != state.bookmarks;
+            if is_due || is_asked {
                 told.push(watch.bookmark(&state, false));
                 asked_for = state.bookmarks;
                 bookmark = bookmark.filter(|_| !is_due);
@@ -93,6 +94,10 @@ impl Shared {
                 self.pause(late);
                 answer::stream(stream, &told)?;
                 state = self.lock();
+                if is_asked {
+                    let resource = state.cluster.kinds[target.kind].resource();
+                    state.seen.note_bookmark(&resource);
+                }
             }
         }
     }

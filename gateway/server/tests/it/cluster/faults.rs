@@ -153,6 +153,35 @@ fn what_is_too_long_ago_is_listed_anew() {
 }
 
 #[test]
+fn bookmarks_keep_a_quiet_kind_from_falling_behind() {
+    let Some(api) = Api::with_switches() else { return };
+    let reviews = Reviews::start(&["v1", "v2"]);
+    api.apply(&seed(&reviews));
+    // Nobody but the test writes.
+    let site = Site::start_at(api, "kubernetes: {retryMost: 200ms, status: false}\n");
+    let api = site.api.own();
+    let connected = || site.gateway.sum("trysail_kubernetes_connected", &[]) == 10.0;
+    eventually(PATIENCE, "every kind is heard", connected);
+    // Another kind changes, until what the Gateways' watch has seen is long ago; a bookmark tells it how far all is.
+    for (has_bookmark, lists) in [(true, 1.0), (false, 2.0)] {
+        for weight in 1..5 {
+            site.after(|api| api.apply(&weighted(weight, 100 - weight)));
+        }
+        if has_bookmark {
+            api.send_bookmarks();
+            eventually(PATIENCE, "it is sent", || api.count("bookmark", "gateways") == 1);
+        }
+        let watches = api.count("watch", "gateways");
+        api.compact();
+        api.close_watches();
+        eventually(PATIENCE, "it watches again", || api.count("watch", "gateways") > watches);
+        let listed = || site.gateway.sum("trysail_kubernetes_lists_total", &["Gateway"]);
+        eventually(PATIENCE, "it is listed where it has to be", || listed() == lists);
+        eventually(PATIENCE, "every kind is heard", connected);
+    }
+}
+
+#[test]
 fn watches_that_say_nothing_are_asked_for_anew() {
     let Some(api) = Api::with_switches() else { return };
     let reviews = Reviews::start(&["v1", "v2"]);

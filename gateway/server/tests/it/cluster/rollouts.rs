@@ -8,7 +8,7 @@ use super::{Site, pod, pods};
 use crate::gateway::{PATIENCE, SEED};
 
 /// The seed's Gateway; a host of Pods with a label, and a VirtualService.
-fn objects(hosts: &[(&str, &str)], rules: &str, port: u16) -> String {
+pub(super) fn objects(hosts: &[(&str, &str)], rules: &str, port: u16) -> String {
     let gateway = SEED.split("\n---\n").next().expect("the Gateway");
     let entry = |(host, selector): &(&str, &str)| {
         format!(
