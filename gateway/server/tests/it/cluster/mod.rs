@@ -124,9 +124,12 @@ fn the_seed_is_served_and_edits_are_in_force_at_once() {
     let load = site.load();
     let mut took = Vec::new();
     for step in 0..20_u32 {
-        let began = Instant::now();
-        site.after(|api| api.apply(&weighted(step + 1, 100 - step)));
-        took.push(began.elapsed());
+        let mut written = None;
+        site.after(|api| {
+            api.apply(&weighted(step + 1, 100 - step));
+            written = Some(Instant::now());
+        });
+        took.extend(written.map(|written| written.elapsed()));
     }
     let tally = load.stop();
     tally.assert_all_good();
