@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use trysail_testkit::folder::Folder;
 use trysail_testkit::kubernetes::ApiServer;
 use trysail_testkit::wait::eventually;
 
 use super::api::Api;
-use super::{QUICK, Site, seed, spawn};
-use crate::gateway::{PATIENCE, Reviews, SEED, weighted};
+use super::{QUICK, Site, run, seed, spawn};
+use crate::gateway::{Gateway, PATIENCE, Reviews, SEED, weighted};
 
 #[test]
 fn who_starts_before_the_api_server_waits_for_it() {
@@ -29,6 +30,78 @@ fn who_starts_before_the_api_server_waits_for_it() {
     let load = site.load();
     eventually(PATIENCE, "answers", || load.so_far().total() > 10);
     load.stop().assert_all_good();
+}
+
+#[test]
+fn who_restarts_without_an_api_server_serves_what_was_kept() {
+    let (reviews, kept) = (Reviews::start(&["v1", "v2"]), Folder::new());
+    let settings =
+        |more: &str| format!("state: {}\nkubernetes: {{retryMost: 200ms{more}}}\n", kept.path().display());
+    let Some(api) = Api::with_switches() else { return };
+    api.apply(&seed(&reviews));
+    let site = Site::start_at(api, &settings(""));
+    let age = |gateway: &Gateway| gateway.sum("trysail_config_kept_timestamp_seconds", &[]);
+    assert_eq!(age(&site.gateway), 0.0);
+    let is_kept = || kept.path().join("last-good.json").is_file();
+    eventually(PATIENCE, "what it began with is kept", is_kept);
+    // What came later is kept at the end.
+    site.after(|api| api.apply(&weighted(70, 30)));
+    let Site { gateway, api } = site;
+    gateway.process.signal_term().expect("it runs");
+    assert!(gateway.process.wait(PATIENCE).is_some_and(|status| status.success()));
+    drop(gateway);
+
+    api.own().refuse_connections();
+    let site = Site { gateway: spawn(&api, &settings(", keptAfter: 300ms")), api };
+    site.said("the API server says nothing, and the last good revision");
+    site.said("ready after");
+    let weight = |site: &Site| site.gateway.sum("trysail_route_configured_weight", &["subset=\"v1\""]);
+    assert_eq!(weight(&site), 70.0);
+    assert_eq!(site.gateway.client().get("x.test", "/reviews/0", &[]).unwrap().status, 200);
+    assert!(age(&site.gateway) > 0.0);
+    assert_eq!(site.gateway.sum("trysail_config_last_reload_successful", &[]), 0.0);
+    let (_, status) = run(&["status", &site.gateway.logged("admin on ").to_string()]);
+    assert!(status.contains("from disk  the last good revision, kept at"), "{status}");
+    // It answers again, but of VirtualServices: those that were kept stay, and all else is the cluster's.
+    let load = site.load();
+    site.gateway.after(
+        || {
+            site.api.apply(&weighted(20, 80));
+            site.api.own().forbid("virtualservices");
+            site.api.own().take_connections();
+        },
+        "what the cluster says is in force, in place of the last good revision",
+    );
+    assert_eq!((weight(&site), age(&site.gateway)), (70.0, 0.0));
+    site.after(|api| api.own().heal());
+    assert_eq!(weight(&site), 20.0);
+    assert_eq!(site.gateway.sum("trysail_config_last_reload_successful", &[]), 1.0);
+    load.stop().assert_all_good();
+    // What there is no more is not served.
+    site.after(|api| api.delete("virtualservices", "default", "reviews"));
+    assert_eq!(weight(&site), 0.0);
+}
+
+#[test]
+fn what_is_not_a_clusters_is_not_served_and_waited_with() {
+    let (reviews, kept) = (Reviews::start(&["v1"]), Folder::new());
+    for page in [
+        "",
+        r#"{"format":1,"revision":"","pieces":[{"file":"conf/a.yaml","line":0,"text":"a: b"}]}"#,
+        r#"{"format":1,"revision":"0","pieces":[{"file":"Service a/b","line":0,"text":"{}"}]}"#,
+    ] {
+        kept.write("last-good.json", page);
+        let Some(api) = Api::with_switches() else { return };
+        api.own().refuse_connections();
+        let settings =
+            format!("state: {}\nkubernetes: {{retryMost: 200ms, keptAfter: 0s}}\n", kept.path().display());
+        let site = Site { gateway: spawn(&api, &settings), api };
+        site.said("the last good revision is");
+        site.said("not ready: ");
+        site.api.apply(&seed(&reviews));
+        site.api.own().heal();
+        site.said("ready after");
+    }
 }
 
 #[test]
