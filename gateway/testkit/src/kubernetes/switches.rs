@@ -28,17 +28,6 @@ impl ApiServer {
         self.reach(Reach::Drops);
     }
 
-    /// Takes connections again, and leaves all other trouble. It returns when that is so.
-    ///
-    /// # Panics
-    ///
-    /// When the port is not open after ten seconds.
-    #[track_caller]
-    pub fn take_connections(&self) {
-        self.reach(Reach::default());
-        eventually(Duration::from_secs(10), "the port is open", || self.shared.lock().listening);
-    }
-
     /// Cuts connections as they are, and takes new ones.
     pub fn cut_connections(&self) {
         self.shared.change(|state| state.cut());
@@ -140,7 +129,18 @@ impl ApiServer {
     /// When the port is not open after ten seconds.
     #[track_caller]
     pub fn heal(&self) {
-        self.set(|trouble| *trouble = Trouble::default());
+        self.set(|trouble| *trouble = Trouble { reach: trouble.reach, ..Trouble::default() });
+        self.take_connections();
+    }
+
+    /// Takes connections and answers them again, whatever else is wrong. It returns when that is so.
+    ///
+    /// # Panics
+    ///
+    /// When the port is not open after ten seconds.
+    #[track_caller]
+    pub fn take_connections(&self) {
+        self.set(|trouble| trouble.reach = Reach::Answers);
         eventually(Duration::from_secs(10), "the port is open", || self.shared.lock().listening);
     }
 

@@ -39,8 +39,7 @@ fn who_restarts_without_an_api_server_serves_what_was_kept() {
         |more: &str| format!("state: {}\nkubernetes: {{retryMost: 200ms{more}}}\n", kept.path().display());
     let Some(api) = Api::with_switches() else { return };
     api.apply(&seed(&reviews));
-    let site = Site { gateway: spawn(&api, &settings("")), api };
-    site.said("ready after");
+    let site = Site::start_at(api, &settings(""));
     let age = |gateway: &Gateway| gateway.sum("trysail_config_kept_timestamp_seconds", &[]);
     assert_eq!(age(&site.gateway), 0.0);
     let is_kept = || kept.path().join("last-good.json").is_file();
@@ -100,7 +99,7 @@ fn what_is_not_a_clusters_is_not_served_and_waited_with() {
         site.said("the last good revision is");
         site.said("not ready: ");
         site.api.apply(&seed(&reviews));
-        site.api.own().take_connections();
+        site.api.own().heal();
         site.said("ready after");
     }
 }

@@ -1,5 +1,6 @@
 //! The cluster as the source: objects by an API server, as teams and controllers write them, and what is written back.
 
+mod access;
 mod api;
 mod bookinfo;
 mod faults;
@@ -81,14 +82,7 @@ fn spawn(api: &Api, settings: &str) -> Gateway {
     spawn_in(folder, &kubeconfig, settings)
 }
 
-/// The same by the text of a kubeconfig.
-fn spawn_by(kubeconfig: &str, settings: &str) -> Gateway {
-    let folder = Folder::new();
-    folder.write("kubeconfig", kubeconfig);
-    let file = folder.path().join("kubeconfig");
-    spawn_in(folder, &file, settings)
-}
-
+/// The same in a folder of its own.
 fn spawn_in(folder: Folder, kubeconfig: &Path, settings: &str) -> Gateway {
     let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
     folder.write("settings.yaml", &format!("{own}namespace: {NAMESPACE}\n{settings}"));
@@ -124,9 +118,12 @@ fn the_seed_is_served_and_edits_are_in_force_at_once() {
     let load = site.load();
     let mut took = Vec::new();
     for step in 0..20_u32 {
-        let began = Instant::now();
-        site.after(|api| api.apply(&weighted(step + 1, 100 - step)));
-        took.push(began.elapsed());
+        let mut written = None;
+        site.after(|api| {
+            api.apply(&weighted(step + 1, 100 - step));
+            written = Some(Instant::now());
+        });
+        took.extend(written.map(|written| written.elapsed()));
     }
     let tally = load.stop();
     tally.assert_all_good();
@@ -454,62 +451,3 @@ fn check_and_explain_read_a_cluster() {
     let (code, text) = ask(&["check", "--strict"]);
     assert!(code == Some(1) && text.contains("VirtualService is not read"), "{text}");
 }
-
-/// The rights that the manifests give are enough, and none is missing.
-#[test]
-fn the_rights_of_the_manifests_are_enough() {
-    let Some(api) = Api::with_switches() else { return };
-    let reviews = Reviews::start(&["v1", "v2"]);
-    api.apply(&seed(&reviews));
-    let own = api.own();
-    own.grant("gateway", include_str!("../../../../../kubernetes/plain/cluster/trysail.yaml"));
-    own.require_tokens();
-    let site = Site { gateway: spawn_by(&own.kubeconfig_of("gateway", NAMESPACE), QUICK), api };
-    site.said("ready after");
-    assert_eq!(site.told("virtualservices", "reviews", "True").0, "Applied");
-    assert_eq!(site.gateway.sum("trysail_kubernetes_connected", &[]), 10.0);
-    site.gateway.after(
-        || site.api.apply(&SEED.replacen("weight: 50", "weight: -50", 1)),
-        "is refused, the version before it stays in force",
-    );
-    eventually(PATIENCE, "an Event", || !site.api.all("events").is_empty());
-    let lines = site.gateway.process.lines().join("\n");
-    assert!(!lines.contains("forbidden") && !lines.contains("does not allow"), "{lines}");
-}
-
-/// What tests do is done by kubectl too, as it is where `TRYSAIL_TEST_KUBECONFIG` names a server.
-#[test]
-fn tests_can_run_against_a_server_elsewhere() {
-    let Some(own) = Api::with_switches() else { return };
-    let folder = Folder::new();
-    let Some(api) = Api::elsewhere(&own.kubeconfig(&folder)) else { return };
-    let origins = pods(&["one", "two"]);
-    let port = origins[0].addr().port();
-    let site = Site::start_at(api, QUICK);
-    site.api.apply(&rollouts::objects(&[("shop", "{app: shop}")], SHOP, port));
-    for (name, origin) in ["one", "two"].into_iter().zip(&origins) {
-        site.api.put(pod(name, &origin.addr().ip().to_string(), &[("app", "shop")]));
-    }
-    eventually(PATIENCE, "both Pods", || site.gateway.sum("trysail_endpoints", &["healthy"]) == 2.0);
-    assert_eq!(site.told("virtualservices", "shop", "True").0, "Applied");
-    let load = site.load();
-    site.after(|api| {
-        api.edit("virtualservices", "shop", |rules| rules["spec"]["http"][0]["name"] = "first".into());
-    });
-    site.after(|api| api.delete("pods", "default", "two"));
-    eventually(PATIENCE, "one Pod", || site.gateway.sum("trysail_endpoints", &["healthy"]) == 1.0);
-    load.stop().assert_all_good();
-    assert_eq!(site.api.all("pods").len(), 1);
-    drop(site);
-    // It has tidied up.
-    assert!(own.all("pods").is_empty() && own.all("virtualservices").is_empty());
-}
-
-const SHOP: &str = "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  gateways: [reviews-gateway]
-  hosts: ['*']
-  http: [{route: [{destination: {host: shop}}]}]
-";

@@ -208,8 +208,9 @@ struct Figures {
     burst: Duration,
 }
 
-fn measure(size: Size) -> Figures {
-    let (fleet, api) = (Fleet { origins: pods(&["one", "two"]), size }, Api::start());
+/// `None` where the API server is another's: its slices are not on loopback, and it would be measured too.
+fn measure(size: Size) -> Option<Figures> {
+    let (fleet, api) = (Fleet { origins: pods(&["one", "two"]), size }, Api::with_switches()?);
     fleet.fill(&api);
     let began = Instant::now();
     let gateway = spawn(&api, QUIET);
@@ -283,7 +284,7 @@ fn measure(size: Size) -> Figures {
     let most = burst.as_millis() / 20 + 2;
     let swaps = applied() - swaps;
     assert!((1.0..=most as f64).contains(&swaps), "{swaps} swaps in {burst:?}");
-    Figures { endpoints, pods, rules, burst }
+    Some(Figures { endpoints, pods, rules, burst })
 }
 
 fn each(cpu: Duration, changes: usize) -> u128 {
@@ -292,7 +293,7 @@ fn each(cpu: Duration, changes: usize) -> u128 {
 
 #[test]
 fn changes_in_a_small_cluster_are_served_soon() {
-    let found = measure(Size { services: 60, pods_each: 2, changes: 8, burst: 100 });
+    let Some(found) = measure(Size { services: 60, pods_each: 2, changes: 8, burst: 100 }) else { return };
     for took in [&found.endpoints, &found.pods, &found.rules] {
         assert!(took.most() < Duration::from_secs(2), "{took}");
     }
@@ -302,7 +303,9 @@ fn changes_in_a_small_cluster_are_served_soon() {
 #[test]
 #[ignore = "35,000 objects: takes a minute, and its times mean something of a release build only"]
 fn changes_in_a_large_cluster_are_served_soon() {
-    let found = measure(Size { services: 5_000, pods_each: 4, changes: 40, burst: 1_000 });
+    let Some(found) = measure(Size { services: 5_000, pods_each: 4, changes: 40, burst: 1_000 }) else {
+        return;
+    };
     for took in [&found.endpoints, &found.pods, &found.rules] {
         assert!(took.most() < Duration::from_millis(100), "{took}");
     }
