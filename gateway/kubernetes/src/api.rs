@@ -1,15 +1,16 @@
-//! One question to the API server, and what may be wrong with its answer.
+//! The API server, asked by kube: its connection, its credentials, its TLS.
 
 use std::fmt;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use http::Request;
-use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::WatchEvent;
+use kube::{Client, Config};
 use serde_json::Value;
 
-use crate::Kind;
+use crate::question::{Fault, NotConnected, Place, Told, Whence, escaped};
 
 /// No answer but a watch may take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,100 +24,35 @@ pub(crate) struct Api {
     client: Client,
 }
 
-/// Why a question has no answer.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fault {
-    /// There is no such kind, or no such object: 404.
-    Absent,
-    /// It may not be asked: 401, 403.
-    Forbidden(String),
-    /// What is asked about is too long ago: 410.
-    Expired,
-    /// Another was quicker: 409.
-    Conflict,
-    /// Not now, and perhaps so long: 429.
-    Busy(Option<Duration>),
-    /// Nobody answers, or not in time.
-    Unreachable(String),
-    /// Whatever else.
-    Other(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Absent => f.write_str("the API server does not have it (404)"),
-            Fault::Forbidden(said) => write!(f, "the API server does not allow it: {said}"),
-            Fault::Expired => f.write_str("what is asked about is too long ago (410)"),
-            Fault::Conflict => f.write_str("somebody else was quicker (409)"),
-            Fault::Busy(_) => f.write_str("the API server is too busy (429)"),
-            Fault::Unreachable(said) => write!(f, "the API server can't be reached: {said}"),
-            Fault::Other(said) => write!(f, "the API server answers {said}"),
-        }
-    }
-}
-
-impl From<kube::Error> for Fault {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => of_status(&status),
-            kube::Error::SerdeError(error) => Fault::Other(format!("what is not understood: {error}")),
-            kube::Error::Auth(error) => Fault::Forbidden(format!("there are no credentials for it: {error}")),
-            other => Fault::Unreachable(root(&other)),
-        }
-    }
-}
-
-/// The cause below all the causes, which is what a person can do something about.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
-pub(crate) fn of_status(status: &kube::core::Status) -> Fault {
-    let after = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
-    match status.code {
-        404 => Fault::Absent,
-        401 | 403 => Fault::Forbidden(format!("{} {}", status.code, status.message.trim())),
-        409 => Fault::Conflict,
-        410 => Fault::Expired,
-        429 => Fault::Busy(after.filter(|seconds| *seconds > 0).map(Duration::from_secs)),
-        code => Fault::Other(format!("{code} {}", status.message.trim())),
-    }
-}
-
-/// A place in the API: a kind, in one namespace or in all.
-#[derive(Clone, Debug)]
-pub(crate) struct Place<'a> {
-    pub(crate) group: &'a str,
-    pub(crate) version: &'a str,
-    pub(crate) namespace: Option<&'a str>,
-    pub(crate) plural: &'a str,
-}
-
-impl<'a> Place<'a> {
-    pub(crate) fn of(kind: Kind, version: &'a str, namespace: Option<&'a str>) -> Self {
-        Place { group: kind.group(), version, namespace, plural: kind.plural() }
-    }
-
-    pub(crate) fn path(&self) -> String {
-        let root = match self.group {
-            "" => format!("/api/{}", self.version),
-            group => format!("/apis/{group}/{}", self.version),
-        };
-        match self.namespace {
-            None => format!("{root}/{}", self.plural),
-            Some(namespace) => format!("{root}/namespaces/{namespace}/{}", self.plural),
-        }
-    }
-}
-
 impl Api {
-    pub(crate) fn new(client: Client) -> Self {
-        Api { client }
+    /// Reads how to reach an API server; with its address, and the namespace that is meant there.
+    pub(crate) async fn open(whence: &Whence) -> Result<(Self, String, String), NotConnected> {
+        // Two providers in one process would each want to be the default; whoever was first is.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = match whence {
+            Whence::Pod => Config::incluster().map_err(|error| NotConnected {
+                message: format!("this is no pod with a service account: {error}"),
+                hint: "outside of a cluster, --kubeconfig FILE says which one is meant",
+            })?,
+            Whence::Kubeconfig { path, context } => {
+                let refuse = |error: &dyn fmt::Display| NotConnected {
+                    message: format!("{} can't be used: {error}", path.display()),
+                    hint: "kubectl config view shows what it says",
+                };
+                let file = Kubeconfig::read_from(path).map_err(|error| refuse(&error))?;
+                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+                let read = Config::from_custom_kubeconfig(file, &options).await;
+                read.map_err(|error| refuse(&error))?
+            }
+        };
+        // Waits and repeats are ours: each kind has its own.
+        config.default_retry = false;
+        let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| NotConnected {
+            message: format!("no connection to {server} can be set up: {error}"),
+            hint: "see its certificates and credentials",
+        })?;
+        Ok((Api { client }, server, namespace))
     }
 
     /// A page of everything there, as text: it may be megabytes, which are to be read on a thread that serves nobody.
@@ -138,7 +74,7 @@ impl Api {
         selector: &str,
         from: &str,
         lasts: Duration,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, Fault>> + use<>, Fault> {
+    ) -> Result<impl Stream<Item = Result<Told, Fault>> + use<>, Fault> {
         let mut path = format!(
             "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
             place.path(),
@@ -151,7 +87,7 @@ impl Api {
         let request = Request::get(path).body(Vec::new());
         let request = request.map_err(|error| Fault::Other(error.to_string()))?;
         let asked = self.client.request_events::<Value>(request);
-        Ok(in_time(asked).await?.map(|event| event.map_err(Fault::from)))
+        Ok(in_time(asked).await?.map(|event| told(event?)))
     }
 
     /// One question, with an answer in JSON.
@@ -179,52 +115,36 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Resu
     }
 }
 
-/// A value in a query.
-fn escaped(value: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    value.bytes().fold(String::new(), |mut text, byte| {
-        match plain(&byte) {
-            true => text.push(char::from(byte)),
-            false => text.push_str(&format!("%{byte:02X}")),
-        }
-        text
-    })
+fn told(event: WatchEvent<Value>) -> Result<Told, Fault> {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => Ok(Told::Put(object)),
+        WatchEvent::Deleted(object) => Ok(Told::Gone(object)),
+        WatchEvent::Bookmark(bookmark) => Ok(Told::Mark(bookmark.metadata.resource_version)),
+        WatchEvent::Error(status) => Err(refusal(&status)),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn refusal(status: &kube::core::Status) -> Fault {
+    let after = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+    Fault::of(status.code, &status.message, after)
+}
 
-    #[test]
-    fn places_and_values_as_the_api_server_knows_them() {
-        for (kind, version, namespace, path) in [
-            (Kind::Pod, "v1", None, "/api/v1/pods"),
-            (Kind::Secret, "v1", Some("shop"), "/api/v1/namespaces/shop/secrets"),
-            (Kind::EndpointSlice, "v1", None, "/apis/discovery.k8s.io/v1/endpointslices"),
-            (Kind::Gateway, "v1beta1", Some("a"), "/apis/networking.istio.io/v1beta1/namespaces/a/gateways"),
-        ] {
-            assert_eq!(Place::of(kind, version, namespace).path(), path);
-        }
-        assert_eq!(escaped("type=kubernetes.io/tls é"), "type%3Dkubernetes.io%2Ftls%20%C3%A9");
-    }
-
-    #[test]
-    fn answers_that_are_none() {
-        let status = |code, message: &str| kube::core::Status {
-            message: message.to_owned(),
-            code,
-            ..kube::core::Status::default()
-        };
-        for (code, fault) in [
-            (404, Fault::Absent),
-            (403, Fault::Forbidden("403 no".to_owned())),
-            (401, Fault::Forbidden("401 no".to_owned())),
-            (410, Fault::Expired),
-            (409, Fault::Conflict),
-            (429, Fault::Busy(None)),
-            (500, Fault::Other("500 no".to_owned())),
-        ] {
-            assert_eq!(of_status(&status(code, "no")), fault);
+impl From<kube::Error> for Fault {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => refusal(&status),
+            kube::Error::SerdeError(error) => Fault::Other(format!("what is not understood: {error}")),
+            kube::Error::Auth(error) => Fault::Forbidden(format!("there are no credentials for it: {error}")),
+            other => Fault::Unreachable(root(&other)),
         }
     }
+}
+
+/// The cause below all the causes, which is what a person can do something about.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Timing;
-use crate::api::{Api, Fault, Place, of_status};
+use crate::api::Api;
 use crate::held::{Held, Listed, Teller};
 use crate::pace::Pace;
+use crate::question::{Fault, Place, Told};
 use crate::standing::{Seat, Standing};
 
 /// Follows one kind in one scope.
@@ -129,19 +129,18 @@ impl Follow {
             };
             let Some(event) = next else { return Ok(()) };
             let (object, happened) = match event? {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                Told::Put(object) => {
                     self.held.put(&self.teller, at.api, &object);
                     (object, true)
                 }
-                WatchEvent::Deleted(object) => {
+                Told::Gone(object) => {
                     self.held.remove(&self.teller, &object);
                     (object, true)
                 }
-                WatchEvent::Bookmark(bookmark) => {
-                    at.version = bookmark.metadata.resource_version;
+                Told::Mark(version) => {
+                    at.version = version;
                     (Value::Null, false)
                 }
-                WatchEvent::Error(status) => return Err(of_status(&status)),
             };
             if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
                 version.clone_into(&mut at.version);

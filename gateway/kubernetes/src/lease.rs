@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use k8s_openapi::jiff::Timestamp;
+use jiff::Timestamp;
 use log::{info, warn};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Api, Fault, Place};
+use crate::api::Api;
+use crate::question::{Fault, Place};
 
 /// How long a Lease is good for without being renewed.
 const LASTS: Duration = Duration::from_secs(15);

@@ -8,6 +8,10 @@
 //! Each kind is followed alone, so that one that may not be read, or is not there, stops no other. What was heard stays
 //! until the API server says otherwise: that it is gone for an hour changes no traffic.
 
+#[cfg(feature = "client")]
+mod api;
+#[cfg(not(feature = "client"))]
+#[path = "no_api.rs"]
 mod api;
 mod cluster;
 mod connect;
@@ -18,14 +22,17 @@ mod kind;
 mod lease;
 
 mod pace;
+#[cfg_attr(not(feature = "client"), expect(dead_code, reason = "nobody is there who could answer"))]
+mod question;
 mod report;
 
 mod standing;
 
 pub use cluster::{Cluster, Options, Timing};
-pub use connect::{Connection, NotConnected, Whence};
+pub use connect::Connection;
 pub use held::{Entry, Facts, Key, Secret, View};
 pub use kind::Kind;
+pub use question::{NotConnected, Whence};
 pub use report::{Judgement, Message, Verdict};
 
 pub use standing::{Line, Standing, Totals};

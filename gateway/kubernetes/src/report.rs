@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use k8s_openapi::jiff::Timestamp;
+use jiff::Timestamp;
 use log::warn;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::Key;
-use crate::api::{Api, Fault, Place};
+use crate::api::Api;
 use crate::held::{Facts, Held};
+use crate::question::{Fault, Place};
 
 /// Our condition among an object's.
 pub(crate) const CONDITION: &str = "trysail.dev/Applied";

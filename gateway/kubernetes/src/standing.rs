@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::Kind;
-use crate::api::Fault;
+use crate::question::Fault;
 
 /// Everyone who follows a kind.
 pub struct Standing {
