@@ -10,7 +10,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
-use pingora_core::Result;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -52,7 +51,7 @@ impl HttpServerApp for MetricsPort {
             Ok("/metrics" | "/stats/prometheus") if place.is_err() => {
                 Err(text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time\n"))
             }
-            Ok("/metrics" | "/stats/prometheus") => self.metrics.pages().map_err(|error| {
+            Ok("/metrics" | "/stats/prometheus") => gathered(&self.metrics).await.map_err(|error| {
                 text(StatusCode::INTERNAL_SERVER_ERROR, &format!("metrics can't be gathered: {error}\n"))
             }),
             Ok(_) => Err(text(StatusCode::NOT_FOUND, "here are /metrics and /stats/prometheus\n")),
@@ -67,13 +66,20 @@ impl HttpServerApp for MetricsPort {
     }
 }
 
-async fn whole(session: &mut ServerSession, answer: Response<Vec<u8>>) -> Result<()> {
+/// What there is to tell, gathered on a thread that no request waits for: with 10,000 hosts it takes a second.
+async fn gathered(metrics: &Arc<Metrics>) -> Result<Pages, String> {
+    let metrics = metrics.clone();
+    let pages = tokio::task::spawn_blocking(move || metrics.pages()).await;
+    pages.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+async fn whole(session: &mut ServerSession, answer: Response<Vec<u8>>) -> pingora_core::Result<()> {
     let (head, body) = answer.into_parts();
     session.write_response_header(Box::new(head.into())).await?;
     session.write_response_body(body.into(), true).await
 }
 
-async fn send(session: &mut ServerSession, mut pages: Pages) -> Result<()> {
+async fn send(session: &mut ServerSession, mut pages: Pages) -> pingora_core::Result<()> {
     let request = session.req_header();
     let (is_head, version) = (request.method == Method::HEAD, request.version);
     let mut packer = takes_gzip(&request.headers).then(|| GzEncoder::new(Vec::new(), Compression::fast()));
@@ -94,7 +100,7 @@ async fn send(session: &mut ServerSession, mut pages: Pages) -> Result<()> {
     }
     while let Some(page) = pages.next() {
         let piece = match &mut packer {
-            None => page.into(),
+            None => page,
             Some(packer) => pack(packer, &page, false),
         };
         session.write_response_body(piece, false).await?;

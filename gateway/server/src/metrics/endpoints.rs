@@ -37,6 +37,7 @@ struct Cluster {
     endpoints: Vec<Arc<EndpointState>>,
     ejections: BTreeMap<Reason, u64>,
     is_held: bool,
+    /// Where its policy says how many retries there may be, or there are any.
     limits: Option<Arc<Limits>>,
 }
 
@@ -82,7 +83,12 @@ impl Endpoints {
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
             let entry = clusters.entry(cluster.key.clone()).or_default();
             entry.endpoints.extend_from_slice(upstreams.endpoints(index));
-            entry.limits = Some(upstreams.limits(index).clone());
+            let limits = upstreams.limits(index);
+            let says = cluster.policy.retry_budget.is_some()
+                || cluster.policy.connection_pool.max_retries.is_some();
+            if says || limits.retries_active() > 0 {
+                entry.limits = Some(limits.clone());
+            }
         }
         for (key, ejections) in ejections {
             if let Some(cluster) = clusters.get_mut(&key) {
@@ -125,7 +131,8 @@ impl Collector for Collected {
                 let state = endpoint.state();
                 counts.iter_mut().filter(|(of, _)| *of == state).for_each(|(_, count)| *count += 1);
             }
-            for (state, count) in counts {
+            // Of those that nobody is in nothing is told, but how many are healthy always is.
+            for (state, count) in counts.into_iter().filter(|(state, n)| *n > 0 || *state == State::Healthy) {
                 endpoints.push(gauge(labels(key, Some(("state", state.as_str()))), count));
             }
             ejections.extend(

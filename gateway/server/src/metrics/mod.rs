@@ -29,6 +29,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
@@ -154,11 +156,12 @@ impl Metrics {
         self.registry.register(Box::new(collector))
     }
 
-    /// Everything in Prometheus' text format, to be written piece by piece.
+    /// Everything in Prometheus' text format, to be written piece by piece. What there is of each route and endpoint is put
+    /// together at once, so this takes long where there are many: not for a thread that requests wait for.
     pub(crate) fn pages(&self) -> prometheus::Result<Pages> {
         let mut text = Vec::with_capacity(2 * PAGE);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(Pages { text, scrape: self.traffic.scrape(Instant::now()) })
+        Ok(Pages { text: text.into(), scrape: self.traffic.scrape(Instant::now()) })
     }
 
     /// The text format's content type.
@@ -170,19 +173,19 @@ const PAGE: usize = 64 * 1024;
 
 /// One scrape: what comes next, and what is left.
 pub(crate) struct Pages {
-    text: Vec<u8>,
+    text: Bytes,
     scrape: Scrape,
 }
 
 impl Pages {
     /// The next piece; `None` at the end.
-    pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
-        let mut text = std::mem::take(&mut self.text);
-        if text.is_empty() {
-            text.reserve(PAGE + PAGE / 2);
-            while text.len() < PAGE && self.scrape.next(&mut text) {}
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        if !self.text.is_empty() {
+            return Some(self.text.split_to(PAGE.min(self.text.len())));
         }
-        (!text.is_empty()).then_some(text)
+        let mut text = Vec::with_capacity(PAGE + PAGE / 2);
+        while text.len() < PAGE && self.scrape.next(&mut text) {}
+        (!text.is_empty()).then_some(text.into())
     }
 }
 
