@@ -115,3 +115,42 @@ impl ServerCertVerifier for OursAlone {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    /// What a client of ours says to a server with that certificate.
+    async fn shake(chain: &str, key: &str) -> Result<(), String> {
+        let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .expect("a pair");
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let connector = TlsConnector::from(client(false).expect("a client"));
+        let name = ServerName::try_from(SMALL_KEEPALIVE.host).expect("a name");
+        let (_, client) = tokio::join!(acceptor.accept(far), connector.connect(name, near));
+        client.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_client_takes_the_certificate_of_the_harness_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = write(folder.path()).expect("written");
+        let [chain, key] = [files.chain, files.key].map(|file| fs::read_to_string(file).expect("read"));
+        assert_eq!(shake(&chain, &key).await, Ok(()));
+        let other = rcgen::generate_simple_self_signed([SMALL_KEEPALIVE.host.to_owned()]).expect("made");
+        let said = shake(&other.cert.pem(), &other.signing_key.serialize_pem()).await;
+        assert!(said.expect_err("another").contains("another certificate than that of the harness"));
+    }
+}

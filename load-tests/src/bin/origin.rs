@@ -6,6 +6,7 @@
 use clap::{Parser, ValueEnum};
 use tokio::net::TcpListener;
 use trysail_load_tests::origin;
+use trysail_load_tests::origin::grpc::Reply;
 
 /// What the upstreams speak.
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,7 +44,9 @@ async fn main() -> anyhow::Result<()> {
         let (version, body) = (version.clone(), args.body);
         match args.speaks {
             Speaks::Http => serving.spawn(origin::serve(listener, origin::answer(&version, body))),
-            Speaks::Grpc => serving.spawn(origin::grpc::serve(listener, version, body)),
+            Speaks::Grpc => {
+                serving.spawn(origin::grpc::serve(listener, Reply { version, body, status: "0" }))
+            }
             Speaks::Websocket => serving.spawn(origin::websocket::serve(listener, version, body)),
         };
     }

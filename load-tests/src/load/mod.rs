@@ -229,8 +229,10 @@ mod tests {
 
     use super::http1::BUFFER;
     use super::*;
-    use crate::origin;
+    use crate::origin::grpc::Reply;
+    use crate::origin::{self, grpc, websocket};
     use crate::scenario::SMALL_KEEPALIVE;
+    use crate::wire;
 
     async fn run(version: &str, body: usize) -> anyhow::Result<Answers> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -260,5 +262,50 @@ mod tests {
         let scenario = Scenario { body: 5 * BUFFER, ..SMALL_KEEPALIVE };
         let mut clients = Clients::open(&scenario, address, 1).await.expect("answered");
         assert_eq!(clients.run(Until::Requests(9)).await.expect("answered").versions, [9, 0]);
+    }
+
+    async fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn calls_end_with_their_status() {
+        for (body, status, said) in [
+            (100, "0", "right"),
+            (100, "14", "grpc-status \"14\""),
+            (99, "0", "a body of 104 bytes instead of 105"),
+        ] {
+            let (listener, address) = listen().await;
+            tokio::spawn(grpc::serve(listener, Reply { version: "v2".to_owned(), body, status }));
+            let mut answers = Answers::default();
+            let asked = async {
+                let mut clients = Clients::open(&wire::GRPC, address, 12).await?;
+                anyhow::Ok(clients.run(Until::Requests(20)).await?)
+            };
+            let heard = match asked.await {
+                Ok(all) => {
+                    answers = all;
+                    "right".to_owned()
+                }
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(heard, said);
+            assert_eq!(answers.requests(), if said == "right" { 240 } else { 0 });
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_come_back() {
+        let (listener, address) = listen().await;
+        tokio::spawn(websocket::serve(listener, "v1".to_owned(), 100));
+        let mut clients = Clients::open(&wire::WEBSOCKET, address, 3).await.expect("upgraded");
+        assert_eq!(clients.run(Until::Requests(50)).await.expect("echoed").versions, [150, 0]);
+
+        // As many connections as messages.
+        let each = Scenario { fresh: true, ..wire::WEBSOCKET };
+        let mut clients = Clients::open(&each, address, 1).await.expect("upgraded");
+        assert_eq!(clients.run(Until::Requests(9)).await.expect("echoed").versions, [9, 0]);
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
 /// So wide that no update of it is sent for small messages.
@@ -18,38 +18,50 @@ pub(crate) fn message(length: usize) -> Bytes {
     bytes.freeze()
 }
 
+/// What is answered to every call.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The upstream's version.
+    pub version: String,
+    /// Bytes of the message.
+    pub body: usize,
+    /// `grpc-status`, 0 where all went well.
+    pub status: &'static str,
+}
+
 /// Accepts for ever, each connection in a task of its own.
-pub async fn serve(listener: TcpListener, version: String, body: usize) -> std::io::Result<()> {
-    let message = message(body);
+pub async fn serve(listener: TcpListener, reply: Reply) -> std::io::Result<()> {
+    let message = message(reply.body);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let (version, message) = (version.clone(), message.clone());
+        let (reply, message) = (reply.clone(), message.clone());
         // A connection that breaks is the proxy's to report; here it just ends.
-        tokio::spawn(async move { converse(stream, &version, &message).await });
+        tokio::spawn(async move { converse(stream, &reply, &message).await });
     }
 }
 
-async fn converse(stream: TcpStream, version: &str, message: &Bytes) -> anyhow::Result<()> {
+async fn converse(stream: TcpStream, reply: &Reply, message: &Bytes) -> anyhow::Result<()> {
     let mut server = h2::server::Builder::new();
     server.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let mut connection = server.handshake(stream).await?;
-    let answer = Response::builder().header("content-type", "application/grpc").header("x-version", version);
-    let answer = answer.body(())?;
+    let answer = Response::builder().header("content-type", "application/grpc");
+    let answer = answer.header("x-version", &reply.version).body(())?;
+    let status = HeaderValue::from_static(reply.status);
     while let Some(call) = connection.accept().await {
         let (request, respond) = call?;
-        let (answer, message) = (answer.clone(), message.clone());
+        let (answer, message, status) = (answer.clone(), message.clone(), status.clone());
         // Answered beside others that are not whole yet.
-        tokio::spawn(async move { reply(request, respond, answer, message).await });
+        tokio::spawn(async move { respond_to(request, respond, answer, (message, status)).await });
     }
     Ok(())
 }
 
-async fn reply(
+async fn respond_to(
     request: Request<h2::RecvStream>,
     mut respond: SendResponse<Bytes>,
     answer: Response<()>,
-    message: Bytes,
+    (message, status): (Bytes, HeaderValue),
 ) -> anyhow::Result<()> {
     let mut body = request.into_body();
     while let Some(bytes) = body.data().await {
@@ -58,7 +70,7 @@ async fn reply(
     let mut sending = respond.send_response(answer, false).context("an answer")?;
     sending.send_data(message, false)?;
     let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    trailers.insert("grpc-status", status);
     sending.send_trailers(trailers)?;
     Ok(())
 }
