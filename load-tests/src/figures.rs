@@ -12,6 +12,7 @@ use crate::report;
 use crate::rounds::{Contender, Plan};
 use crate::scenario::{SMALL_KEEPALIVE, Scenario};
 use crate::stats::{Spread, quantile};
+use crate::wire;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,7 @@ pub struct Wanted {
 }
 
 /// Every one, in the order of the pages.
-pub const ALL: [Wanted; 3] = [
+pub const ALL: [Wanted; 5] = [
     Wanted {
         name: "latency-8000",
         title: "small GET at 8,000 requests a second, each timed from when it was due",
@@ -59,6 +60,20 @@ pub const ALL: [Wanted; 3] = [
         kind: Kind::Idle,
         scenario: SMALL_KEEPALIVE,
         aim: (None, 16.0),
+    },
+    Wanted {
+        name: "idle-tls",
+        title: "idle connections of HTTP/1.1 inside TLS 1.3, each after one request: memory of the proxy for each",
+        kind: Kind::Idle,
+        scenario: wire::TLS_KEEPALIVE,
+        aim: (None, 16.0),
+    },
+    Wanted {
+        name: "idle-h2c",
+        title: "idle connections of HTTP/2 in the clear, each after one request: memory of the proxy for each",
+        kind: Kind::Idle,
+        scenario: Scenario { streams: 1, ..wire::H2C },
+        aim: (None, 48.0),
     },
 ];
 
@@ -98,10 +113,10 @@ pub async fn measure(
             (&["p50, µs", "p99, µs"], rounds, how)
         }
         Kind::Idle => {
-            let connections = idle::connections();
+            let connections = idle::connections(plan);
             let mut round = Vec::new();
             for peer in peers {
-                let each = idle::each(&wanted.scenario, peer, connections).await;
+                let each = idle::each(&wanted.scenario, peer, plan, connections).await;
                 let each = each.with_context(|| peer.name.clone())?;
                 note(&format!("{}: {each:.1} KiB", peer.name));
                 round.push(vec![each]);

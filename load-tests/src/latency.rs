@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::load::Head;
+use crate::load::http1::Head;
 use crate::origin::find;
 use crate::scenario::Scenario;
 
@@ -115,7 +115,7 @@ impl Line {
         let Some(end) = find(&self.answer, b"\r\n\r\n") else { return Ok(false) };
         let head = Head::read(&self.answer[..end], end)?;
         ensure!(head.status == *b"200", "status {}", String::from_utf8_lossy(&head.status));
-        ensure!(head.body == body, "a body of {} bytes instead of {body}", head.body);
+        ensure!(head.body == Some(body), "a body of {:?} bytes instead of {body}", head.body);
         let whole = self.answer.len() >= end + body;
         if whole {
             self.answer.clear();

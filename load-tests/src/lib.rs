@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scenario      what is asked and what must come back        table   many routes, of which the last is asked for
+//! wire, tls     what is spoken on the two sides, and with which certificate
 //! peer          who serves it: trysail, bare, others; each writes its own configuration
 //! yard          where they run, with folders and processors of their own
 //! process       a child: pinned, started, heard, its CPU time read
@@ -31,5 +32,7 @@ pub mod rounds;
 pub mod scenario;
 pub mod stats;
 pub mod table;
+mod tls;
 pub mod train;
+pub mod wire;
 pub mod yard;

@@ -15,6 +15,7 @@ use crate::load::{Answers, Clients, Until};
 use crate::process::{Process, machine_ticks, ticks_of, ticks_per_second};
 use crate::scenario::{Exactness, Scenario};
 use crate::stats::quantile;
+use crate::wire::Wire;
 
 /// Requests, one after another, that show a peer's split before anything is measured.
 const FIRST_REQUESTS: u64 = 1000;
@@ -91,7 +92,9 @@ pub async fn check(peer: &Contender, plan: &Plan) -> anyhow::Result<Vec<u64>> {
 }
 
 async fn first_answers(scenario: &Scenario, peer: &Contender, plan: &Plan) -> anyhow::Result<Vec<u64>> {
-    let mut one = Clients::open(scenario, peer.address, 1).await?;
+    // Of WebSockets it is connections that are split: each asks once here.
+    let once = Scenario { fresh: scenario.fresh || scenario.wire == Wire::WebSocket, ..*scenario };
+    let mut one = Clients::open(&once, peer.address, 1).await?;
     let answers = one.run(Until::Requests(FIRST_REQUESTS)).await?;
     if let Some(error) = answers.first_error {
         bail!("{error}");
@@ -186,7 +189,7 @@ impl Visit {
         if requests == 0 {
             bail!("no right answer: {}", answers.first_error.unwrap_or_default());
         }
-        if answers.errors == 0 {
+        if answers.errors == 0 && scenario.wire != Wire::WebSocket {
             scenario.judge(&answers.versions, peer.exactness, 2.0).map_err(anyhow::Error::msg)?;
         }
         let seconds = answers.elapsed.as_secs_f64();

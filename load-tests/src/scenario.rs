@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use anyhow::Context;
+
 use crate::peer::FEATURES;
 use crate::report;
 use crate::table::{By, Table};
+use crate::wire::{self, Wire};
 
 /// One kind of request, the answer to it, and the split that every peer is configured for.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,10 @@ pub struct Scenario {
     pub body: usize,
     /// Whether each request comes on a new connection.
     pub fresh: bool,
+    /// What is spoken.
+    pub wire: Wire,
+    /// Requests at a time on each connection: of HTTP/2, streams.
+    pub streams: usize,
     /// The routes there are; `None` for that of `host` and `prefix` alone. Its last row is what is asked for.
     pub table: Option<Table>,
     /// Endpoints of each version.
@@ -51,8 +58,22 @@ pub enum Against {
 }
 
 /// Every scenario, in the order of the pages.
-pub const ALL: [Scenario; 8] =
-    [SMALL_KEEPALIVE, BIG, POST, NEW_CONNECTION, BY_HOST, BY_PREFIX, BY_HEADER, PRICES];
+pub const ALL: [Scenario; 14] = [
+    SMALL_KEEPALIVE,
+    BIG,
+    POST,
+    NEW_CONNECTION,
+    wire::TLS_KEEPALIVE,
+    wire::TLS_HANDSHAKE,
+    wire::H2C,
+    wire::H2,
+    wire::GRPC,
+    wire::WEBSOCKET,
+    BY_HOST,
+    BY_PREFIX,
+    BY_HEADER,
+    PRICES,
+];
 
 /// The scenario of that name.
 #[must_use]
@@ -70,6 +91,8 @@ pub const SMALL_KEEPALIVE: Scenario = Scenario {
     send: 0,
     body: 100,
     fresh: false,
+    wire: Wire::Http1,
+    streams: 1,
     table: None,
     endpoints: 1,
     fields: "",
@@ -160,7 +183,7 @@ const DEVIATIONS: f64 = 6.0;
 pub type Contending = (String, String, Scenario);
 
 impl Scenario {
-    /// The request as it goes over the wire.
+    /// The request as it goes over the wire, of HTTP/1.1.
     #[must_use]
     pub fn request(&self) -> Vec<u8> {
         let (method, length) = match self.send {
@@ -219,6 +242,12 @@ impl Scenario {
             }
         }
         (all, pairs)
+    }
+
+    /// The place of a version in the split, as an answer names it.
+    pub fn version(&self, named: &[u8]) -> anyhow::Result<usize> {
+        let version = self.split.iter().position(|(version, _)| version.as_bytes() == named);
+        version.context("an answer of no version of the scenario")
     }
 
     /// Says what is wrong with the counts of a run; `slack` is how far an exact split may be off: 1 from a

@@ -42,8 +42,10 @@ impl Yard {
         let launch = Launch {
             program: binaries.join("origin"),
             args: ["--versions", &versions.join(","), "--body", &scenario.body.to_string()]
+                .into_iter()
+                .chain(["--speaks", scenario.wire.upstream()])
                 .map(Into::into)
-                .into(),
+                .collect(),
             address: None,
         };
         ensure_built(&launch)?;

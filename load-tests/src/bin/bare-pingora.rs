@@ -13,6 +13,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Parser;
 use parking_lot::Mutex;
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::server::configuration::ServerConf;
@@ -45,6 +47,18 @@ struct Args {
     /// Worker threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
+    /// With it the port speaks TLS.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<String>,
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<String>,
+    /// HTTP/2 as well as HTTP/1.1 on the port.
+    #[arg(long)]
+    h2: bool,
+    /// HTTP/2 to the upstreams.
+    #[arg(long)]
+    h2_upstreams: bool,
 }
 
 fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
@@ -93,15 +107,25 @@ fn draw() -> u64 {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let threads = usize::from(args.threads);
-    let peers =
-        <[SocketAddr; 2]>::from(args.upstreams).map(|address| HttpPeer::new(address, false, String::new()));
+    let peers = <[SocketAddr; 2]>::from(args.upstreams).map(|address| {
+        let mut peer = HttpPeer::new(address, false, String::new());
+        if args.h2_upstreams {
+            peer.options.set_http_version(2, 2);
+        }
+        peer
+    });
     let conf = Arc::new(ServerConf {
         threads,
         // Pingora multiplies it by the threads.
         upstream_keepalive_pool_size: POOL.div_ceil(threads),
         ..ServerConf::default()
     });
-    let proxy = http_proxy(&conf, Bare { peers });
+    let mut proxy = http_proxy(&conf, Bare { peers });
+    if args.h2 {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        proxy.server_options = Some(options);
+    }
 
     // Bound here and put into the table of sockets, since the Service cannot tell which port it got.
     let listener = TcpListener::bind(args.listen)?;
@@ -112,9 +136,16 @@ fn main() -> anyhow::Result<()> {
     let fds: ListenFds = Arc::new(Mutex::new(fds));
 
     let mut service = Service::new("bare".into(), proxy);
-    service.endpoints().add_listener(
-        ListenerConfig::tcp(address.as_str()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER)),
-    );
+    let mut listener =
+        ListenerConfig::tcp(address.as_str()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
+    if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
+        let mut settings = TlsSettings::intermediate(certificate, key)?;
+        if args.h2 {
+            settings.enable_h2();
+        }
+        listener = listener.tls(settings);
+    }
+    service.endpoints().add_listener(listener);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     println!("listening {address}");

@@ -14,6 +14,7 @@ use serde::Serialize;
 use trysail_load_tests::changes::{self, Extent};
 use trysail_load_tests::cpus::{self, Placement};
 use trysail_load_tests::figures::{self, Figures, Wanted};
+use trysail_load_tests::idle;
 use trysail_load_tests::instructions;
 use trysail_load_tests::machine::Machine;
 use trysail_load_tests::peer;
@@ -26,7 +27,7 @@ use trysail_load_tests::yard::Yard;
 /// CPU time of the proxy per request, beside peers, in alternating rounds.
 #[derive(Clone, Parser)]
 #[command(after_help = "Examples:
-  bench                                       every scenario beside every peer, 7 rounds of 3 s
+  bench                                       every scenario beside every peer, 5 rounds of 1.5 s
   bench --short                               only whether all answer right
   bench --one-core --max-ratio 1.10           least spread; fails above 1.10
   bench --peers bare,bare --no-write          how far apart a peer is from itself: the noise
@@ -34,10 +35,10 @@ use trysail_load_tests::yard::Yard;
 Exit code: 0 fine; 1 a ratio over --max-ratio, a wrong answer, or a peer that does not start; 2 asked wrongly.")]
 struct Args {
     /// Alternating rounds.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Seconds that each peer is asked in a round, in short turns.
-    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.5, value_parser = seconds)]
     seconds: f64,
     /// Connections of the client.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -52,7 +53,7 @@ struct Args {
     /// What is asked; all scenarios without it.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]
     scenario: Vec<String>,
-    /// Half a minute for all: each peer answers right, and one short round. Nothing is written.
+    /// A minute and a half for all: each peer answers right, and one short round. Nothing is written.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     short: bool,
     /// Proxy, client and origin all on one processor.
@@ -87,7 +88,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 async fn main() -> ExitCode {
     let mut args = Args::parse();
     if args.short {
-        (args.rounds, args.seconds, args.no_write) = (1, 0.4, true);
+        (args.rounds, args.seconds, args.no_write) = (1, 0.2, true);
     }
     if let Some(mistake) = mistake(&args) {
         eprintln!("error: {mistake}");
@@ -137,6 +138,7 @@ async fn all(args: &Args) -> anyhow::Result<bool> {
         }
         is_there
     });
+    idle::raise_limit();
     // Once, as the driver takes a processor for itself then.
     let allowed = cpus::allowed()?;
     let placement = if in_path("taskset") {

@@ -3,9 +3,21 @@
 //! `origin --versions v1,v2 --body 100` prints `listening v1=127.0.0.1:41001 v2=127.0.0.1:41002`.
 #![expect(clippy::print_stdout, reason = "the bound addresses are the answer")]
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::net::TcpListener;
 use trysail_load_tests::origin;
+use trysail_load_tests::origin::grpc::Reply;
+
+/// What the upstreams speak.
+#[derive(Clone, Copy, ValueEnum)]
+enum Speaks {
+    /// HTTP/1.1.
+    Http,
+    /// Unary calls by HTTP/2.
+    Grpc,
+    /// Upgrades to WebSockets, which echo.
+    Websocket,
+}
 
 /// Cheap keep-alive upstreams on loopback.
 #[derive(Parser)]
@@ -16,6 +28,9 @@ struct Args {
     /// Bytes in the body of an answer.
     #[arg(long, default_value_t = 100)]
     body: usize,
+    /// What they speak.
+    #[arg(long, value_enum, default_value = "http")]
+    speaks: Speaks,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -26,7 +41,14 @@ async fn main() -> anyhow::Result<()> {
     for version in &args.versions {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         said += &format!(" {version}={}", listener.local_addr()?);
-        serving.spawn(origin::serve(listener, origin::answer(version, args.body)));
+        let (version, body) = (version.clone(), args.body);
+        match args.speaks {
+            Speaks::Http => serving.spawn(origin::serve(listener, origin::answer(&version, body))),
+            Speaks::Grpc => {
+                serving.spawn(origin::grpc::serve(listener, Reply { version, body, status: "0" }))
+            }
+            Speaks::Websocket => serving.spawn(origin::websocket::serve(listener, version, body)),
+        };
     }
     println!("{said}");
     while let Some(ended) = serving.join_next().await {

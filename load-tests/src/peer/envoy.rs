@@ -10,6 +10,8 @@ use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 use crate::table::By;
+use crate::tls;
+use crate::wire::Wire;
 
 #[derive(Debug)]
 pub(super) struct Envoy;
@@ -29,6 +31,11 @@ impl Peer for Envoy {
 
     fn prepare(&self, scenario: &Scenario, site: &Site<'_>) -> anyhow::Result<Launch> {
         let address = free()?;
+        let protocol = if scenario.wire == Wire::Grpc { H2_UPSTREAMS } else { "" };
+        let upgrades = match scenario.wire {
+            Wire::WebSocket => "\n          upgrade_configs: [{upgrade_type: websocket}]",
+            _ => "",
+        };
         let (mut weights, mut clusters) = (String::new(), String::new());
         for ((version, weight), origin) in scenario.split.iter().zip(site.origins) {
             let _ = write!(weights, "{{name: {version}, weight: {weight}}}, ");
@@ -37,7 +44,7 @@ impl Peer for Envoy {
                 "
   - name: {version}
     type: STATIC
-    connect_timeout: 1s
+    connect_timeout: 1s{protocol}
     circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}]}}
     load_assignment:
       cluster_name: {version}
@@ -61,17 +68,18 @@ static_resources:
           '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: load
           codec_type: AUTO
-          use_remote_address: true
+          use_remote_address: true{upgrades}
           route_config:
             name: load
             virtual_hosts:{hosts}
           http_filters:
           - name: envoy.filters.http.router
-            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}{tls}
   clusters:{clusters}
 ",
             ip = address.ip(),
             port = address.port(),
+            tls = tls(scenario, site)?,
             hosts = virtual_hosts(scenario, &weights),
         );
         let file = site.folder.join("envoy.yaml");
@@ -115,4 +123,34 @@ fn virtual_hosts(scenario: &Scenario, weights: &str) -> String {
         }
         By::Prefix | By::Header => host("all", "*", &(0..table.rows).map(of_row).collect::<String>()),
     }
+}
+
+/// Of a cluster that speaks HTTP/2.
+const H2_UPSTREAMS: &str = "
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}";
+
+/// What of a filter chain ends TLS.
+fn tls(scenario: &Scenario, site: &Site<'_>) -> std::io::Result<String> {
+    if !scenario.wire.is_tls() {
+        return Ok(String::new());
+    }
+    let files = tls::write(site.folder)?;
+    Ok(format!(
+        "
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          disable_stateless_session_resumption: true
+          disable_stateful_session_resumption: true
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_params: {{tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}}
+            tls_certificates: [{{certificate_chain: {{filename: {}}}, private_key: {{filename: {}}}}}]",
+        files.chain.display(),
+        files.key.display()
+    ))
 }

@@ -10,6 +10,8 @@ use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 use crate::table::By;
+use crate::tls;
+use crate::wire::Wire;
 
 #[derive(Debug)]
 pub(super) struct Haproxy;
@@ -29,34 +31,46 @@ impl Peer for Haproxy {
 
     fn prepare(&self, scenario: &Scenario, site: &Site<'_>) -> anyhow::Result<Launch> {
         let address = free()?;
+        let to = if scenario.wire == Wire::Grpc { " proto h2" } else { "" };
+        let kind = match scenario.wire {
+            Wire::Http1 | Wire::WebSocket => String::new(),
+            Wire::H2c | Wire::Grpc => " proto h2".to_owned(),
+            Wire::Tls | Wire::H2 => {
+                format!(" ssl crt {} alpn h2,http/1.1", tls::write(site.folder)?.both.display())
+            }
+        };
         let servers: String = scenario
             .split
             .iter()
             .zip(site.origins)
-            .map(|((version, weight), origin)| format!("  server {version} {origin} weight {weight}\n"))
+            .map(|((version, weight), origin)| format!("  server {version} {origin} weight {weight}{to}\n"))
             .collect();
         let configuration = format!(
             "global
   nbthread {threads}
   maxconn 9000
   tune.maxaccept 64
+  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+  tune.ssl.cachesize 0
 defaults
   mode http
   option forwardfor
   timeout connect 1s
   timeout client 600s
   timeout server 60s
+  timeout tunnel 600s
   timeout http-keep-alive 600s
   option http-keep-alive
   http-reuse always
 frontend load
-  bind {address} backlog 4096
-  http-request set-header X-Forwarded-Proto http
+  bind {address}{kind} backlog 4096
+  http-request set-header X-Forwarded-Proto {scheme}
   {choice}
 backend reviews
   balance roundrobin
 {servers}",
             threads = site.threads,
+            scheme = if scenario.wire.is_tls() { "https" } else { "http" },
             choice = choice(scenario, site.folder)?,
         );
         let file = site.folder.join("haproxy.cfg");

@@ -10,6 +10,8 @@ use super::{Peer, Site, free, program};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 use crate::table::By;
+use crate::tls;
+use crate::wire::Wire;
 
 #[derive(Debug)]
 pub(super) struct Nginx;
@@ -56,16 +58,12 @@ http {{
 {servers}    keepalive 256;
     keepalive_requests 1000000000;
   }}
-  proxy_http_version 1.1;
-  proxy_set_header Connection \"\";
-  proxy_set_header Host $host;
-  proxy_set_header X-Forwarded-For $remote_addr;
-  proxy_set_header X-Forwarded-Proto $scheme;
-{routes}}}
+{fields}{routes}}}
 ",
             master = if site.threads > 1 { "on" } else { "off" },
             threads = site.threads,
-            routes = routes(scenario, address),
+            fields = fields(scenario.wire),
+            routes = routes(scenario, site, address)?,
         );
         let file = site.folder.join("nginx.conf");
         fs::write(&file, configuration)?;
@@ -75,15 +73,18 @@ http {{
 }
 
 /// Hosts are servers, prefixes are locations, values are a map's.
-fn routes(scenario: &Scenario, address: SocketAddr) -> String {
-    let listen = |options| format!("    listen {address}{options};\n");
-    let to =
-        |prefix: &str, upstream: &str| format!("    location {prefix} {{ proxy_pass http://{upstream}; }}\n");
+fn routes(scenario: &Scenario, site: &Site<'_>, address: SocketAddr) -> std::io::Result<String> {
+    let listen = |options: &str| format!("    listen {address}{options};\n");
+    let pass = if scenario.wire == Wire::Grpc { "grpc_pass grpc" } else { "proxy_pass http" };
+    let to = |prefix: &str, upstream: &str| format!("    location {prefix} {{ {pass}://{upstream}; }}\n");
     let server = |inside: String| format!("  server {{\n{inside}  }}\n");
-    let first = listen(" reuseport backlog=4096");
-    let Some(table) = scenario.table else { return server(first + &to(scenario.prefix, "reviews")) };
+    // As a port of its own: together with HTTP/1.1 in the clear it is not to be had.
+    let h2 = if scenario.wire.is_h2() { " http2" } else { "" };
+    let tls = if scenario.wire.is_tls() { " ssl" } else { "" };
+    let first = listen(&format!("{tls}{h2} reuseport backlog=4096")) + &certificate(scenario.wire, site)?;
+    let Some(table) = scenario.table else { return Ok(server(first + &to(scenario.prefix, "reviews"))) };
     let rows = 0..table.rows;
-    match table.by {
+    Ok(match table.by {
         By::Host => {
             let listen = |row| if row == 0 { first.clone() } else { listen("") };
             let name = |row| format!("    server_name {};\n", table.host(row));
@@ -99,5 +100,42 @@ fn routes(scenario: &Scenario, address: SocketAddr) -> String {
                 "  map_hash_max_size 262144;\n  map_hash_bucket_size 128;\n  map $http_x_row $to {{\n{values}  }}\n"
             ) + &server(first + &to("/", "$to"))
         }
+    })
+}
+
+fn certificate(wire: Wire, site: &Site<'_>) -> std::io::Result<String> {
+    if !wire.is_tls() {
+        return Ok(String::new());
     }
+    let files = tls::write(site.folder)?;
+    Ok(format!(
+        "    ssl_certificate {};
+    ssl_certificate_key {};
+    ssl_protocols TLSv1.3;
+    ssl_session_tickets off;
+    ssl_session_cache off;
+",
+        files.chain.display(),
+        files.key.display()
+    ))
+}
+
+/// What the upstreams are sent.
+fn fields(wire: Wire) -> String {
+    let connection = match wire {
+        Wire::Grpc => return fields_of("grpc"),
+        Wire::WebSocket => {
+            "  proxy_set_header Connection upgrade;
+  proxy_set_header Upgrade $http_upgrade;
+  proxy_read_timeout 600s;
+"
+        }
+        Wire::Http1 | Wire::Tls | Wire::H2c | Wire::H2 => "  proxy_set_header Connection \"\";\n",
+    };
+    format!("  proxy_http_version 1.1;\n{connection}{}", fields_of("proxy"))
+}
+
+fn fields_of(module: &str) -> String {
+    let fields = ["Host $host", "X-Forwarded-For $remote_addr", "X-Forwarded-Proto $scheme"];
+    fields.iter().map(|field| format!("  {module}_set_header {field};\n")).collect()
 }

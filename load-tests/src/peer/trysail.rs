@@ -9,6 +9,8 @@ use super::{Peer, Site, reachable};
 use crate::process::Launch;
 use crate::scenario::{Exactness, Scenario};
 use crate::table::{By, Table};
+use crate::tls;
+use crate::wire::Wire;
 
 /// One build of it, with a feature in use where that is not [`Feature::None`].
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl Peer for Trysail {
         let config = site.folder.join("conf");
         let settings = site.folder.join("settings.yaml");
         fs::create_dir(&config)?;
-        fs::write(config.join("reviews.yaml"), services(scenario, self.feature, site.origins))?;
+        fs::write(config.join("reviews.yaml"), services(scenario, self.feature, site)?)?;
         let route = route(scenario, self.feature);
         match scenario.table {
             None => fs::write(config.join("routes.yaml"), routes(scenario, self.feature, &route))?,
@@ -131,25 +133,50 @@ impl Peer for Trysail {
                 "--config".into(),
                 config.into(),
                 "--port".into(),
-                "80=0".into(),
+                format!("{}=0", port(scenario)).into(),
                 "--settings".into(),
                 settings.into(),
             ],
         })
     }
 
-    /// `… listening 80 → 127.0.0.1:41233 (HTTP)`
+    /// `… listening 80 → 127.0.0.1:41233 (HTTP)`; of several the first.
     fn heard(&self, line: &str) -> Option<SocketAddr> {
-        let (_, bound) = line.split_once("listening ")?.1.split_once("80 → ")?;
+        let (_, bound) = line.split_once("listening ")?.1.split_once(" → ")?;
         let address = bound.split([' ', ',']).next()?;
         address.parse().ok().map(reachable)
     }
 }
 
+/// The Gateway's port.
+fn port(scenario: &Scenario) -> u16 {
+    if scenario.wire.is_tls() { 443 } else { 80 }
+}
+
+/// The Gateway's server.
+fn server(scenario: &Scenario, site: &Site<'_>) -> std::io::Result<String> {
+    if !scenario.wire.is_tls() {
+        return Ok("
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']"
+            .to_owned());
+    }
+    let files = tls::write(site.folder)?;
+    Ok(format!(
+        "
+  - port: {{number: 443, name: https, protocol: HTTPS}}
+    hosts: ['{}']
+    tls: {{mode: SIMPLE, serverCertificate: {}, privateKey: {}}}",
+        scenario.host,
+        files.chain.display(),
+        files.key.display()
+    ))
+}
+
 /// Gateway, DestinationRule and ServiceEntry for the scenario.
-fn services(scenario: &Scenario, feature: Feature, origins: &[SocketAddr]) -> String {
+fn services(scenario: &Scenario, feature: Feature, site: &Site<'_>) -> std::io::Result<String> {
     let (mut subsets, mut endpoints) = (String::new(), String::new());
-    for (&(version, _), origins) in scenario.split.iter().zip(origins.chunks(scenario.endpoints)) {
+    for (&(version, _), origins) in scenario.split.iter().zip(site.origins.chunks(scenario.endpoints)) {
         let _ = write!(subsets, "\n  - {{name: {version}, labels: {{version: {version}}}}}");
         for origin in origins {
             let _ = write!(
@@ -163,15 +190,13 @@ fn services(scenario: &Scenario, feature: Feature, origins: &[SocketAddr]) -> St
             );
         }
     }
-    format!(
+    Ok(format!(
         "apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: load, namespace: default}}
 spec:
   selector: {{istio: ingressgateway}}
-  servers:
-  - port: {{number: 80, name: http, protocol: HTTP}}
-    hosts: ['*']
+  servers:{server}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -188,11 +213,13 @@ spec:
   location: MESH_INTERNAL
   resolution: STATIC
   ports:
-  - {{number: 9080, name: http, protocol: HTTP}}
+  - {{number: 9080, name: http, protocol: {protocol}}}
   endpoints:{endpoints}
 ",
+        server = server(scenario, site)?,
         policy = feature.of_destination(),
-    )
+        protocol = if scenario.wire == Wire::Grpc { "GRPC" } else { "HTTP" },
+    ))
 }
 
 /// Where a rule leads, and what else it does.

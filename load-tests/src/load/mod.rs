@@ -1,22 +1,27 @@
-//! The client: closed loop, HTTP/1.1 keep-alive, one task for each connection, every answer checked.
+//! The client: closed loop, one task for each connection or stream, every answer checked.
 //!
 //! Closed loop means that a connection asks again as soon as it was answered: the proxy is kept busy, which is
 //! what CPU per request wants. Its latencies tell how long 64 waiting clients wait, not how fast the proxy is.
+
+mod h2;
+pub(crate) mod http1;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::bail;
+use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
-use crate::origin::find;
+use self::h2::Slot;
+use self::http1::{Line, Stream};
+use self::websocket::Socket;
 use crate::scenario::Scenario;
+use crate::tls;
+use crate::wire::Wire;
 
-/// Room for a head and a small body; a larger body is read through it in pieces.
-const BUFFER: usize = 16 * 1024;
 /// A connection that fails this often in one run stays away.
 const MOST_ERRORS: u64 = 100;
 /// A run may last this much longer than asked for.
@@ -71,17 +76,25 @@ impl Answers {
 pub struct Clients {
     scenario: Scenario,
     request: Arc<[u8]>,
-    connections: Vec<Connection>,
+    connections: Vec<Place>,
 }
 
 impl Clients {
-    /// Opens `connections` to `address` and asks once on each, so that a run finds them in use. Fails if one of
-    /// those answers is wrong.
+    /// Opens connections to `address` until `connections` requests can be asked at a time, and asks once in each place, so
+    /// that a run finds them in use. Fails if one of those answers is wrong.
     pub async fn open(scenario: &Scenario, address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
         let mut clients =
             Clients { scenario: *scenario, request: scenario.request().into(), connections: Vec::new() };
-        for _ in 0..connections {
-            clients.connections.push(Connection::open(address).await?);
+        let tls = scenario.wire.is_tls().then(|| tls::client(scenario.wire.is_h2())).transpose()?;
+        while clients.connections.len() < connections {
+            let mut conversation = Conversation::open(scenario, address, tls.as_ref()).await?;
+            // Streams share a connection.
+            for _ in 1..scenario.streams.min(connections - clients.connections.len()) {
+                let Conversation::Http2(slot) = &mut conversation else { break };
+                let beside = Conversation::Http2(slot.clone());
+                clients.connections.push(Place { address, tls: tls.clone(), conversation: beside });
+            }
+            clients.connections.push(Place { address, tls: tls.clone(), conversation });
         }
         let first = clients.run(Until::Requests(1)).await?;
         if let Some(error) = first.first_error {
@@ -117,20 +130,45 @@ impl Clients {
     }
 }
 
+/// A place that asks, one request at a time: a connection, or a stream among others on one.
 #[derive(Debug)]
-struct Connection {
+struct Place {
     address: SocketAddr,
-    stream: TcpStream,
-    buffer: Box<[u8]>,
+    tls: Option<Arc<ClientConfig>>,
+    conversation: Conversation,
 }
 
-impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { address, stream, buffer: vec![0; BUFFER].into() })
+#[derive(Debug)]
+enum Conversation {
+    Http1(Line),
+    Http2(Slot),
+    WebSocket(Socket),
+}
+
+impl Conversation {
+    async fn open(
+        scenario: &Scenario,
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> anyhow::Result<Self> {
+        let stream = Stream::open(scenario, address, tls).await?;
+        Ok(match scenario.wire {
+            Wire::Http1 | Wire::Tls => Conversation::Http1(Line::new(stream)),
+            Wire::H2c | Wire::H2 | Wire::Grpc => Conversation::Http2(Slot::new(scenario, stream).await?),
+            Wire::WebSocket => Conversation::WebSocket(Socket::new(scenario, stream).await?),
+        })
     }
 
+    async fn ask(&mut self, scenario: &Scenario, request: &[u8]) -> anyhow::Result<usize> {
+        match self {
+            Conversation::Http1(line) => line.ask(scenario, request).await,
+            Conversation::Http2(slot) => slot.ask(scenario).await,
+            Conversation::WebSocket(socket) => socket.ask().await,
+        }
+    }
+}
+
+impl Place {
     async fn ask_until(
         mut self,
         scenario: Scenario,
@@ -151,7 +189,7 @@ impl Connection {
             let answer = if scenario.fresh {
                 self.ask_anew(&scenario, &request).await
             } else {
-                self.ask(&scenario, &request).await
+                self.conversation.ask(&scenario, &request).await
             };
             let now = Instant::now();
             match answer {
@@ -162,8 +200,8 @@ impl Connection {
                 Err(error) => {
                     answers.errors += 1;
                     answers.first_error.get_or_insert_with(|| format!("{error:#}"));
-                    match Connection::open(self.address).await {
-                        Ok(fresh) => self = fresh,
+                    match Conversation::open(&scenario, self.address, self.tls.as_ref()).await {
+                        Ok(fresh) => self.conversation = fresh,
                         Err(_) => break,
                     }
                 }
@@ -175,76 +213,26 @@ impl Connection {
 
     /// One request on a connection of its own, in the place of the one that was there.
     async fn ask_anew(&mut self, scenario: &Scenario, request: &[u8]) -> anyhow::Result<usize> {
-        self.stream = TcpStream::connect(self.address).await?;
-        self.stream.set_nodelay(true)?;
-        self.ask(scenario, request).await
-    }
-
-    /// One request; gives the index of the version that answered.
-    async fn ask(&mut self, scenario: &Scenario, request: &[u8]) -> anyhow::Result<usize> {
-        self.stream.write_all(request).await?;
-        let mut filled = 0;
-        let head = loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).await?;
-            ensure!(read > 0, "closed after {filled} bytes of an answer");
-            filled += read;
-            if let Some(end) = find(&self.buffer[..filled], b"\r\n\r\n") {
-                break Head::read(&self.buffer[..end], end)?;
-            }
-        };
-        ensure!(head.status == *b"200", "status {}", String::from_utf8_lossy(&head.status));
-        ensure!(head.body == scenario.body, "a body of {} bytes instead of {}", head.body, scenario.body);
-        let version = scenario.split.iter().position(|(version, _)| version.as_bytes() == head.version);
-        let version = version.context("an answer of no version of the scenario")?;
-        let mut left = (head.end + head.body).checked_sub(filled).context("more bytes than announced")?;
-        while left > 0 {
-            let read = self.stream.read(&mut self.buffer).await?;
-            ensure!(read > 0, "closed {left} bytes before the end of an answer");
-            left = left.checked_sub(read).context("more bytes than announced")?;
+        let tls = self.tls.as_ref();
+        match &mut self.conversation {
+            // Its buffer stays.
+            Conversation::Http1(line) => line.stream = Stream::open(scenario, self.address, tls).await?,
+            other => *other = Conversation::open(scenario, self.address, tls).await?,
         }
-        Ok(version)
+        self.conversation.ask(scenario, request).await
     }
-}
-
-/// What the client looks at in the head of an answer.
-pub(crate) struct Head<'a> {
-    pub(crate) status: [u8; 3],
-    pub(crate) body: usize,
-    version: &'a [u8],
-    /// Offset of the body.
-    end: usize,
-}
-
-impl<'a> Head<'a> {
-    pub(crate) fn read(head: &'a [u8], end: usize) -> anyhow::Result<Self> {
-        let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
-        let status = lines.next().and_then(|line| line.strip_prefix(b"HTTP/1.1 ")?.first_chunk());
-        let status = *status.context("no HTTP/1.1 status line")?;
-        let (mut body, mut version): (Option<usize>, &[u8]) = (None, b"");
-        for line in lines {
-            if let Some(value) = field(line, b"x-version:") {
-                version = value;
-            } else if let Some(value) = field(line, b"content-length:") {
-                body = std::str::from_utf8(value)?.parse().ok();
-            }
-        }
-        Ok(Head { status, body: body.context("no content-length")?, version, end })
-    }
-}
-
-/// The value of the line if it is that field.
-fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, value) = line.split_at_checked(name.len())?;
-    start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
 
+    use super::http1::BUFFER;
     use super::*;
-    use crate::origin;
+    use crate::origin::grpc::Reply;
+    use crate::origin::{self, grpc, websocket};
     use crate::scenario::SMALL_KEEPALIVE;
+    use crate::wire;
 
     async fn run(version: &str, body: usize) -> anyhow::Result<Answers> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -274,5 +262,50 @@ mod tests {
         let scenario = Scenario { body: 5 * BUFFER, ..SMALL_KEEPALIVE };
         let mut clients = Clients::open(&scenario, address, 1).await.expect("answered");
         assert_eq!(clients.run(Until::Requests(9)).await.expect("answered").versions, [9, 0]);
+    }
+
+    async fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn calls_end_with_their_status() {
+        for (body, status, said) in [
+            (100, "0", "right"),
+            (100, "14", "grpc-status \"14\""),
+            (99, "0", "a body of 104 bytes instead of 105"),
+        ] {
+            let (listener, address) = listen().await;
+            tokio::spawn(grpc::serve(listener, Reply { version: "v2".to_owned(), body, status }));
+            let mut answers = Answers::default();
+            let asked = async {
+                let mut clients = Clients::open(&wire::GRPC, address, 12).await?;
+                anyhow::Ok(clients.run(Until::Requests(20)).await?)
+            };
+            let heard = match asked.await {
+                Ok(all) => {
+                    answers = all;
+                    "right".to_owned()
+                }
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(heard, said);
+            assert_eq!(answers.requests(), if said == "right" { 240 } else { 0 });
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_come_back() {
+        let (listener, address) = listen().await;
+        tokio::spawn(websocket::serve(listener, "v1".to_owned(), 100));
+        let mut clients = Clients::open(&wire::WEBSOCKET, address, 3).await.expect("upgraded");
+        assert_eq!(clients.run(Until::Requests(50)).await.expect("echoed").versions, [150, 0]);
+
+        // As many connections as messages.
+        let each = Scenario { fresh: true, ..wire::WEBSOCKET };
+        let mut clients = Clients::open(&each, address, 1).await.expect("upgraded");
+        assert_eq!(clients.run(Until::Requests(9)).await.expect("echoed").versions, [9, 0]);
     }
 }

@@ -3,6 +3,9 @@
 //! It takes its CPU from the core that the client is on, so it parses next to nothing: a blank line ends a head, and of a
 //! head only a POST's length is read. Bodies in chunks would be misread; no scenario sends one.
 
+pub mod grpc;
+pub mod websocket;
+
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
