@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
@@ -119,10 +119,10 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     /// A request under this revision.
-    pub(crate) fn new(active: Arc<Active>) -> Self {
+    pub(crate) fn new(active: Arc<Active>, connection: Option<Arc<Connection>>) -> Self {
         Ctx {
             active,
-            connection: Connection::current(),
+            connection,
             identity: Identity::default(),
             start: view::now(),
             begun: Instant::now(),
@@ -261,9 +261,16 @@ impl Ctx {
 
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
-        self.status = session.response_written().map_or(0, |response| response.status.as_u16());
-        self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
-        if let Some(response) = session.response_written() {
+        let passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        self.end(session.response_written(), passed);
+    }
+
+    /// Everything that belongs to it has been done: the answer whose head the client got, if it got one, and the bytes of
+    /// both bodies.
+    pub(super) fn end(&mut self, response: Option<&ResponseHeader>, passed: (u64, u64)) {
+        self.status = response.map_or(0, |response| response.status.as_u16());
+        self.passed = passed;
+        if let Some(response) = response {
             self.heads.1 = size::of_response(response);
             if let Some(messages) = &mut self.messages {
                 messages.hear_head(&response.headers);

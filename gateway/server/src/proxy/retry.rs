@@ -67,18 +67,33 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
     headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
+/// What there is to be sent again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replay {
+    /// Its method may be executed twice.
+    pub(super) idempotent: bool,
+    /// All that was read of its body is still there, and the client has no answer yet.
+    pub(super) whole: bool,
+}
+
+impl Replay {
+    /// As a session has it.
+    pub(super) fn of(session: &Session) -> Self {
+        let begun = session.response_written().is_some();
+        Replay {
+            idempotent: session.req_header().method.is_idempotent(),
+            whole: !begun && !session.as_ref().retry_buffer_truncated(),
+        }
+    }
+}
+
 /// Decides on a try that ended, and notes what was decided; whether the request is tried again.
-pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool {
-    let begun = session.response_written().is_some();
+pub(super) fn again(replay: Replay, ctx: &mut Ctx, failure: Failure) -> bool {
     if ctx.deadline.is_over() {
         return false;
     }
-    let tried = Tried {
-        tries: ctx.tries,
-        stale: ctx.stale,
-        idempotent: session.req_header().method.is_idempotent(),
-        replayable: !begun && !session.as_ref().retry_buffer_truncated(),
-    };
+    let tried =
+        Tried { tries: ctx.tries, stale: ctx.stale, idempotent: replay.idempotent, replayable: replay.whole };
     let fallback;
     let policy = match &ctx.handling {
         Some(handling) => &handling.retry,
