@@ -160,7 +160,8 @@ fn mutated_heads_are_refused_or_mean_one_thing() {
             Ok(Some(head)) => {
                 passed += 1;
                 let made = head.rewritten.unwrap_or_else(|| bytes[..head.length].to_vec());
-                let again = Head { length: made.len(), rewritten: None, chunked: head.chunked, plain: head.plain };
+                let again =
+                    Head { length: made.len(), rewritten: None, chunked: head.chunked, plain: head.plain };
                 assert_eq!(read(&made), Ok(Some(again)), "{}", told());
                 means_one_thing(&made).unwrap_or_else(|what| panic!("{what}: {}", told()));
             }

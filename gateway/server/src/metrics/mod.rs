@@ -11,6 +11,7 @@ mod credentials;
 mod edge;
 mod ended;
 mod endpoints;
+mod express;
 mod faults;
 mod flag;
 mod lines;
@@ -31,7 +32,7 @@ use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use checks::Checks;
 pub(crate) use cluster::Cluster;
@@ -86,6 +87,8 @@ pub(crate) struct Metrics {
     pub(crate) reached: Reached,
     /// Faults made on purpose.
     pub(crate) faults: Faults,
+    /// Requests that went by the express lane.
+    pub(crate) express: IntCounter,
     /// Certificates in force.
     pub(crate) credentials: Credentials,
 }
@@ -128,6 +131,7 @@ impl Metrics {
         let credentials = Credentials::new()?;
         registry.register(Box::new(credentials.clone()))?;
         registry.register(Box::new(process::Process::new()?))?;
+        let express = express::counter(&registry)?;
         Ok(Metrics {
             registry,
             traffic,
@@ -145,6 +149,7 @@ impl Metrics {
             sockets,
             reached,
             faults,
+            express,
             credentials,
         })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::{ClusterId, Fields, Handling, HeaderOps, SplitId, Transform};
 use trysail_upstream::limits::{Held, Retrying};
@@ -262,20 +262,20 @@ impl Ctx {
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
         let passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
-        self.end(session.response_written(), passed);
-    }
-
-    /// Everything that belongs to it has been done: the answer whose head the client got, if it got one, and the bytes of
-    /// both bodies.
-    pub(super) fn end(&mut self, response: Option<&ResponseHeader>, passed: (u64, u64)) {
-        self.status = response.map_or(0, |response| response.status.as_u16());
-        self.passed = passed;
+        let response = session.response_written();
+        let status = response.map_or(0, |response| response.status.as_u16());
+        self.end(status, response.map_or(0, size::of_response), passed);
         if let Some(response) = response {
-            self.heads.1 = size::of_response(response);
             if let Some(messages) = &mut self.messages {
                 messages.hear_head(&response.headers);
             }
         }
+    }
+
+    /// Everything that belongs to it has been done: the status and the length of the head that the client got, 0 for none,
+    /// and the bytes of both bodies.
+    pub(super) fn end(&mut self, status: u16, head: u64, passed: (u64, u64)) {
+        (self.status, self.heads.1, self.passed) = (status, head, passed);
         self.finished = true;
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
@@ -35,7 +34,9 @@ pub(crate) struct Measures {
 impl Measures {
     /// Takes a request's measures, and sets its times.
     pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> std::result::Result<(), Answer> {
-        self.take(session.req_header()).map_err(|(cut, answer)| {
+        let request = session.req_header();
+        let length = || request.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        self.take(request.raw_path().len(), request.headers.len(), length).map_err(|(cut, answer)| {
             self.edge.cut(cut);
             answer
         })?;
@@ -53,19 +54,22 @@ impl Measures {
         Ok(())
     }
 
-    /// Takes a head's measures; an error is what is too much. Nothing is counted.
-    pub(super) fn take(&self, request: &RequestHeader) -> std::result::Result<(), (Cut, Answer)> {
-        if request.raw_path().len() > self.target {
+    /// Takes a head's measures: its target's, its fields' number, and its body's, where a length is said. An error is what
+    /// is too much. Nothing is counted.
+    pub(super) fn take(
+        &self,
+        target: usize,
+        fields: usize,
+        length: impl FnOnce() -> Option<u64>,
+    ) -> std::result::Result<(), (Cut, Answer)> {
+        if target > self.target {
             return Err((Cut::Target, Answer::TARGET_TOO_LONG));
         }
-        if request.headers.len() > self.fields {
+        if fields > self.fields {
             return Err((Cut::HeadSize, Answer::TOO_MANY_FIELDS));
         }
-        if let Some(most) = self.body {
-            let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-            if length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > most) {
-                return Err((Cut::BodySize, Answer::BODY_TOO_LONG));
-            }
+        if self.body.is_some_and(|most| length().is_some_and(|length| length > most)) {
+            return Err((Cut::BodySize, Answer::BODY_TOO_LONG));
         }
         Ok(())
     }

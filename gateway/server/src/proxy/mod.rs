@@ -14,6 +14,7 @@ mod connection;
 mod ctx;
 pub(crate) mod deadline;
 mod explained;
+pub(crate) mod express;
 mod fault;
 pub(crate) mod flow;
 mod gateway;
@@ -64,7 +65,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub(crate) use active::{Active, ActiveCell, Remains};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, Shared};
 pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
@@ -80,7 +81,7 @@ use view::{Ends, Seen};
 use crate::metrics::Flag;
 
 #[async_trait]
-impl ProxyHttp for Gateway {
+impl ProxyHttp for Shared {
     /// On the heap: Pingora's future is moved when it is made, and holds it by value.
     type CTX = Box<Ctx>;
 
@@ -190,7 +191,8 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.reached.failed();
-        let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        let limit = peer.options.total_connection_timeout;
+        let failure = retry::connect_failure(limit, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
         if let Some(noted) = &mut ctx.noted {
             noted.failed_to_connect(&error);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -33,10 +32,13 @@ pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
     }
 }
 
-/// How a try ended that had no connection. The time of one try counts from its beginning; where it ran out here, the
-/// error says so from now on.
-pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error: &mut Error) -> Failure {
-    let limit = peer.options.total_connection_timeout;
+/// How a try ended that had no connection, which was waited for so long at most. The time of one try counts from its
+/// beginning; where it ran out here, the error says so from now on.
+pub(super) fn connect_failure(
+    limit: Option<Duration>,
+    per_try: Option<Duration>,
+    error: &mut Error,
+) -> Failure {
     if error.etype == ErrorType::ConnectTimedout && limit.is_some() && limit == per_try {
         error.etype = ErrorType::ReadTimedout;
         return Failure::PerTry;

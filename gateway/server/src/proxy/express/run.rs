@@ -1,0 +1,511 @@
+//! A request's life on the express lane, from its turn to its end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method};
+use pingora_core::protocols::http::date;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, timeout};
+
+use super::super::ctx::Ctx;
+use super::super::reply::{self, Answer};
+use super::super::retry::{self, Replay};
+use super::super::view::{Ends, Seen};
+use super::super::{limits, outlier, steps};
+use super::answer::{self, Body, Heard};
+use super::pool::{Key, Upstream};
+use super::upload::{Upload, poll_gone};
+use super::{Client, Express, Taken, head};
+
+/// What is read at once while nothing is known of what comes.
+const READ: usize = 4 * 1024;
+
+/// A body's first piece goes with its head, if it is no longer than this.
+const TOGETHER: usize = 64 * 1024;
+
+/// What frames an answer.
+const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
+
+/// One request.
+struct Run<'r, C> {
+    express: &'r Express,
+    client: &'r mut C,
+    request: RequestHeader,
+    hops: bool,
+    /// The client wants its connection closed behind it.
+    close: bool,
+    ends: Ends,
+    ctx: Ctx,
+    upload: Upload,
+    /// The client has something of an answer.
+    begun: bool,
+    /// It has an answer's head, of this status and so long.
+    answered: Option<(u16, u64)>,
+    /// Bytes of the answer's body that the client got.
+    sent: u64,
+    /// For the head of an answer, then for its end.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The time of all was over within the answer: it is dropped.
+    cut: bool,
+    /// What is there for the client. Lives from try to try.
+    out: BytesMut,
+}
+
+/// Serves a request; whether its connection is kept.
+pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Taken) -> bool {
+    let Taken { request, hops, length, plain, ends, ctx, turn } = taken;
+    client.skip(length);
+    let upload = Upload::new(plain.length, express.gateway.measures.body_time);
+    let mut run = Run {
+        express,
+        client,
+        request,
+        hops,
+        close: plain.close,
+        ends,
+        ctx,
+        upload,
+        begun: false,
+        answered: None,
+        sent: 0,
+        timer: None,
+        cut: false,
+        out: BytesMut::new(),
+    };
+    let chosen = turn.map(|turn| steps::turn(&mut run.ctx, turn, &run.request, || ends, plain.length == 0));
+    let refused = match chosen {
+        Ok(true) => None,
+        Ok(false) => Some(Answer { response: run.ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }),
+        Err(answer) => Some(answer),
+    };
+    let kept = match refused {
+        None => run.tries().await,
+        Some(answer) => {
+            (run.ctx.flag, run.ctx.details) = (answer.flag, answer.details());
+            run.reply(&answer, false).await.unwrap_or(false)
+        }
+    };
+    if run.cut {
+        return false;
+    }
+    if !kept && run.answered.is_some() {
+        let _ = run.client.shutdown().await;
+    }
+    let (status, length) = run.answered.unwrap_or_default();
+    run.ctx.end(status, length, (run.upload.received, run.sent));
+    kept
+}
+
+/// How a try failed.
+struct Failed {
+    error: Box<Error>,
+    /// Whether there is another.
+    again: bool,
+}
+
+impl<C: Client> Run<'_, C> {
+    /// Tries until there is an answer, or there is to be none; whether the client's connection is kept.
+    async fn tries(&mut self) -> bool {
+        loop {
+            match self.one().await {
+                Ok(kept) => return kept,
+                Err(_) if self.cut => return false,
+                Err(Failed { again: true, .. }) => {}
+                Err(Failed { error, .. }) => return self.fail(&error).await,
+            }
+        }
+    }
+
+    async fn one(&mut self) -> std::result::Result<bool, Failed> {
+        let last = |error| Failed { error, again: false };
+        if let Some(wait) = self.ctx.next.take() {
+            let left = self.ctx.deadline.left().unwrap_or(wait);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait.min(left)).await;
+            }
+            if self.ctx.deadline.is_over() {
+                return Err(last(Error::new_up(ErrorType::ReadTimedout)));
+            }
+            if !self.ctx.choose_another_endpoint() {
+                return Err(last(Error::new(ErrorType::ConnectNoRoute)));
+            }
+        }
+        self.ctx.tries += 1;
+        self.timer = None;
+        let Some((key, idle, time)) = self.template() else {
+            return Err(last(Error::new(ErrorType::ConnectNoRoute)));
+        };
+        let (mut upstream, reused) = self.connect(&key, time).await?;
+        self.connected(&mut upstream, reused);
+        let exchanged = self.exchange(&mut upstream).await;
+        let (keeps, kept) = exchanged.map_err(|error| {
+            let replay = self.replay();
+            let again = !self.cut && steps::failed(&mut self.ctx, &error, reused, replay);
+            Failed { error, again }
+        })?;
+        if keeps && !self.ctx.last_of_connection {
+            self.express.pool.put(key, upstream, idle);
+        }
+        Ok(kept)
+    }
+
+    /// Where its endpoint is, how long a connection there may wait for its next request, and how long it may take to be
+    /// opened.
+    fn template(&self) -> Option<(Key, Option<Duration>, Duration)> {
+        let direct = self.ctx.active.peers.direct(self.ctx.cluster?, self.ctx.endpoint?)?;
+        let time = direct.connect.unwrap_or(Duration::from_secs(10));
+        Some(((direct.pool, direct.address), direct.idle, time))
+    }
+
+    fn replay(&self) -> Replay {
+        Replay { idempotent: self.request.method.is_idempotent(), whole: !self.begun && self.upload.whole }
+    }
+
+    /// A connection, and whether it was used before.
+    async fn connect(&mut self, key: &Key, time: Duration) -> std::result::Result<(Upstream, bool), Failed> {
+        if !self.ctx.wants_new_connection()
+            && let Some(upstream) = self.express.pool.take(key)
+        {
+            return Ok((upstream, true));
+        }
+        let total = self.ctx.deadline.soonest(self.ctx.per_try());
+        let opened = open(key.1, total.map_or(time, |total| total.min(time))).await;
+        opened.map(|stream| (Upstream::new(stream), false)).map_err(|mut error| {
+            self.express.gateway.reached.failed();
+            let failure = retry::connect_failure(total, self.ctx.per_try(), &mut error);
+            if let Some(noted) = &mut self.ctx.noted {
+                noted.failed_to_connect(&error);
+            }
+            outlier::failed(&self.ctx, failure, false);
+            let again = retry::again(self.replay(), &mut self.ctx, failure);
+            Failed { error, again }
+        })
+    }
+
+    fn connected(&mut self, upstream: &mut Upstream, reused: bool) {
+        self.express.gateway.reached.connected(reused, upstream.stream.as_raw_fd());
+        upstream.used = upstream.used.saturating_add(1);
+        let Some(cluster) = self.ctx.cluster else { return };
+        let pool = &self.ctx.active.snapshot.cluster(cluster).policy.connection_pool;
+        let (since, used) = (upstream.since, upstream.used);
+        let last = limits::is_last(pool, || Some(since.elapsed()), || used);
+        self.ctx.last_of_connection = last || self.ctx.wants_new_connection();
+        if let Some(noted) = &mut self.ctx.noted {
+            noted.connected(upstream.local());
+        }
+    }
+
+    /// The head as this try's upstream gets it.
+    fn head(&self) -> Result<BytesMut> {
+        let (ctx, request) = (&self.ctx, &self.request);
+        let mut out = BytesMut::with_capacity(1024);
+        let same = ctx.tries == 1
+            && !self.hops
+            && !ctx.last_of_connection
+            && ctx.transform.is_none()
+            && ctx.deadline.soonest(ctx.per_try()).is_none();
+        let written = if same {
+            head::write(request, &mut out)
+        } else {
+            let mut changed = request.clone();
+            if self.hops {
+                head::take_off_hops(&mut changed);
+            }
+            let passed = (self.upload.received, 0);
+            let seen = || Seen { head: request, ends: self.ends, passed };
+            steps::change(seen, false, &mut changed, ctx)?;
+            head::frame(&mut changed, request)?;
+            head::write(&changed, &mut out)
+        };
+        written.map(|()| out).ok_or_else(|| Error::new_in(ErrorType::InternalError))
+    }
+
+    /// One request and one answer; whether the upstream's connection may be used again, and the client's.
+    async fn exchange(&mut self, upstream: &mut Upstream) -> Result<(bool, bool)> {
+        let head = self.head()?;
+        self.upload.begin(head, self.client);
+        self.note_whole();
+        let mut came = BytesMut::new();
+        let Heard { mut response, mut body, keeps } = loop {
+            if let Some(mut heard) = answer::take(&mut came, &self.request.method)? {
+                if self.hear(&mut heard.response)? {
+                    break heard;
+                }
+                self.interim(heard.response).await?;
+                continue;
+            }
+            came.reserve(READ);
+            if self.read(&mut upstream.stream, &mut came, false).await? == 0 {
+                return Err(self.upload.failed.take().unwrap_or_else(closed));
+            }
+        };
+        self.timer = None;
+        let kept = self.sign(&mut response, &body)?;
+        self.write_head(response, kept);
+        loop {
+            if !body.is_over() && !came.is_empty() {
+                self.sent += body.pass(&mut came, &mut self.out)?;
+                self.ctx.passed.1 = self.sent;
+            }
+            let over = body.is_over();
+            if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
+                self.send().await?;
+            }
+            if over {
+                break;
+            }
+            came.reserve(body.wanted());
+            if self.read(&mut upstream.stream, &mut came, true).await? == 0 && !body.closed(&mut self.out) {
+                return Err(Error::new_up(ErrorType::ConnectionClosed));
+            }
+        }
+        let keeps = keeps && came.is_empty();
+        while !self.upload.has_come() {
+            self.finish_upload(&mut upstream.stream).await?;
+        }
+        Ok((keeps && self.upload.is_sent(), kept))
+    }
+
+    /// Judges the head of an answer: whether it is the answer, and not one before it.
+    fn hear(&mut self, response: &mut ResponseHeader) -> Result<bool> {
+        let replay = self.replay();
+        steps::hear(&mut self.ctx, &self.request.headers, false, response, || replay)?;
+        Ok(!response.status.is_informational())
+    }
+
+    /// Puts into the answer what is ours, and says whether the client's connection is kept behind it.
+    fn sign(&mut self, response: &mut ResponseHeader, body: &Body) -> Result<bool> {
+        let kept =
+            !self.close && self.upload.has_come() && !self.express.gateway.draining.load(Ordering::Acquire);
+        if matches!(body, Body::UntilClosed) {
+            response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        }
+        let changed = !self.ctx.response_ops().is_empty();
+        let framing = changed.then(|| FRAMING.map(|name| response.headers.get(name).cloned()));
+        self.signed(response)?;
+        // A route changes what is said, not how long it is.
+        for (name, value) in FRAMING.into_iter().zip(framing.into_iter().flatten()) {
+            match value {
+                Some(value) => response.insert_header(name, value)?,
+                None => drop(response.remove_header(name)),
+            }
+        }
+        self.ctx.answered();
+        self.ctx.status = response.status.as_u16();
+        Ok(kept)
+    }
+
+    fn signed(&mut self, response: &mut ResponseHeader) -> Result<()> {
+        let passed = (self.upload.received, 0);
+        let (request, ends) = (&self.request, self.ends);
+        let seen = || Seen { head: request, ends, passed };
+        self.express.gateway.sign(&mut self.ctx, seen, &request.headers, response)
+    }
+
+    /// Passes on an answer before the answer.
+    async fn interim(&mut self, mut response: ResponseHeader) -> Result<()> {
+        self.signed(&mut response)?;
+        line(&response, &mut self.out);
+        self.out.put_slice(b"\r\n");
+        self.begun = true;
+        self.send().await
+    }
+
+    fn write_head(&mut self, mut response: ResponseHeader, kept: bool) {
+        let before = self.out.len();
+        response.remove_header(&DATE);
+        response.remove_header(&CONNECTION);
+        line(&response, &mut self.out);
+        let connection: &[u8] = if kept { b"keep-alive" } else { b"close" };
+        let date = date::get_cached_date();
+        for part in [b"Date: ", date.as_bytes(), b"\r\nConnection: ", connection, b"\r\n\r\n"] {
+            self.out.put_slice(part);
+        }
+        let length = (self.out.len() - before) as u64;
+        (self.begun, self.answered) = (true, Some((response.status.as_u16(), length)));
+    }
+
+    /// An answer of our own; whether the client's connection is kept.
+    async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
+        let kept = !close
+            && !answer.close
+            && !self.close
+            && self.upload.has_come()
+            && !self.express.gateway.draining.load(Ordering::Acquire);
+        let seen = Seen { head: &self.request, ends: self.ends, passed: (self.upload.received, 0) };
+        let (response, body) = reply::head(&seen, &self.ctx, answer, &self.express.gateway.server)?;
+        self.out.clear();
+        self.write_head(response, kept);
+        if self.request.method != Method::HEAD {
+            self.out.extend_from_slice(&body);
+            self.sent = body.len() as u64;
+        }
+        self.send().await?;
+        Ok(kept)
+    }
+
+    /// Says that it has failed, to a client that has no answer.
+    async fn fail(&mut self, error: &Error) -> bool {
+        let begun = self.answered.is_some();
+        let outcome = self.express.gateway.outcome(&mut self.ctx, error, begun);
+        if outcome.status > 0 && !begun {
+            let answer = steps::apology(&self.ctx, outcome, &self.request.headers);
+            let _ = self.reply(&answer, true).await;
+        }
+        false
+    }
+
+    /// Sends what is there for the client.
+    async fn send(&mut self) -> Result<()> {
+        let end = self.ctx.deadline.end().filter(|_| self.answered.is_some());
+        let (client, mut rest) = (&mut *self.client, self.out.as_ref());
+        let written = async {
+            while !rest.is_empty() {
+                let taken = poll_fn(|cx| client.poll_send(cx, rest)).await?;
+                rest = rest.get(taken..).unwrap_or_default();
+            }
+            client.flush().await
+        };
+        let written = match end {
+            None => written.await,
+            Some(end) => match tokio::time::timeout_at(end.into(), written).await {
+                Ok(written) => written,
+                Err(_) => {
+                    self.cut = true;
+                    Ok(())
+                }
+            },
+        };
+        self.out.clear();
+        if self.cut {
+            return Err(Error::new_up(ErrorType::ReadTimedout));
+        }
+        written.map_err(|error| Error::because(ErrorType::WriteError, "an answer", error).into_down())
+    }
+
+    /// Reads from the upstream, once; 0 is the end. What is to go there goes meanwhile, and who goes is noticed.
+    async fn read(&mut self, stream: &mut TcpStream, came: &mut BytesMut, body: bool) -> Result<usize> {
+        poll_fn(|cx| {
+            let sent = self.poll_upload(stream, cx)?;
+            match pin!(stream.read_buf(came)).poll(cx) {
+                Poll::Ready(Ok(read)) => return Poll::Ready(Ok(read)),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(self.upload.failed.take().unwrap_or_else(|| broken(error))));
+                }
+                Poll::Pending => {}
+            }
+            if sent && let Poll::Ready(error) = poll_gone(self.client, cx) {
+                return Poll::Ready(Err(error));
+            }
+            self.poll_late(cx, body)
+        })
+        .await
+    }
+
+    /// Sends what can be sent; whether all that there is to take has been taken.
+    fn poll_upload(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<bool> {
+        let had = self.upload.has_come();
+        if let Poll::Ready(sent) = self.upload.poll(self.client, stream, cx) {
+            sent?;
+        }
+        if !had {
+            self.note_whole();
+        }
+        Ok(self.upload.has_come())
+    }
+
+    /// Its time begins once it has come whole.
+    fn note_whole(&mut self) {
+        if self.upload.has_come() {
+            self.ctx.deadline.begin();
+            self.ctx.noted.iter_mut().for_each(|noted| noted.whole());
+        }
+    }
+
+    /// Whether it takes too long: one try to its answer's head, or, within the `body`, all of it.
+    fn poll_late(&mut self, cx: &mut Context<'_>, body: bool) -> Poll<Result<usize>> {
+        if self.timer.is_none() {
+            let end = match body {
+                true => self.ctx.deadline.end(),
+                false if !self.upload.has_come() => None,
+                false => {
+                    let time = self.ctx.deadline.soonest(self.ctx.per_try());
+                    time.and_then(|time| Instant::now().checked_add(time))
+                }
+            };
+            let Some(end) = end else { return Poll::Pending };
+            self.timer = Some(Box::pin(tokio::time::sleep_until(end.into())));
+        }
+        let over = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        if !over {
+            return Poll::Pending;
+        }
+        self.cut = body;
+        Poll::Ready(Err(Error::new_up(ErrorType::ReadTimedout)))
+    }
+
+    /// The answer was early: takes the rest of the request.
+    async fn finish_upload(&mut self, stream: &mut TcpStream) -> Result<()> {
+        poll_fn(|cx| match self.poll_upload(stream, cx) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        })
+        .await
+    }
+}
+
+/// The first line and the fields, without what is said of this connection.
+fn line(response: &ResponseHeader, out: &mut BytesMut) {
+    out.reserve(1024);
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(response.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    response.header_to_h1_wire(out);
+}
+
+/// Opens a connection.
+async fn open(address: SocketAddr, time: Duration) -> Result<TcpStream> {
+    use std::io::ErrorKind;
+    let error = match timeout(time, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(Error::new_up(ErrorType::ConnectTimedout)),
+    };
+    let kind = match error.kind() {
+        ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        _ => ErrorType::ConnectError,
+    };
+    Err(Error::because(kind, "a connection to an endpoint", error).into_up())
+}
+
+/// The connection ended before there was a head: of a kept one it may be that nobody read the request.
+fn closed() -> Box<Error> {
+    let mut error = Error::new_up(ErrorType::ConnectionClosed);
+    error.retry = pingora_core::RetryType::ReusedOnly;
+    error
+}
+
+fn broken(error: std::io::Error) -> Box<Error> {
+    let system = error.raw_os_error().is_some();
+    let mut error = Error::because(ErrorType::ReadError, "an answer", error).into_up();
+    if system {
+        error.retry = pingora_core::RetryType::ReusedOnly;
+    }
+    error
+}
