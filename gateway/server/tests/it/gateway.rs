@@ -22,6 +22,9 @@ pub(crate) fn express() -> bool {
     std::env::var_os("TRYSAIL_TEST_EXPRESS").is_some_and(|value| value == "1")
 }
 
+/// The setting that opens it.
+pub(crate) const EXPRESS: &str = "expressLane: true\n";
+
 /// A trysail that serves a folder.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
@@ -47,7 +50,7 @@ impl Gateway {
     pub(crate) fn spawn_by(program: &[&str], config: &Path, settings: &str) -> Gateway {
         let folder = Folder::new();
         let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
-        let express = if express() { "expressLane: true\n" } else { "" };
+        let express = if express() && !settings.contains(EXPRESS) { EXPRESS } else { "" };
         folder.write("settings.yaml", &format!("{own}{express}{settings}"));
         let settings = folder.path().join("settings.yaml");
         let trysail = env!("CARGO_BIN_EXE_trysail");

@@ -10,7 +10,7 @@ use trysail_properties::{means_one_thing, mutate, seeds};
 use trysail_testkit::client::Client;
 
 use crate::lane::{self, Bench};
-use crate::table::LANES;
+use crate::table::{LANES, POSITIONS};
 
 /// How long is waited for an answer to what may lack its end.
 const QUIET: Duration = Duration::from_millis(40);
@@ -30,7 +30,13 @@ fn whatever_comes_a_hundred_thousand_times() {
 }
 
 fn check(turns: usize, seed: u64) {
-    let bench = Bench::start(LANES);
+    for settings in POSITIONS {
+        check_in(settings, turns, seed);
+    }
+}
+
+fn check_in(settings: &str, turns: usize, seed: u64) {
+    let bench = Bench::with(LANES, settings);
     // Every other one starts from what passes, which most rows do not.
     let all = seeds::heads();
     let good =
@@ -46,7 +52,11 @@ fn check(turns: usize, seed: u64) {
                 {
                     // Each turn has its own chance, so that one that fails fails again by itself.
                     let mut chance = fastrand::Rng::with_seed(seed.wrapping_add(turn as u64));
-                    let bytes = lane::renamed_to(lane, &mutate(&seeds[turn % 2], turn / 2, &mut chance));
+                    let bytes = mutate(&seeds[turn % 2], turn / 2, &mut chance);
+                    // A change may have made it another lane's, who would not expect it.
+                    let mine =
+                        |bytes: Vec<u8>, other| lane::renamed(&bytes, &lane::host(other), &lane::host(lane));
+                    let bytes = (0..LANES).fold(lane::renamed_to(lane, &bytes), mine);
                     passed.fetch_add(ask(bench, lane, &bytes, &mut late), Ordering::Relaxed);
                 }
             });
@@ -55,7 +65,7 @@ fn check(turns: usize, seed: u64) {
     // Or nothing has been tried.
     let passed = passed.into_inner();
     assert!(passed > turns / 10, "only {passed} of {turns} reached an upstream");
-    bench.end();
+    bench.end_of_http1();
 }
 
 /// How many requests reached the upstream. `late`: how many may come yet, of a client that did not wait.
