@@ -49,17 +49,20 @@ pub struct Site<'a> {
 }
 
 /// The names that [`find`] knows.
-pub const NAMES: [&str; 6] = ["trysail", "packaged", "bare", "nginx", "haproxy", "envoy"];
+pub const NAMES: [&str; 7] = ["trysail", "express", "packaged", "bare", "nginx", "haproxy", "envoy"];
 
 /// Those that are Trysail, in one way or another.
-pub const OURS: [&str; 2] = ["trysail", "packaged"];
+pub const OURS: [&str; 3] = ["trysail", "express", "packaged"];
 
 /// The peer of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<Box<dyn Peer>> {
     match name {
-        "trysail" => Some(Box::new(trysail::Trysail { name: "trysail", program: "trysail" })),
-        "packaged" => Some(Box::new(trysail::Trysail { name: "packaged", program: "trysail-pgo" })),
+        "trysail" => Some(Box::new(trysail::Trysail { name: "trysail", program: "trysail", express: false })),
+        "express" => Some(Box::new(trysail::Trysail { name: "express", program: "trysail", express: true })),
+        "packaged" => {
+            Some(Box::new(trysail::Trysail { name: "packaged", program: "trysail-pgo", express: false }))
+        }
         "bare" => Some(Box::new(bare::Bare)),
         "nginx" => Some(Box::new(nginx::Nginx)),
         "haproxy" => Some(Box::new(haproxy::Haproxy)),

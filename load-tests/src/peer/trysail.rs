@@ -15,6 +15,8 @@ pub(super) struct Trysail {
     pub(super) name: &'static str,
     /// Beside our other executables.
     pub(super) program: &'static str,
+    /// Whether the express lane is open.
+    pub(super) express: bool,
 }
 
 impl Peer for Trysail {
@@ -38,8 +40,8 @@ impl Peer for Trysail {
         fs::write(
             &settings,
             format!(
-                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n",
-                site.threads
+                "threads: {}\nexpressLane: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n",
+                site.threads, self.express
             ),
         )?;
         Ok(Launch {
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_address_is_found_in_the_log() {
-        let trysail = Trysail { name: "trysail", program: "trysail" };
+        let trysail = Trysail { name: "trysail", program: "trysail", express: false };
         let heard = |line| trysail.heard(line).map(|address| address.to_string());
         let one = "2026-11-22T19:20:01Z INFO  listening 80 → 127.0.0.1:41233 (HTTP)";
         assert_eq!(heard(one).as_deref(), Some("127.0.0.1:41233"));
