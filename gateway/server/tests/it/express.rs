@@ -304,7 +304,7 @@ fn what_needs_more_goes_the_other_way() {
         format!("  - match: [{{uri: {{prefix: {path}}}}}]\n    {route}\n    {more}\n")
     };
     let rules = [
-        rule("/fault", "fault: {abort: {httpStatus: 418, percentage: {value: 0.000001}}}"),
+        rule("/fault", "fault: {abort: {httpStatus: 418, percentage: {value: 0.0001}}}"),
         rule("/cors", "corsPolicy: {allowOrigins: [{exact: https://a.test}]}"),
         rule("/mirror", "mirror: {host: reviews}"),
         rule("/headers", "headers: {request: {set: {x-a: \"1\"}}, response: {add: {x-b: \"2\"}}}"),

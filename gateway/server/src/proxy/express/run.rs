@@ -148,16 +148,11 @@ impl<C: Client> Run<'_, C> {
         };
         let (mut upstream, reused) = self.connect(&key, time).await?;
         self.connected(&mut upstream, reused);
-        let exchanged = self.exchange(&mut upstream).await;
-        let (keeps, kept) = exchanged.map_err(|error| {
+        self.exchange(upstream, (key, idle)).await.map_err(|error| {
             let replay = self.replay();
             let again = !self.cut && steps::failed(&mut self.ctx, &error, reused, replay);
             Failed { error, again }
-        })?;
-        if keeps && !self.ctx.last_of_connection {
-            self.express.pool.put(key, upstream, idle);
-        }
-        Ok(kept)
+        })
     }
 
     /// Where its endpoint is, how long a connection there may wait for its next request, and how long it may take to be
@@ -231,8 +226,13 @@ impl<C: Client> Run<'_, C> {
         written.map(|()| out).ok_or_else(|| Error::new_in(ErrorType::InternalError))
     }
 
-    /// One request and one answer; whether the upstream's connection may be used again, and the client's.
-    async fn exchange(&mut self, upstream: &mut Upstream) -> Result<(bool, bool)> {
+    /// One request and one answer; whether the client's connection is kept. The upstream's is, where that is good, before
+    /// the client has all of the answer: its next request may be there at once.
+    async fn exchange(
+        &mut self,
+        mut upstream: Upstream,
+        (key, idle): (Key, Option<Duration>),
+    ) -> Result<bool> {
         let head = self.head()?;
         self.upload.begin(head, self.client);
         self.note_whole();
@@ -259,6 +259,13 @@ impl<C: Client> Run<'_, C> {
                 self.ctx.passed.1 = self.sent;
             }
             let over = body.is_over();
+            if over && self.upload.is_sent() {
+                if keeps && came.is_empty() && !self.ctx.last_of_connection {
+                    self.express.pool.put(key, upstream, idle);
+                }
+                self.send().await?;
+                return Ok(kept);
+            }
             if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
                 self.send().await?;
             }
@@ -270,11 +277,9 @@ impl<C: Client> Run<'_, C> {
                 return Err(Error::new_up(ErrorType::ConnectionClosed));
             }
         }
-        let keeps = keeps && came.is_empty();
-        while !self.upload.has_come() {
-            self.finish_upload(&mut upstream.stream).await?;
-        }
-        Ok((keeps && self.upload.is_sent(), kept))
+        // It was early: the rest of the request is taken, and its connection used no more.
+        self.finish_upload(&mut upstream.stream).await?;
+        Ok(kept)
     }
 
     /// Judges the head of an answer: whether it is the answer, and not one before it.
@@ -455,7 +460,7 @@ impl<C: Client> Run<'_, C> {
         Poll::Ready(Err(Error::new_up(ErrorType::ReadTimedout)))
     }
 
-    /// The answer was early: takes the rest of the request.
+    /// Takes the rest of the request.
     async fn finish_upload(&mut self, stream: &mut TcpStream) -> Result<()> {
         poll_fn(|cx| match self.poll_upload(stream, cx) {
             Ok(true) => Poll::Ready(Ok(())),
