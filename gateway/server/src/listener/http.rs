@@ -59,9 +59,9 @@ impl Http {
             if let Some(express) = &self.proxy.express
                 && !*shutdown.borrow()
                 && let Some(plain) = gathered.plain
-                && let Some(taken) = express.take(&*conn, gathered.stands, plain, &self.connection)
+                && let Some(request) = express.begin(&mut *conn, gathered.stands, plain, &self.connection)
             {
-                if !express.serve(&mut *conn, taken).await {
+                if !request.await {
                     return;
                 }
                 limit = self.bounds.idle;

@@ -66,7 +66,7 @@ pub(crate) struct Express {
 }
 
 /// A request that is this lane's from here on.
-pub(crate) struct Taken {
+struct Taken {
     request: RequestHeader,
     /// It has fields that are its connection's.
     hops: bool,
@@ -84,9 +84,26 @@ impl Express {
         Express { gateway, pool: Arc::new(Pool::new(idle)), served }
     }
 
-    /// Takes the request whose head are the first bytes that were read ahead, if it may go on here; else nothing has
-    /// happened.
-    pub(crate) fn take<C: Client>(
+    /// Begins the request whose head are the first bytes that were read ahead, if it may go on here; else nothing has
+    /// happened. It ends with whether its connection is kept.
+    ///
+    /// The future is made here, on the heap: a connection without a request has no place for it.
+    #[inline(never)]
+    pub(crate) fn begin<'r, C: Client>(
+        &'r self,
+        client: &'r mut C,
+        length: usize,
+        plain: Plain,
+        connection: &Arc<Connection>,
+    ) -> Option<Pin<Box<dyn Future<Output = bool> + Send + 'r>>> {
+        let taken = self.take(client, length, plain, connection)?;
+        let request = Box::pin(run::run(self, client, taken));
+        // All of it is moved to the heap for each request.
+        debug_assert!(size_of_val(&*request) <= 5 * 1024, "{} B", size_of_val(&*request));
+        Some(request)
+    }
+
+    fn take<C: Client>(
         &self,
         client: &C,
         length: usize,
@@ -128,18 +145,6 @@ impl Express {
         ctx.handling.clone_from(&route.handling);
         let turn = turn::take(&active, listener, route, block, &asked);
         Some(Taken { request, hops, length, plain, ends, ctx, turn })
-    }
-
-    /// Serves a request; whether its connection is kept.
-    ///
-    /// The future is made here, on the heap: a connection without a request has no place for it.
-    #[inline(never)]
-    pub(crate) fn serve<'r, C: Client>(
-        &'r self,
-        client: &'r mut C,
-        taken: Taken,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'r>> {
-        Box::pin(run::run(self, client, taken))
     }
 }
 

@@ -6,8 +6,9 @@
 //! wanted on another only by luck.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,8 +22,44 @@ const ROWS: usize = 16;
 /// From one look to the next.
 const STEP: Duration = Duration::from_millis(250);
 
-/// Where a connection leads: the pool's key of its endpoint's template (`proxy/peer`), and the address.
-pub(super) type Key = (u64, SocketAddr);
+/// Where a connection leads: the pool of its cluster (`proxy/peer`), and the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(pub(super) u64, pub(super) SocketAddr);
+
+impl Key {
+    /// The pool's number is a hash already, and an address in it is told by little more.
+    fn mixed(&self) -> u64 {
+        let of_ip = match self.1.ip() {
+            IpAddr::V4(ip) => u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip) as u64,
+        };
+        (self.0 ^ of_ip << 16 ^ u64::from(self.1.port())).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.mixed());
+    }
+}
+
+/// Takes what is mixed already.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, mixed: u64) {
+        self.0 = mixed;
+    }
+}
 
 /// A connection to an upstream.
 #[derive(Debug)]
@@ -47,7 +84,7 @@ pub(super) struct Pool {
     swept: AtomicBool,
 }
 
-type Row = HashMap<Key, Vec<Waiting>>;
+type Row = HashMap<Key, Vec<Waiting>, BuildHasherDefault<Mixed>>;
 
 #[derive(Debug)]
 struct Waiting {
@@ -92,7 +129,7 @@ impl Pool {
     }
 
     fn row(&self, key: &Key) -> &Mutex<Row> {
-        &self.rows[(key.0 as usize ^ usize::from(key.1.port())) % ROWS]
+        &self.rows[key.mixed() as usize % ROWS]
     }
 
     /// Takes one that leads there, if one is good.

@@ -160,7 +160,7 @@ impl<C: Client> Run<'_, C> {
     fn template(&self) -> Option<(Key, Option<Duration>, Duration)> {
         let direct = self.ctx.active.peers.direct(self.ctx.cluster?, self.ctx.endpoint?)?;
         let time = direct.connect.unwrap_or(Duration::from_secs(10));
-        Some(((direct.pool, direct.address), direct.idle, time))
+        Some((Key(direct.pool, direct.address), direct.idle, time))
     }
 
     fn replay(&self) -> Replay {
