@@ -22,6 +22,7 @@ mod head;
 mod pool;
 mod run;
 mod upload;
+mod waits;
 
 use std::future::Future;
 use std::io;

@@ -1,12 +1,9 @@
 //! A request's life on the express lane, from its turn to its end.
 
-use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -14,9 +11,8 @@ use http::{HeaderName, HeaderValue, Method};
 use pingora_core::protocols::http::date;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Sleep, timeout};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Sleep;
 
 use super::super::ctx::Ctx;
 use super::super::reply::{self, Answer};
@@ -25,7 +21,8 @@ use super::super::view::{Ends, Seen};
 use super::super::{limits, outlier, steps};
 use super::answer::{self, Body, Heard};
 use super::pool::{Key, Upstream};
-use super::upload::{Upload, poll_gone};
+use super::upload::Upload;
+use super::waits::{closed, open};
 use super::{Client, Express, Taken, head};
 
 /// What is read at once while nothing is known of what comes.
@@ -38,28 +35,28 @@ const TOGETHER: usize = 64 * 1024;
 const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
 
 /// One request.
-struct Run<'r, C> {
-    express: &'r Express,
-    client: &'r mut C,
-    request: RequestHeader,
-    hops: bool,
+pub(super) struct Run<'r, C> {
+    pub(super) express: &'r Express,
+    pub(super) client: &'r mut C,
+    pub(super) request: RequestHeader,
+    pub(super) hops: bool,
     /// The client wants its connection closed behind it.
-    close: bool,
-    ends: Ends,
-    ctx: Ctx,
-    upload: Upload,
+    pub(super) close: bool,
+    pub(super) ends: Ends,
+    pub(super) ctx: Ctx,
+    pub(super) upload: Upload,
     /// The client has something of an answer.
-    begun: bool,
+    pub(super) begun: bool,
     /// It has an answer's head, of this status and so long.
-    answered: Option<(u16, u64)>,
+    pub(super) answered: Option<(u16, u64)>,
     /// Bytes of the answer's body that the client got.
-    sent: u64,
+    pub(super) sent: u64,
     /// For the head of an answer, then for its end.
-    timer: Option<Pin<Box<Sleep>>>,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
     /// The time of all was over within the answer: it is dropped.
-    cut: bool,
+    pub(super) cut: bool,
     /// What is there for the client. Lives from try to try.
-    out: BytesMut,
+    pub(super) out: BytesMut,
 }
 
 /// Serves a request; whether its connection is kept.
@@ -97,6 +94,7 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
         }
     };
     if run.cut {
+        run.ctx.passed = (run.upload.received, run.sent);
         return false;
     }
     if !kept && run.answered.is_some() {
@@ -236,15 +234,17 @@ impl<C: Client> Run<'_, C> {
         let head = self.head()?;
         self.upload.begin(head, self.client);
         self.note_whole();
-        let mut came = BytesMut::new();
+        let (mut came, mut seen) = (BytesMut::new(), 0);
         let Heard { mut response, mut body, keeps } = loop {
-            if let Some(mut heard) = answer::take(&mut came, &self.request.method)? {
+            if let Some(mut heard) = answer::take(&mut came, seen, &self.request.method)? {
                 if self.hear(&mut heard.response)? {
                     break heard;
                 }
                 self.interim(heard.response).await?;
+                seen = 0;
                 continue;
             }
+            seen = came.len();
             came.reserve(READ);
             if self.read(&mut upstream.stream, &mut came, false).await? == 0 {
                 return Err(self.upload.failed.take().unwrap_or_else(closed));
@@ -263,11 +263,11 @@ impl<C: Client> Run<'_, C> {
                 if keeps && came.is_empty() && !self.ctx.last_of_connection {
                     self.express.pool.put(key, upstream, idle);
                 }
-                self.send().await?;
+                self.send(true).await?;
                 return Ok(kept);
             }
             if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
-                self.send().await?;
+                self.send(over).await?;
             }
             if over {
                 break;
@@ -324,7 +324,7 @@ impl<C: Client> Run<'_, C> {
         line(&response, &mut self.out);
         self.out.put_slice(b"\r\n");
         self.begun = true;
-        self.send().await
+        self.send(true).await
     }
 
     fn write_head(&mut self, mut response: ResponseHeader, kept: bool) {
@@ -356,7 +356,7 @@ impl<C: Client> Run<'_, C> {
             self.out.extend_from_slice(&body);
             self.sent = body.len() as u64;
         }
-        self.send().await?;
+        self.send(true).await?;
         Ok(kept)
     }
 
@@ -370,105 +370,6 @@ impl<C: Client> Run<'_, C> {
         }
         false
     }
-
-    /// Sends what is there for the client.
-    async fn send(&mut self) -> Result<()> {
-        let end = self.ctx.deadline.end().filter(|_| self.answered.is_some());
-        let (client, mut rest) = (&mut *self.client, self.out.as_ref());
-        let written = async {
-            while !rest.is_empty() {
-                let taken = poll_fn(|cx| client.poll_send(cx, rest)).await?;
-                rest = rest.get(taken..).unwrap_or_default();
-            }
-            client.flush().await
-        };
-        let written = match end {
-            None => written.await,
-            Some(end) => match tokio::time::timeout_at(end.into(), written).await {
-                Ok(written) => written,
-                Err(_) => {
-                    self.cut = true;
-                    Ok(())
-                }
-            },
-        };
-        self.out.clear();
-        if self.cut {
-            return Err(Error::new_up(ErrorType::ReadTimedout));
-        }
-        written.map_err(|error| Error::because(ErrorType::WriteError, "an answer", error).into_down())
-    }
-
-    /// Reads from the upstream, once; 0 is the end. What is to go there goes meanwhile, and who goes is noticed.
-    async fn read(&mut self, stream: &mut TcpStream, came: &mut BytesMut, body: bool) -> Result<usize> {
-        poll_fn(|cx| {
-            let sent = self.poll_upload(stream, cx)?;
-            match pin!(stream.read_buf(came)).poll(cx) {
-                Poll::Ready(Ok(read)) => return Poll::Ready(Ok(read)),
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(self.upload.failed.take().unwrap_or_else(|| broken(error))));
-                }
-                Poll::Pending => {}
-            }
-            if sent && let Poll::Ready(error) = poll_gone(self.client, cx) {
-                return Poll::Ready(Err(error));
-            }
-            self.poll_late(cx, body)
-        })
-        .await
-    }
-
-    /// Sends what can be sent; whether all that there is to take has been taken.
-    fn poll_upload(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<bool> {
-        let had = self.upload.has_come();
-        if let Poll::Ready(sent) = self.upload.poll(self.client, stream, cx) {
-            sent?;
-        }
-        if !had {
-            self.note_whole();
-        }
-        Ok(self.upload.has_come())
-    }
-
-    /// Its time begins once it has come whole.
-    fn note_whole(&mut self) {
-        if self.upload.has_come() {
-            self.ctx.deadline.begin();
-            self.ctx.noted.iter_mut().for_each(|noted| noted.whole());
-        }
-    }
-
-    /// Whether it takes too long: one try to its answer's head, or, within the `body`, all of it.
-    fn poll_late(&mut self, cx: &mut Context<'_>, body: bool) -> Poll<Result<usize>> {
-        if self.timer.is_none() {
-            let end = match body {
-                true => self.ctx.deadline.end(),
-                false if !self.upload.has_come() => None,
-                false => {
-                    let time = self.ctx.deadline.soonest(self.ctx.per_try());
-                    time.and_then(|time| Instant::now().checked_add(time))
-                }
-            };
-            let Some(end) = end else { return Poll::Pending };
-            self.timer = Some(Box::pin(tokio::time::sleep_until(end.into())));
-        }
-        let over = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-        if !over {
-            return Poll::Pending;
-        }
-        self.cut = body;
-        Poll::Ready(Err(Error::new_up(ErrorType::ReadTimedout)))
-    }
-
-    /// Takes the rest of the request.
-    async fn finish_upload(&mut self, stream: &mut TcpStream) -> Result<()> {
-        poll_fn(|cx| match self.poll_upload(stream, cx) {
-            Ok(true) => Poll::Ready(Ok(())),
-            Ok(false) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        })
-        .await
-    }
 }
 
 /// The first line and the fields, without what is said of this connection.
@@ -480,37 +381,4 @@ fn line(response: &ResponseHeader, out: &mut BytesMut) {
     out.put_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
     out.put_slice(b"\r\n");
     response.header_to_h1_wire(out);
-}
-
-/// Opens a connection.
-async fn open(address: SocketAddr, time: Duration) -> Result<TcpStream> {
-    use std::io::ErrorKind;
-    let error = match timeout(time, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => return Ok(stream),
-        Ok(Err(error)) => error,
-        Err(_) => return Err(Error::new_up(ErrorType::ConnectTimedout)),
-    };
-    let kind = match error.kind() {
-        ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-        ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
-        _ => ErrorType::ConnectError,
-    };
-    Err(Error::because(kind, "a connection to an endpoint", error).into_up())
-}
-
-/// The connection ended before there was a head: of a kept one it may be that nobody read the request.
-fn closed() -> Box<Error> {
-    let mut error = Error::new_up(ErrorType::ConnectionClosed);
-    error.retry = pingora_core::RetryType::ReusedOnly;
-    error
-}
-
-fn broken(error: std::io::Error) -> Box<Error> {
-    let system = error.raw_os_error().is_some();
-    let mut error = Error::because(ErrorType::ReadError, "an answer", error).into_up();
-    if system {
-        error.retry = pingora_core::RetryType::ReusedOnly;
-    }
-    error
 }
