@@ -196,6 +196,15 @@ impl Body {
         }
     }
 
+    /// Takes what came where it goes on as it is, and is too much to be copied.
+    pub(super) fn long(&mut self, came: &mut BytesMut) -> Option<BytesMut> {
+        const LONG: usize = 8 * 1024;
+        let Body::Length(left) = self else { return None };
+        let here = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
+        *left -= if here < LONG { 0 } else { here as u64 };
+        (here >= LONG).then(|| came.split_to(here))
+    }
+
     /// Puts what came into `out`, as the client gets it; what is left is none of it. Gives how many bytes of the body those
     /// were.
     pub(super) fn pass(&mut self, came: &mut BytesMut, out: &mut BytesMut) -> Result<u64> {

@@ -12,7 +12,7 @@ use pingora_core::protocols::http::date;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::AsyncWriteExt;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 
 use super::super::ctx::Ctx;
 use super::super::reply::{self, Answer};
@@ -30,6 +30,9 @@ const READ: usize = 4 * 1024;
 
 /// A body's first piece goes with its head, if it is no longer than this.
 const TOGETHER: usize = 64 * 1024;
+
+/// How long the end of a client's connection may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What frames an answer.
 const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
@@ -53,6 +56,8 @@ pub(super) struct Run<'r, C> {
     pub(super) sent: u64,
     /// For the head of an answer, then for its end.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
+    /// The client has all of an answer.
+    pub(super) whole: bool,
     /// The time of all was over within the answer: it is dropped.
     pub(super) cut: bool,
     /// What is there for the client. Lives from try to try.
@@ -77,6 +82,7 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
         answered: None,
         sent: 0,
         timer: None,
+        whole: false,
         cut: false,
         out: BytesMut::new(),
     };
@@ -97,8 +103,9 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
         run.ctx.passed = (run.upload.received, run.sent);
         return false;
     }
-    if !kept && run.answered.is_some() {
-        let _ = run.client.shutdown().await;
+    if !kept && run.whole {
+        // Who takes nothing more is not waited for.
+        let _ = timeout(FAREWELL, run.client.shutdown()).await;
     }
     let (status, length) = run.answered.unwrap_or_default();
     run.ctx.end(status, length, (run.upload.received, run.sent));
@@ -254,6 +261,13 @@ impl<C: Client> Run<'_, C> {
         let kept = self.sign(&mut response, &body)?;
         self.write_head(response, kept);
         loop {
+            // What is long goes as it is.
+            if let Some(piece) = body.long(&mut came) {
+                self.send(false).await?;
+                self.sent += piece.len() as u64;
+                self.ctx.passed.1 = self.sent;
+                self.send_bytes(&piece, false).await?;
+            }
             if !body.is_over() && !came.is_empty() {
                 self.sent += body.pass(&mut came, &mut self.out)?;
                 self.ctx.passed.1 = self.sent;
@@ -264,6 +278,7 @@ impl<C: Client> Run<'_, C> {
                     self.express.pool.put(key, upstream, idle);
                 }
                 self.send(true).await?;
+                self.whole = true;
                 return Ok(kept);
             }
             if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
@@ -279,6 +294,7 @@ impl<C: Client> Run<'_, C> {
         }
         // It was early: the rest of the request is taken, and its connection used no more.
         self.finish_upload(&mut upstream.stream).await?;
+        self.whole = true;
         Ok(kept)
     }
 
@@ -357,6 +373,7 @@ impl<C: Client> Run<'_, C> {
             self.sent = body.len() as u64;
         }
         self.send(true).await?;
+        self.whole = true;
         Ok(kept)
     }
 

@@ -19,8 +19,17 @@ use super::upload::poll_gone;
 impl<C: Client> Run<'_, C> {
     /// Sends what is there for the client; its `last` piece all the way.
     pub(super) async fn send(&mut self, last: bool) -> Result<()> {
+        let mut out = std::mem::take(&mut self.out);
+        let sent = self.send_bytes(&out, last).await;
+        out.clear();
+        self.out = out;
+        sent
+    }
+
+    /// The same with bytes that stand elsewhere.
+    pub(super) async fn send_bytes(&mut self, bytes: &[u8], last: bool) -> Result<()> {
         let end = self.ctx.deadline.end().filter(|_| self.ctx.status > 0);
-        let (client, mut rest) = (&mut *self.client, self.out.as_ref());
+        let (client, mut rest) = (&mut *self.client, bytes);
         let written = async {
             while !rest.is_empty() {
                 let taken = poll_fn(|cx| client.poll_send(cx, rest)).await?;
@@ -42,7 +51,6 @@ impl<C: Client> Run<'_, C> {
                 }
             },
         };
-        self.out.clear();
         if self.cut {
             return Err(Error::new_up(ErrorType::ReadTimedout));
         }
