@@ -47,7 +47,18 @@ enum State {
 
 impl Chunks {
     /// Takes what came next; whether the body has ended. Bytes behind its end are not looked at.
-    pub fn take(&mut self, mut bytes: &[u8]) -> Result<bool, Reason> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<bool, Reason> {
+        self.pass(bytes, |_| ())?;
+        Ok(self.state == State::Done)
+    }
+
+    /// The same, and hands on what the chunks hold; gives what stands behind the body's end, `None` where it has not
+    /// ended.
+    pub fn pass<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        mut data: impl FnMut(&[u8]),
+    ) -> Result<Option<&'b [u8]>, Reason> {
         while let [byte, rest @ ..] = bytes {
             if self.state == State::Done {
                 break;
@@ -55,7 +66,9 @@ impl Chunks {
             if self.state == State::Data {
                 let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 self.left -= here as u64;
-                bytes = bytes.get(here..).unwrap_or_default();
+                let (held, after) = bytes.split_at(here);
+                data(held);
+                bytes = after;
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
@@ -64,7 +77,7 @@ impl Chunks {
             self.state = self.step(*byte).ok_or(Reason::Chunk)?;
             bytes = rest;
         }
-        Ok(self.state == State::Done)
+        Ok((self.state == State::Done).then_some(bytes))
     }
 
     fn step(&mut self, byte: u8) -> Option<State> {
@@ -128,6 +141,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_chunks_hold_is_handed_on_however_they_are_cut() {
+        let text = b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0;e\r\nx: 1\r\n\r\nGET";
+        for size in 1..=text.len() {
+            let (mut chunks, mut held, mut behind) = (Chunks::default(), Vec::new(), Vec::new());
+            let mut ended = false;
+            for piece in text.chunks(size) {
+                match chunks.pass(piece, |data| held.extend_from_slice(data)).unwrap() {
+                    Some(rest) => (ended, behind) = (true, [&behind, rest].concat()),
+                    None => assert!(!ended),
+                }
+            }
+            assert_eq!((held.as_slice(), behind.as_slice()), (&b"abc0123456789"[..], &b"GET"[..]), "{size}");
+        }
+    }
+
+    #[test]
     fn chunks_are_as_the_grammar_has_them() {
         let many = |text: &str, times: usize| text.repeat(times);
         let rows: Vec<(String, Result<bool, Reason>)> = [
@@ -174,6 +203,10 @@ mod tests {
         .collect();
         for (text, comes) in rows {
             assert_eq!(Chunks::default().take(text.as_bytes()), comes, "{text:?}");
+            let mut passed = 0;
+            let behind = Chunks::default().pass(text.as_bytes(), |data| passed += data.len());
+            assert_eq!(behind.map(|behind| behind.is_some()), comes, "{text:?}");
+            assert!(passed < text.len().max(1), "{text:?}");
             let mut by_bytes = Chunks::default();
             let last = text.bytes().try_fold(false, |_, byte| by_bytes.take(&[byte]));
             assert_eq!(last, comes, "{text:?} byte by byte");

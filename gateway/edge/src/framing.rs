@@ -10,6 +10,8 @@ pub(crate) struct Framing {
     pub(crate) chunked: bool,
     /// Whether there is a body, of whatever length.
     pub(crate) body: bool,
+    /// The length that is said; 0 where none is.
+    pub(crate) number: u64,
 }
 
 impl Framing {
@@ -23,6 +25,7 @@ impl Framing {
         }
         self.length = true;
         self.body |= number != Some(0);
+        self.number = number.map_or(0, i64::unsigned_abs);
         if self.chunked { Err(Reason::BothLengths) } else { Ok(()) }
     }
 

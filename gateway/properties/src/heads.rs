@@ -13,13 +13,13 @@ pub(crate) fn hold(bytes: &[u8]) {
     let came = bytes.get(..head.length).expect("a head is no longer than what came");
     assert_eq!(read(came).as_ref(), Ok(&Some(clone(&head))), "what stands behind a head changes it");
     let made = head.rewritten.as_deref().unwrap_or(came);
-    let again = Head { length: made.len(), rewritten: None, chunked: head.chunked };
+    let again = Head { length: made.len(), rewritten: None, chunked: head.chunked, plain: head.plain };
     assert_eq!(read(made), Ok(Some(again)), "judged again it is another");
     means_one_thing(made, head.chunked);
 }
 
 fn clone(head: &Head) -> Head {
-    Head { length: head.length, rewritten: head.rewritten.clone(), chunked: head.chunked }
+    Head { length: head.length, rewritten: head.rewritten.clone(), chunked: head.chunked, plain: head.plain }
 }
 
 /// Whether a head says one thing to any reader, looked at in the plainest way there is; `chunked`: whether its body is.

@@ -53,14 +53,15 @@ async fn gate(args: &Args) -> anyhow::Result<bool> {
     let mut fine = true;
     let processor = processor();
     for (name, limit) in &mut written.instructions {
-        let scenario = scenario::find(name).with_context(|| format!("no scenario is called {name}"))?;
+        let (who, what) = name.split_once('/').unwrap_or(("trysail", name));
+        let scenario = scenario::find(what).with_context(|| format!("no scenario is called {what}"))?;
         let yard = Yard::new(Placement::default(), &scenario, 1)?;
-        let (peer, folder) = yard.start(&scenario, "trysail", "trysail".to_owned(), instructions::wrapper)?;
+        let (peer, folder) = yard.start(&scenario, who, who.to_owned(), instructions::wrapper)?;
         let counted = instructions::count(&scenario, &peer, &folder).await?;
         let change = counted / *limit as f64 - 1.0;
         let verdict = verdict(change);
         println!(
-            "{name:<16} {:>8} instructions per request, {} written down: {:+.1} %{}",
+            "{name:<24} {:>8} instructions per request, {} written down: {:+.1} %{}",
             thousands(counted),
             thousands(*limit as f64),
             change * 100.0,
@@ -98,7 +99,7 @@ async fn gate(args: &Args) -> anyhow::Result<bool> {
 struct Written {
     /// The model that it was counted on.
     processor: String,
-    /// By scenario, per request.
+    /// By scenario, per request; behind a peer's name (`express/post`) that peer's.
     instructions: BTreeMap<String, u64>,
 }
 

@@ -53,27 +53,29 @@ pub struct Site<'a> {
 pub use trysail::FEATURES;
 
 /// The names that [`find`] knows, beside those of [`FEATURES`].
-pub const NAMES: [&str; 6] = ["trysail", "packaged", "bare", "nginx", "haproxy", "envoy"];
+pub const NAMES: [&str; 8] =
+    ["trysail", "packaged", "express", "packaged-express", "bare", "nginx", "haproxy", "envoy"];
 
 /// Those that are Trysail, in one way or another.
-pub const OURS: [&str; 2] = ["trysail", "packaged"];
+pub const OURS: [&str; 4] = ["trysail", "packaged", "express", "packaged-express"];
 
 /// The peer of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<Box<dyn Peer>> {
+    let trysail = |name, program, feature| -> Option<Box<dyn Peer>> {
+        Some(Box::new(trysail::Trysail { name, program, feature }))
+    };
     match name {
-        "packaged" => Some(Box::new(trysail::Trysail {
-            name: "packaged",
-            program: "trysail-pgo",
-            feature: Feature::None,
-        })),
+        "packaged" => trysail("packaged", "trysail-pgo", Feature::None),
+        "express" => trysail("express", "trysail", Feature::Express),
+        "packaged-express" => trysail("packaged-express", "trysail-pgo", Feature::Express),
         "bare" => Some(Box::new(bare::Bare)),
         "nginx" => Some(Box::new(nginx::Nginx)),
         "haproxy" => Some(Box::new(haproxy::Haproxy)),
         "envoy" => Some(Box::new(envoy::Envoy)),
         _ => {
             let &(name, feature) = FEATURES.iter().find(|(own, _)| *own == name)?;
-            Some(Box::new(trysail::Trysail { name, program: "trysail", feature }))
+            trysail(name, "trysail", feature)
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Feature {
     Mirror,
     /// Each has a line in a file.
     AccessLog,
+    /// Plain requests go by the express lane.
+    Express,
     /// The endpoint is chosen by a cookie.
     HashCookie,
     /// By a header field.
@@ -114,14 +116,15 @@ impl Peer for Trysail {
             None => fs::write(config.join("routes.yaml"), routes(scenario, self.feature, &route))?,
             Some(table) => tables(table, &route, &config)?,
         }
-        let log = match self.feature {
+        let more = match self.feature {
             Feature::AccessLog => format!("accessLog: {{path: {}/access.log}}\n", site.folder.display()),
+            Feature::Express => "expressLane: true\n".to_owned(),
             _ => String::new(),
         };
         fs::write(
             &settings,
             format!(
-                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{log}",
+                "threads: {}\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{more}",
                 site.threads
             ),
         )?;

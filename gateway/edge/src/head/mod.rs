@@ -17,6 +17,17 @@ pub struct Head {
     pub rewritten: Option<Vec<u8>>,
     /// Whether its body comes in chunks.
     pub chunked: bool,
+    /// There where it asks for nothing that is special.
+    pub plain: Option<Plain>,
+}
+
+/// A request of HTTP/1.1 that asks for no other protocol and no word before its body, whose length is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plain {
+    /// Of its body.
+    pub length: u64,
+    /// Whether its connection ends with it.
+    pub close: bool,
 }
 
 /// How many things `Connection` may name.
@@ -28,6 +39,7 @@ struct Found<'h> {
     framing: Framing,
     hosts: usize,
     cookies: usize,
+    expects: bool,
     /// A field that no one behind us is to see.
     unwanted: bool,
     upgrade: Option<&'h [u8]>,
@@ -88,7 +100,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Head>, Reason> {
     found.judge(&first)?;
     let changed = first.absolute.is_some() || lead > 0 || found.changes(&first);
     let rewritten = changed.then(|| found.write(&first, head));
-    Ok(Some(Head { length, rewritten, chunked: found.framing.chunked }))
+    Ok(Some(Head { length, rewritten, chunked: found.framing.chunked, plain: found.plain(&first) }))
 }
 
 /// A line without its end, and what follows.
@@ -177,6 +189,7 @@ impl<'h> Found<'h> {
             // No field of HTTP, but a variable of CGI's that programs read: "httpoxy".
             5 if is(b"proxy") => self.unwanted = true,
             6 if is(b"cookie") => self.cookies += 1,
+            6 if is(b"expect") => self.expects = true,
             7 if is(b"upgrade") => {
                 self.upgrade = Some(value);
                 self.upgrades += 1;
@@ -215,6 +228,12 @@ impl<'h> Found<'h> {
             && !self.framing.body
             && first.method == b"GET"
             && first.version == b"HTTP/1.1"
+    }
+
+    fn plain(&self, first: &Line<'_>) -> Option<Plain> {
+        let special = self.expects || self.framing.chunked || self.is_websocket(first);
+        let plain = Plain { length: self.framing.number, close: self.connection.close };
+        (first.version == b"HTTP/1.1" && !special).then_some(plain)
     }
 
     fn changes(&self, first: &Line<'_>) -> bool {

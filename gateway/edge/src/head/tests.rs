@@ -14,7 +14,7 @@ fn of(text: &str) -> String {
                 let again = read(&new).unwrap().unwrap();
                 assert_eq!(
                     again,
-                    Head { length: new.len(), rewritten: None, chunked: head.chunked },
+                    Head { length: new.len(), rewritten: None, chunked: head.chunked, plain: head.plain },
                     "{text}"
                 );
                 String::from_utf8(new).unwrap().replace("\r\n", "|")
@@ -107,7 +107,7 @@ fn heads_pass_are_written_anew_or_are_refused() {
 fn chunked_bodies_and_what_follows_a_head() {
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let read = read(&[head, &b"0\r\n\r\nGET"[..]].concat()).unwrap().unwrap();
-    assert_eq!(read, Head { length: head.len(), rewritten: None, chunked: true });
+    assert_eq!(read, Head { length: head.len(), rewritten: None, chunked: true, plain: None });
 }
 
 /// Heads with something changed somewhere, many times over: none panics, and what is let through means one thing.
@@ -160,7 +160,8 @@ fn mutated_heads_are_refused_or_mean_one_thing() {
             Ok(Some(head)) => {
                 passed += 1;
                 let made = head.rewritten.unwrap_or_else(|| bytes[..head.length].to_vec());
-                let again = Head { length: made.len(), rewritten: None, chunked: head.chunked };
+                let again =
+                    Head { length: made.len(), rewritten: None, chunked: head.chunked, plain: head.plain };
                 assert_eq!(read(&made), Ok(Some(again)), "{}", told());
                 means_one_thing(&made).unwrap_or_else(|what| panic!("{what}: {}", told()));
             }
@@ -199,4 +200,26 @@ fn means_one_thing(head: &[u8]) -> Result<(), &'static str> {
         (all("cookie").len() <= 1 && all("proxy").is_empty(), "fields"),
     ];
     checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+}
+
+#[test]
+fn plain_is_what_asks_for_nothing_special() {
+    let plain = |length, close| Some(Plain { length, close });
+    for (head, is) in [
+        ("GET / HTTP/1.1|Host: a||", plain(0, false)),
+        ("GET / HTTP/1.1|Host: a|Connection: close||", plain(0, true)),
+        ("GET / HTTP/1.1|Host: a|Connection: keep-alive, Close||", plain(0, true)),
+        ("POST / HTTP/1.1|Host: a|Content-Length: 0017||", plain(17, false)),
+        ("POST / HTTP/1.1|Host: a|Content-Length: 9223372036854775807||", plain(i64::MAX as u64, false)),
+        // Taken off: what is left asks for nothing.
+        ("GET / HTTP/1.1|Host: a|Connection: Upgrade|Upgrade: h2c||", plain(0, false)),
+        ("GET / HTTP/1.1|Host: a|Connection: Upgrade|Upgrade: websocket||", None),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked||", None),
+        ("POST / HTTP/1.1|Host: a|Expect: 100-continue|Content-Length: 2||", None),
+        ("POST / HTTP/1.1|Host: a|expect:|Content-Length: 2||", None),
+        ("GET / HTTP/1.0|Host: a||", None),
+    ] {
+        let read = read(head.replace('|', "\r\n").as_bytes()).unwrap().unwrap();
+        assert_eq!(read.plain, is, "{head}");
+    }
 }

@@ -10,9 +10,10 @@ use crate::access::AccessLog;
 use crate::listener::{Bounds, Clients, Connections, DataPlane, HeadLimits, Relay};
 use crate::metrics::{Edge, Metrics};
 use crate::proxy::deadline::Timed;
+use crate::proxy::express::Express;
 use crate::proxy::mirror::Mirrors;
 use crate::proxy::transport::Complaints;
-use crate::proxy::{ActiveCell, Gateway, Measures, Server, Traces, Uses};
+use crate::proxy::{ActiveCell, Gateway, Measures, Server, Shared, Traces, Uses};
 #[cfg(feature = "otlp")]
 use crate::settings::Tracing;
 use crate::settings::{Bytes, Settings};
@@ -65,7 +66,12 @@ pub(super) fn plane(
         reached: metrics.reached.clone(),
         faults: metrics.faults.clone(),
     };
-    let mut proxy = http_proxy(&conf, gateway);
+    let gateway = Arc::new(gateway);
+    let express = settings.express_lane.then(|| {
+        let (idle, served) = (settings.upstream.pool_size, metrics.express.clone());
+        Arc::new(Express::new(gateway.clone(), idle, served))
+    });
+    let mut proxy = http_proxy(&conf, Shared(gateway));
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(settings.downstream.idle_timeout.0);
@@ -81,6 +87,7 @@ pub(super) fn plane(
     DataPlane {
         http: Arc::new(Timed {
             proxy: Arc::new(proxy),
+            express,
             edge: metrics.edge.clone(),
             refused: metrics.refused.clone(),
         }),

@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 use super::bounds::Bounds;
 use super::guard::Guard;
 use super::socket::Socket;
+use crate::proxy::express::Client;
 use crate::proxy::flow::Flow;
 use trysail_edge::chunks::Chunks;
 
@@ -163,16 +164,9 @@ impl Conn {
         Ok(())
     }
 
-    /// Reads ahead, once; 0 is the end. The buffer is on the stack, so that waiting holds none.
+    /// Reads ahead, once; 0 is the end.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
-        std::future::poll_fn(|cx| {
-            let mut space = [MaybeUninit::<u8>::uninit(); READ];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(self.inner.io().poll_read(cx, &mut buffer))?;
-            self.pending.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-        .await
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     /// Whoever waits for bytes of the peer has nothing more to say for now. Pingora does not flush an answer of known
@@ -317,6 +311,35 @@ impl AsyncWrite for Conn {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
         this.inner.io().poll_shutdown(cx)
+    }
+}
+
+/// For the lane that takes no session.
+impl Client for Conn {
+    fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        Conn::skip(self, bytes);
+    }
+
+    /// The buffer is on the stack, so that waiting holds none.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::<u8>::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(self.inner.io().poll_read(cx, &mut buffer))?;
+        self.pending.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(Conn::poll_send(self, cx))?;
+        write(&mut self.inner, &mut self.guard, cx, bytes)
+    }
+
+    fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        (self.client(), self.local())
     }
 }
 

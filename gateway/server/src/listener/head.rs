@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
 use trysail_edge::chunks::Chunks;
+use trysail_edge::head::{Head, Plain};
 use trysail_edge::{self as edge, Reason};
 
 /// What a head may take.
@@ -20,6 +21,17 @@ pub(crate) struct HeadLimits {
     pub(crate) fields: usize,
     /// The target in its first line.
     pub(crate) target: usize,
+}
+
+/// A head that is whole, and stands first in what was read ahead.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered {
+    /// How long it was as it came.
+    pub(super) came: usize,
+    /// How long it is where it stands.
+    pub(super) stands: usize,
+    /// There where it asks for nothing that is special.
+    pub(super) plain: Option<Plain>,
 }
 
 /// Why there is no head.
@@ -37,9 +49,9 @@ pub(super) enum Fault {
     Refused(Reason),
 }
 
-/// Reads ahead until there is a whole head, judges it, and gives its length as it came. One that is there already costs
+/// Reads ahead until there is a whole head, judges it, and says how long it is. One that is there already costs
 /// no timer.
-pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<usize, Fault> {
+pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<Gathered, Fault> {
     if conn.is_within_body() {
         return Err(Fault::Gone);
     }
@@ -54,8 +66,7 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<usize
         if !looked || line_ended || whole {
             (looked, line) = (true, line || line_ended);
             if let Some(head) = edge::head::read(conn.pending()).map_err(Fault::Refused)? {
-                let length = head.length;
-                return begin(conn, head).map(|()| length).map_err(Fault::Refused);
+                return begin(conn, head).map_err(Fault::Refused);
             }
         }
         let end = *end.get_or_insert_with(|| Instant::now() + limits.time);
@@ -68,17 +79,19 @@ pub(super) async fn gather(conn: &mut Conn, limits: &HeadLimits) -> Result<usize
 }
 
 /// Puts the head in order, and follows the chunks behind it.
-fn begin(conn: &mut Conn, head: edge::head::Head) -> Result<(), Reason> {
-    if head.chunked {
+fn begin(conn: &mut Conn, head: edge::head::Head) -> Result<Gathered, Reason> {
+    let Head { length, rewritten, chunked, plain } = head;
+    let stands = rewritten.as_ref().map_or(length, Vec::len);
+    if chunked {
         let mut chunks = Chunks::default();
-        if !chunks.take(conn.pending().get(head.length..).unwrap_or_default())? {
+        if !chunks.take(conn.pending().get(length..).unwrap_or_default())? {
             conn.follow(chunks);
         }
     }
-    if let Some(new) = head.rewritten {
-        conn.replace(head.length, &new);
+    if let Some(new) = rewritten {
+        conn.replace(length, &new);
     }
-    Ok(())
+    Ok(Gathered { came: length, stands, plain })
 }
 
 /// How far a head has been looked through, so that no byte is looked at twice.

@@ -43,8 +43,8 @@ impl Http {
             if conn.pending().is_empty() && !idle.wait(&mut conn, limit).await {
                 return;
             }
-            match head::gather(&mut conn, &self.bounds.head).await {
-                Ok(length) => self.connection.head.store(length, Ordering::Relaxed),
+            let gathered = match head::gather(&mut conn, &self.bounds.head).await {
+                Ok(gathered) => gathered,
                 Err(fault) => {
                     if let Fault::Refused(reason) = fault {
                         self.count(reason);
@@ -54,6 +54,18 @@ impl Http {
                     }
                     return Box::pin(refusal::head(conn, fault, &self.bounds.edge)).await;
                 }
+            };
+            self.connection.head.store(gathered.came, Ordering::Relaxed);
+            if let Some(express) = &self.proxy.express
+                && !*shutdown.borrow()
+                && let Some(plain) = gathered.plain
+                && let Some(request) = express.begin(&mut *conn, gathered.stands, plain, &self.connection)
+            {
+                if !request.await {
+                    return;
+                }
+                limit = self.bounds.idle;
+                continue;
             }
             let request = begin(&self.proxy, conn, settings.take(), &shutdown);
             let Some(reused) = self.connection.clone().serve(request).await else { return };

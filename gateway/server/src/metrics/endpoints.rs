@@ -84,8 +84,8 @@ impl Endpoints {
             let entry = clusters.entry(cluster.key.clone()).or_default();
             entry.endpoints.extend_from_slice(upstreams.endpoints(index));
             let limits = upstreams.limits(index);
-            let says = cluster.policy.retry_budget.is_some()
-                || cluster.policy.connection_pool.max_retries.is_some();
+            let says =
+                cluster.policy.retry_budget.is_some() || cluster.policy.connection_pool.max_retries.is_some();
             if says || limits.retries_active() > 0 {
                 entry.limits = Some(limits.clone());
             }

@@ -11,6 +11,7 @@ mod credentials;
 mod edge;
 mod ended;
 mod endpoints;
+mod express;
 mod faults;
 mod flag;
 mod lines;
@@ -33,7 +34,7 @@ use bytes::Bytes;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
 pub(crate) use checks::Checks;
 pub(crate) use cluster::Cluster;
@@ -88,6 +89,8 @@ pub(crate) struct Metrics {
     pub(crate) reached: Reached,
     /// Faults made on purpose.
     pub(crate) faults: Faults,
+    /// Requests that went by the express lane.
+    pub(crate) express: IntCounter,
     /// Certificates in force.
     pub(crate) credentials: Credentials,
 }
@@ -130,6 +133,7 @@ impl Metrics {
         let credentials = Credentials::new()?;
         registry.register(Box::new(credentials.clone()))?;
         registry.register(Box::new(process::Process::new()?))?;
+        let express = express::counter(&registry)?;
         Ok(Metrics {
             registry,
             traffic,
@@ -147,6 +151,7 @@ impl Metrics {
             sockets,
             reached,
             faults,
+            express,
             credentials,
         })
     }

@@ -119,10 +119,10 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     /// A request under this revision.
-    pub(crate) fn new(active: Arc<Active>) -> Self {
+    pub(crate) fn new(active: Arc<Active>, connection: Option<Arc<Connection>>) -> Self {
         Ctx {
             active,
-            connection: Connection::current(),
+            connection,
             identity: Identity::default(),
             start: view::now(),
             begun: Instant::now(),
@@ -261,14 +261,21 @@ impl Ctx {
 
     /// Everything that belongs to it has been done, as its session says.
     pub(super) fn finish(&mut self, session: &Session) {
-        self.status = session.response_written().map_or(0, |response| response.status.as_u16());
-        self.passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
-        if let Some(response) = session.response_written() {
-            self.heads.1 = size::of_response(response);
+        let passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        let response = session.response_written();
+        let status = response.map_or(0, |response| response.status.as_u16());
+        self.end(status, response.map_or(0, size::of_response), passed);
+        if let Some(response) = response {
             if let Some(messages) = &mut self.messages {
                 messages.hear_head(&response.headers);
             }
         }
+    }
+
+    /// Everything that belongs to it has been done: the status and the length of the head that the client got, 0 for none,
+    /// and the bytes of both bodies.
+    pub(super) fn end(&mut self, status: u16, head: u64, passed: (u64, u64)) {
+        (self.status, self.heads.1, self.passed) = (status, head, passed);
         self.finished = true;
     }
 

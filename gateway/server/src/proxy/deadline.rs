@@ -24,8 +24,9 @@ use trysail_routing::snapshot::Handling;
 
 use trysail_edge::Reason;
 
-use super::Gateway;
 use super::alarm::Alarm;
+use super::express::Express;
+use super::gateway::Shared;
 use crate::metrics::{Cut, Edge, RefusedRequests};
 
 /// So much later a request is dropped that has no answer yet: its 504 comes first.
@@ -96,11 +97,20 @@ impl Deadline {
         self.end.map(|end| end.saturating_duration_since(Instant::now())).or(self.limit)
     }
 
+    /// How long one try may take to its answer's head.
+    pub(super) fn soonest(&self, per_try: Option<Duration>) -> Option<Duration> {
+        soonest([self.left(), per_try])
+    }
+
+    /// When it is over; `None` for never, or where it has not begun.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
     /// Limits one try, which may take `per_try` to its answer's head. The head of a WebSocket's answer can not be
     /// waited for with a limit that does not hold for all that comes after it.
     pub(super) fn cap(&self, options: &mut PeerOptions, per_try: Option<Duration>, upgrade: bool) {
-        let soonest = |times: [Option<Duration>; 2]| times.into_iter().flatten().min();
-        let time = soonest([self.left(), per_try]);
+        let time = self.soonest(per_try);
         if time.is_some() {
             options.total_connection_timeout = soonest([options.total_connection_timeout, time]);
         }
@@ -108,6 +118,10 @@ impl Deadline {
             options.read_timeout = soonest([options.read_timeout, time]);
         }
     }
+}
+
+fn soonest(times: [Option<Duration>; 2]) -> Option<Duration> {
+    times.into_iter().flatten().min()
 }
 
 /// How long a request's body may pause, where Pingora does not see to that: in HTTP/2. It ends with the body, or once the
@@ -150,7 +164,9 @@ impl Pause {
 
 /// The proxy, with a limit to each request that sets one.
 pub(crate) struct Timed {
-    pub(crate) proxy: Arc<HttpProxy<Gateway>>,
+    pub(crate) proxy: Arc<HttpProxy<Shared>>,
+    /// The lane beside it, where that is open.
+    pub(crate) express: Option<Arc<Express>>,
     /// Where those are counted whose body pauses for too long.
     pub(crate) edge: Arc<Edge>,
     /// Where those are counted that Pingora refuses before anyone here is asked. With which status it does not tell.
@@ -205,7 +221,7 @@ type Request<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send 
 /// heap, 14 KB for each request.
 #[inline(never)]
 fn begin<'a>(
-    proxy: &'a Arc<HttpProxy<Gateway>>,
+    proxy: &'a Arc<HttpProxy<Shared>>,
     session: ServerSession,
     shutdown: &'a ShutdownWatch,
 ) -> Request<'a> {

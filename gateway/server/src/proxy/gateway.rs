@@ -1,5 +1,6 @@
 //! What every request of the process meets: what is in force, what is counted, and the settings of the data plane.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -55,6 +56,17 @@ pub(crate) struct Gateway {
     pub(crate) reached: Reached,
     /// Faults made on purpose.
     pub(crate) faults: Faults,
+}
+
+/// The data plane, as Pingora holds it: it takes no `Arc`, and the express lane has the same.
+pub(crate) struct Shared(pub(crate) Arc<Gateway>);
+
+impl Deref for Shared {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
 }
 
 impl Gateway {

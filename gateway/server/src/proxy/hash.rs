@@ -1,15 +1,17 @@
 //! The key of a request, where its cluster's endpoints are chosen by one: what is hashed, and the cookie for a
 //! client that has none. How values become a number is told in `trysail_upstream::balance::key`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
 use http::header::COOKIE;
-use pingora_proxy::Session;
+use pingora_http::RequestHeader;
 use trysail_routing::snapshot::Policy;
 use trysail_routing::snapshot::parameter;
 use trysail_routing::snapshot::policy::{Balancer, ConsistentHash, HashCookie, HashKey};
 use trysail_upstream::balance::key;
+
+use super::view::Ends;
 
 /// A request's key, and the `set-cookie` that brings the client back to it.
 #[derive(Default)]
@@ -20,18 +22,22 @@ pub(super) struct Hashed {
     pub(super) cookie: Option<HeaderValue>,
 }
 
-/// The key of a request under its cluster's policy; `client` is its address where trusted hops told it.
-pub(super) fn of(session: &Session, client: Option<IpAddr>, policy: &Policy) -> Hashed {
+/// The key of a request under its cluster's policy; `ends` are its connection's, `client` is its address where trusted hops told it.
+pub(super) fn of(
+    head: &RequestHeader,
+    ends: impl Fn() -> Ends,
+    client: Option<IpAddr>,
+    policy: &Policy,
+) -> Hashed {
     let Balancer::Hash(hash) = &policy.balancer else { return Hashed::default() };
     let Some(wanted) = &hash.key else { return Hashed::default() };
-    let head = session.req_header();
     let plain = |key| Hashed { key, cookie: None };
     match wanted {
         HashKey::Header(name) => {
             plain(key::of_values(head.headers.get_all(name).iter().map(HeaderValue::as_bytes)))
         }
         HashKey::SourceIp => {
-            let peer = || Some(session.client_addr()?.as_inet()?.ip());
+            let peer = || Some(ends().client?.ip());
             plain(client.or_else(peer).map(of_address))
         }
         HashKey::QueryParameter(name) => {
@@ -41,7 +47,7 @@ pub(super) fn of(session: &Session, client: Option<IpAddr>, policy: &Policy) -> 
             let fields = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
             match key::cookie(fields, &cookie.name) {
                 Some(value) => plain(Some(key::of_value(value))),
-                None if cookie.ttl.is_some() => new_cookie(session, cookie),
+                None if cookie.ttl.is_some() => new_cookie(ends(), cookie),
                 None => Hashed::default(),
             }
         }
@@ -61,11 +67,9 @@ fn of_address(address: IpAddr) -> u64 {
 }
 
 /// A cookie from the connection's addresses, so that requests that race on one connection get the same.
-fn new_cookie(session: &Session, cookie: &HashCookie) -> Hashed {
-    let text = |address: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
-        address.map(ToString::to_string).unwrap_or_default()
-    };
-    let value = key::new_cookie(&text(session.client_addr()), &text(session.server_addr()));
+fn new_cookie(ends: Ends, cookie: &HashCookie) -> Hashed {
+    let text = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let value = key::new_cookie(&text(ends.client), &text(ends.local));
     let written = format!("{}=\"{value}\"{}", cookie.name, cookie.attributes);
     Hashed { key: Some(key::of_value(value.as_bytes())), cookie: HeaderValue::from_str(&written).ok() }
 }

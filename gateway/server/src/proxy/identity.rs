@@ -53,7 +53,8 @@ pub(super) fn establish(head: &mut RequestHeader, connection: &Connection) -> Re
     Ok(identity)
 }
 
-fn tell(request: &mut Parts, connection: &Connection) -> Identity {
+/// The same of a head that is nobody's yet.
+pub(super) fn tell(request: &mut Parts, connection: &Connection) -> Identity {
     let Parts { uri, headers, .. } = request;
     let said = Said::read(headers, connection.hops > 0);
     let mut identity = Identity::default();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use pingora_core::Result;
@@ -87,16 +87,10 @@ pub(crate) struct Uses(Mutex<HashMap<RawFd, (Option<SystemTime>, u32)>>);
 impl Uses {
     /// Whether a connection carries this request and no other: it has grown too old, or carried enough.
     pub(super) fn is_last(&self, pool: &ConnectionPool, fd: RawFd, digest: Option<&Digest>) -> bool {
-        let ConnectionPool { max_requests_per_connection, max_connection_duration, .. } = pool;
-        if max_requests_per_connection.is_none() && max_connection_duration.is_none() {
-            return false;
-        }
         let timing = digest.and_then(|digest| digest.timing_digest.first()?.as_ref());
         let since = timing.map(|timing| timing.established_ts);
-        let age = since.and_then(|since| since.elapsed().ok());
-        let old = age.zip(*max_connection_duration).is_some_and(|(age, most)| age >= most);
-        let used = max_requests_per_connection.is_some_and(|most| most == 1 || self.count(fd, since) >= most);
-        old || used
+        let age = || since.and_then(|since| since.elapsed().ok());
+        is_last(pool, age, || self.count(fd, since))
     }
 
     /// Counts one use, and tells how many there were.
@@ -111,9 +105,19 @@ impl Uses {
     }
 }
 
+/// Whether a connection of this age, used so often with this request, carries no other.
+pub(super) fn is_last(
+    pool: &ConnectionPool,
+    age: impl FnOnce() -> Option<Duration>,
+    used: impl FnOnce() -> u32,
+) -> bool {
+    let ConnectionPool { max_requests_per_connection, max_connection_duration, .. } = pool;
+    let old = max_connection_duration.is_some_and(|most| age().is_some_and(|age| age >= most));
+    old | max_requests_per_connection.is_some_and(|most| most == 1 || used() >= most)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 

@@ -35,22 +35,11 @@ impl Measures {
     /// Takes a request's measures, and sets its times.
     pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> std::result::Result<(), Answer> {
         let request = session.req_header();
-        let refused = |cut, answer| {
+        let length = || request.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        self.take(request.raw_path().len(), request.headers.len(), length).map_err(|(cut, answer)| {
             self.edge.cut(cut);
-            Err(answer)
-        };
-        if request.raw_path().len() > self.target {
-            return refused(Cut::Target, Answer::TARGET_TOO_LONG);
-        }
-        if request.headers.len() > self.fields {
-            return refused(Cut::HeadSize, Answer::TOO_MANY_FIELDS);
-        }
-        if let Some(most) = self.body {
-            let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-            if length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > most) {
-                return refused(Cut::BodySize, Answer::BODY_TOO_LONG);
-            }
-        }
+            answer
+        })?;
         if session.as_http2().is_none() {
             session.as_mut().set_read_timeout(Some(self.body_time));
             return Ok(());
@@ -61,6 +50,26 @@ impl Measures {
         // Pingora sets no time to HTTP/2's bodies. Streams of gRPC pause as they like.
         if !streams && !session.as_mut().is_body_empty() {
             ctx.pause = Pause::begin(self.body_time);
+        }
+        Ok(())
+    }
+
+    /// Takes a head's measures: its target's, its fields' number, and its body's, where a length is said. An error is what
+    /// is too much. Nothing is counted.
+    pub(super) fn take(
+        &self,
+        target: usize,
+        fields: usize,
+        length: impl FnOnce() -> Option<u64>,
+    ) -> std::result::Result<(), (Cut, Answer)> {
+        if target > self.target {
+            return Err((Cut::Target, Answer::TARGET_TOO_LONG));
+        }
+        if fields > self.fields {
+            return Err((Cut::HeadSize, Answer::TOO_MANY_FIELDS));
+        }
+        if self.body.is_some_and(|most| length().is_some_and(|length| length > most)) {
+            return Err((Cut::BodySize, Answer::BODY_TOO_LONG));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod connection;
 mod ctx;
 pub(crate) mod deadline;
 mod explained;
+pub(crate) mod express;
 mod fault;
 pub(crate) mod flow;
 mod gateway;
@@ -32,6 +33,7 @@ mod peer;
 mod reply;
 mod retry;
 mod size;
+mod steps;
 pub(crate) mod stop;
 mod strict;
 mod target;
@@ -47,6 +49,7 @@ mod turn;
 mod upgrade;
 mod view;
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -62,28 +65,29 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub(crate) use active::{Active, ActiveCell, Remains};
 pub(crate) use connection::{Arrival, Client, Connection, Tls};
 pub(crate) use ctx::Ctx;
-use deadline::Deadline;
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, Shared};
 pub(crate) use headers::Server;
 pub(crate) use limits::Uses;
 pub(crate) use measures::Measures;
 use noted::Noted;
-use outcome::Outcome;
 pub(crate) use peer::{PeerTimes, Peers};
 use reply::Answer;
+use retry::Replay;
 use traced::Traced;
 pub(crate) use traced::Traces;
+use upgrade::Hold;
+use view::{Ends, Seen};
 
 use crate::metrics::Flag;
 
 #[async_trait]
-impl ProxyHttp for Gateway {
+impl ProxyHttp for Shared {
     /// On the heap: Pingora's future is moved when it is made, and holds it by value.
     type CTX = Box<Ctx>;
 
     fn new_ctx(&self) -> Box<Ctx> {
         deadline::met();
-        Box::new(Ctx::new(self.active.load_full()))
+        Box::new(Ctx::new(self.active.load_full(), Connection::current()))
     }
 
     /// Pingora's own compression module is not ours to offer, and costs allocations where it is off.
@@ -102,7 +106,8 @@ impl ProxyHttp for Gateway {
             ctx.identity = identity::establish(session.req_header_mut(), connection)?;
         }
         if let Some(log) = &self.access {
-            ctx.noted = Some(Noted::of(log, session, ctx.identity.client));
+            let (whole, ends) = (session.as_mut().is_body_empty(), Ends::of(session));
+            ctx.noted = Some(Noted::of(log, session.req_header(), whole, ends, ctx.identity.client));
         }
         if let Some(traces) = &self.traces {
             ctx.traced = Traced::of(traces, session, ctx.start, ctx.scheme());
@@ -117,16 +122,9 @@ impl ProxyHttp for Gateway {
         let mut answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
-                (ctx.target, ctx.cluster) = (Some(turn.target), Some(turn.cluster));
-                (ctx.transform, ctx.path) = (turn.transform, turn.path);
-                ctx.hashed =
-                    hash::of(session, ctx.identity.client, &ctx.active.snapshot.cluster(turn.cluster).policy);
-                let grpc = ctx.messages.as_ref().and_then(|_| grpc::timeout(&session.req_header().headers));
-                ctx.deadline = Deadline::of(ctx.handling.as_deref(), grpc);
-                if session.as_mut().is_body_empty() || session.is_upgrade_req() {
-                    ctx.deadline.begin();
-                }
-                let entered = match ctx.choose_endpoint() {
+                let whole = session.as_mut().is_body_empty() || session.is_upgrade_req();
+                let chosen = steps::turn(ctx, turn, session.req_header(), || Ends::of(session), whole);
+                let entered = match chosen {
                     true => limits::enter(session, ctx).await?,
                     false => Err(Answer::NO_ENDPOINT),
                 };
@@ -193,14 +191,15 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.reached.failed();
-        let failure = retry::connect_failure(peer, ctx.per_try(), &mut error);
+        let limit = peer.options.total_connection_timeout;
+        let failure = retry::connect_failure(limit, ctx.per_try(), &mut error);
         ctx.transport = self.transport_failure(peer, &error, ctx);
         if let Some(noted) = &mut ctx.noted {
             noted.failed_to_connect(&error);
         }
         ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
         outlier::failed(ctx, failure, false);
-        error.set_retry(retry::again(session, ctx, failure));
+        error.set_retry(retry::again(Replay::of(session), ctx, failure));
         error
     }
 
@@ -219,7 +218,7 @@ impl ProxyHttp for Gateway {
             ctx.last_of_connection = self.uses.is_last(pool, fd, digest) || ctx.wants_new_connection();
         }
         if let Some(noted) = &mut ctx.noted {
-            noted.connected(digest, ctx.hold.as_ref());
+            noted.connected(ctx.hold.as_ref().and_then(Hold::local).or_else(|| local(digest)));
         }
         if let Some(hold) = &ctx.hold {
             hold.begin();
@@ -233,10 +232,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        // What can not be put together is nobody's failure but ours, and no endpoint's.
-        change(session, request, ctx).map_err(|error| {
-            Error::because(ErrorType::InternalError, "no request to send", error).into_in()
-        })?;
+        steps::change(|| Seen::of(session), session.is_upgrade_req(), request, ctx)?;
         match &mut ctx.copies {
             None => ctx.copies = Some(self.mirrors.begin(session, ctx, request)),
             Some(copies) => copies.iter_mut().for_each(mirror::Tee::rewind),
@@ -277,19 +273,8 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        strict::response(session, response)?;
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-            return ctx.interim();
-        }
-        ctx.traced.iter_mut().for_each(|traced| traced.answered(response.status.as_u16()));
-        headers::forget_case_of_answer(response)?;
-        outlier::answered(session, ctx, response);
-        if retry::may_be_unwanted(ctx, response) && retry::again(session, ctx, retry::answer(response)) {
-            let mut error = Error::new_up(ErrorType::HTTPStatus(response.status.as_u16()));
-            error.set_retry(true);
-            return Err(error);
-        }
-        Ok(())
+        let (request, upgrade) = (session.req_header(), session.is_upgrade_req());
+        steps::hear(ctx, &request.headers, upgrade, response, || Replay::of(session))
     }
 
     fn upstream_response_trailer_filter(
@@ -315,14 +300,7 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         ctx.transport = self.transport_failure(peer, &error, ctx);
         ctx.traced.iter_mut().for_each(|traced| traced.failed(&error));
-        // An answer that is not wanted was decided on when it came.
-        let failure = retry::failure(&error, reused).filter(|_| ctx.next.is_none());
-        let resent = ctx.stale;
-        let again = ctx.next.is_some() || failure.is_some_and(|failure| retry::again(session, ctx, failure));
-        if let Some(failure) = failure {
-            outlier::failed(ctx, failure, ctx.stale > resent);
-        }
-        error.set_retry(again);
+        error.set_retry(steps::failed(ctx, &error, reused, Replay::of(session)));
         error
     }
 
@@ -336,24 +314,7 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         strict::old_client(session, response);
-        self.server.put(response)?;
-        let status = response.status.as_u16();
-        if !response.status.is_informational()
-            && let Some(cookie) = ctx.hashed.cookie.take()
-        {
-            response.append_header("set-cookie", cookie)?;
-        }
-        transform::response(ctx.response_ops(), response, |headers, value| {
-            view::of_response(session, ctx, status, headers, value)
-        })?;
-        if let Some(told) = explained::fields(ctx) {
-            transform::response(&[told], response, |headers, value| {
-                view::of_response(session, ctx, status, headers, value)
-            })?;
-        }
-        for (name, value) in ctx.cors(&session.req_header().headers) {
-            response.insert_header(name, value)?;
-        }
+        self.sign(ctx, || Seen::of(session), &session.req_header().headers, response)?;
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.deadline.forget();
             ctx.long = Some(ctx.active.term.long());
@@ -362,7 +323,7 @@ impl ProxyHttp for Gateway {
             ctx.answered();
         } else if !response.status.is_informational() {
             ctx.answered();
-            ctx.status = status;
+            ctx.status = response.status.as_u16();
             ctx.deadline.answered();
             ctx.pause.end();
         }
@@ -392,27 +353,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Ctx>) -> FailToProxy {
-        let late = ctx.deadline.is_over();
-        let outcome = match outcome::of(error) {
-            outcome if outcome.status > 0 && late => Outcome::TIMEOUT,
-            outcome => outcome,
-        };
-        self.measures.failed(error);
-        ctx.flag = outcome.flag;
-        if let Some(reason) = outcome::reason(error) {
-            self.refused.count(reason);
-        }
         let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
-        ctx.details = outcome.details(error, begun, !late && ctx.per_try().is_some());
+        let outcome = self.outcome(ctx, error, begun);
         if outcome.status > 0 && !begun {
             session.set_keepalive(None);
-            let answer = Answer {
-                status: outcome.status,
-                body: outcome.body(ctx.tries > 1, ctx.transport.as_deref()).into(),
-                response: ctx.response_ops().iter().cloned().chain(explained::fields(ctx)).collect(),
-                fields: ctx.cors(&session.req_header().headers),
-                ..Answer::EMPTY
-            };
+            let answer = steps::apology(ctx, outcome, &session.req_header().headers);
             let _ = reply::send(session, ctx, &answer, &self.server).await;
         }
         FailToProxy { error_code: outcome.status, can_reuse_downstream: false }
@@ -432,21 +377,7 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Makes of a client's request what the endpoint gets.
-fn change(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
-    let left = ctx.deadline.left();
-    let time = ctx.per_try().map_or(left, |time| Some(left.map_or(time, |left| left.min(time))));
-    headers::tries(request, ctx.tries, time)?;
-    if let Some(traced) = &ctx.traced {
-        traced.put(request)?;
-    }
-    if let Some(transform) = &ctx.transform {
-        transform::request(transform, ctx.path.as_deref(), request, |headers, value| {
-            view::of_request(session, ctx, headers, value)
-        })?;
-    }
-    if ctx.last_of_connection && !session.is_upgrade_req() {
-        request.insert_header("connection", "close")?;
-    }
-    Ok(())
+/// Our side of a connection to an upstream.
+fn local(digest: Option<&Digest>) -> Option<SocketAddr> {
+    digest?.socket_digest.as_ref()?.local_addr()?.as_inet().copied()
 }

@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 
 use http::header::USER_AGENT;
 use http::{HeaderName, Version};
-use pingora_core::protocols::Digest;
 use pingora_core::{Error, ErrorType};
-use pingora_proxy::Session;
+use pingora_http::RequestHeader;
 use trysail_routing::snapshot::Route;
 
 use super::ctx::Ctx;
-use super::upgrade::Hold;
-use super::view;
+use super::view::{self, Ends};
 use crate::access::{AccessLog, Asked, Details, Entry};
 use crate::metrics::Ended;
 
@@ -40,13 +38,16 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// What there is to note of a request whose fields are true. `told` is the client that trusted hops name.
-    pub(super) fn of(log: &Arc<AccessLog>, session: &mut Session, told: Option<IpAddr>) -> Box<Self> {
-        let whole = session.as_mut().is_body_empty().then(Instant::now);
-        let head = session.req_header();
-        let address = |address: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
-            address.and_then(|address| address.as_inet()).copied()
-        };
+    /// What there is to note of a request whose fields are true, and which has come `whole` if it has no body. `told` is
+    /// the client that trusted hops name.
+    pub(super) fn of(
+        log: &Arc<AccessLog>,
+        head: &RequestHeader,
+        whole: bool,
+        ends: Ends,
+        told: Option<IpAddr>,
+    ) -> Box<Self> {
+        let whole = whole.then(Instant::now);
         let field = |name| head.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
         Box::new(Noted {
             log: log.clone(),
@@ -59,9 +60,9 @@ impl Noted {
                 field(&REQUEST_ID),
             ]),
             version: head.version,
-            local: address(session.server_addr()),
+            local: ends.local,
             // Envoy: of who is told by fields the port is not known.
-            remote: told.map(|told| SocketAddr::new(told, 0)).or_else(|| address(session.client_addr())),
+            remote: told.map(|told| SocketAddr::new(told, 0)).or(ends.client),
             route: None,
             upstream_local: None,
             refused: false,
@@ -81,11 +82,9 @@ impl Noted {
         self.upstream_local = None;
     }
 
-    /// A try has one, or one that is its own.
-    pub(super) fn connected(&mut self, digest: Option<&Digest>, own: Option<&Hold>) {
-        let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
-        let local = || socket.and_then(|socket| socket.local_addr()?.as_inet().copied());
-        (self.upstream_local, self.refused) = (own.and_then(Hold::local).or_else(local), false);
+    /// A try has one, with our side of it.
+    pub(super) fn connected(&mut self, local: Option<SocketAddr>) {
+        (self.upstream_local, self.refused) = (local, false);
     }
 
     /// It has come whole.

@@ -6,9 +6,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use http::HeaderMap;
 use log::{info, warn};
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 use trysail_routing::snapshot::ClusterId;
 use trysail_upstream::outlier::Report;
 use trysail_upstream::retry::Failure;
@@ -18,14 +18,14 @@ use super::ctx::Ctx;
 use super::{grpc, retry};
 use crate::render;
 
-/// Tells that an endpoint answered. Interim answers say nothing of it, but that it changes the protocol does.
-pub(super) fn answered(session: &Session, ctx: &Ctx, response: &ResponseHeader) {
+/// Tells that an endpoint answered a request with these fields. Interim answers say nothing of it, but that it changes the protocol does.
+pub(super) fn answered(request: &HeaderMap, ctx: &Ctx, response: &ResponseHeader) {
     let Some((cluster, endpoint)) = watched(ctx) else { return };
     let status = response.status.as_u16();
     if response.status.is_informational() && status != 101 {
         return;
     }
-    let grpc = match grpc::speaks(&session.req_header().headers) {
+    let grpc = match grpc::speaks(request) {
         true => retry::grpc_status(&response.headers),
         false => None,
     };

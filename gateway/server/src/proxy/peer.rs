@@ -33,6 +33,20 @@ struct Template {
     protocol: Protocol,
     /// Whether the server is asked for by the request's own host.
     named_by_request: bool,
+    /// Whether the express lane may go there.
+    plain: bool,
+}
+
+/// An endpoint in the clear.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Direct {
+    /// The pool of its cluster's connections.
+    pub(super) pool: u64,
+    pub(super) address: SocketAddr,
+    /// Until a connection is given up.
+    pub(super) connect: Option<Duration>,
+    /// Until one that waits is closed; `None` for never.
+    pub(super) idle: Option<Duration>,
 }
 
 /// Times that hold for every endpoint whose DestinationRule says nothing.
@@ -94,6 +108,24 @@ impl Peers {
         peer
     }
 
+    /// Whether the express lane may go there.
+    pub(super) fn is_plain(&self, cluster: ClusterId) -> bool {
+        let Own { cluster, template, .. } = &self.0[cluster.index()];
+        template.plain && cluster.service.is_some()
+    }
+
+    /// What the express lane connects to.
+    pub(super) fn direct(&self, cluster: ClusterId, endpoint: usize) -> Option<Direct> {
+        let Own { cluster, pool, template } = self.0.get(cluster.index())?;
+        let options = &template.peer.options;
+        Some(Direct {
+            pool: *pool,
+            address: cluster.endpoints.get(endpoint)?.address,
+            connect: options.connection_timeout,
+            idle: options.idle_timeout,
+        })
+    }
+
     /// What to connect to for bytes that are passed on. `name` is what the client asked for, if it did.
     pub(crate) fn stream(&self, cluster: ClusterId, endpoint: usize, name: &str) -> HttpPeer {
         self.peer(cluster, endpoint, || name, false)
@@ -124,11 +156,22 @@ fn template(policy: &Policy, trust: Option<&Trust>, times: PeerTimes) -> Templat
     }
     secure(&mut peer, policy, name.as_ref(), trust);
     let named_by_request = name == Some(ServerName::OfRequest);
-    Template { peer, protocol: policy.protocol, named_by_request }
+    Template { peer, protocol: policy.protocol, named_by_request, plain: is_plain(policy) }
 }
 
 /// In a template, where an endpoint's address comes.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Whether requests of HTTP/1 go by such a policy in the clear, by HTTP/1, without asking whether they may, over sockets that
+/// have nothing of their own.
+fn is_plain(policy: &Policy) -> bool {
+    let Policy { balancer: _, connection_pool, outlier: _, tls, protocol, retry_budget: _ } = policy;
+    tls.is_none()
+        && *protocol != Protocol::Http2
+        && connection_pool.tcp_keepalive.is_none()
+        && connection_pool.max_connections.is_none()
+        && connection_pool.max_requests.is_none()
+}
 
 /// What an upstream of HTTP/2 may send of an answer that its client does not take. Pingora's own is 8 MiB, as much as it
 /// lets all of a connection's have, so that one could hold up the others.

@@ -9,7 +9,8 @@ use trysail_routing::snapshot::HeaderOps;
 
 use super::ctx::Ctx;
 use super::headers::Server;
-use super::{grpc, transform, view};
+use super::view::{self, Seen};
+use super::{grpc, transform};
 use crate::access::Details;
 use crate::metrics::Flag;
 use trysail_edge::Reason;
@@ -110,10 +111,28 @@ pub(super) enum Why {
 }
 
 /// Sends an answer; the client's connection stays as it is.
+pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, server: &Server) -> Result<()> {
+    let (response, body) = head(&Seen::of(session), ctx, answer, server)?;
+    let ends = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(response), ends).await?;
+    if !ends {
+        return session.write_response_body(Some(body), true).await;
+    }
+    // Pingora does not hand an end to HTTP/2 with the head, and after an error it drops what has not ended.
+    let http2 = session.req_header().version == Version::HTTP_2;
+    if http2 { session.as_mut().finish_body().await } else { Ok(()) }
+}
+
+/// An answer's head and body.
 ///
 /// Envoy: who speaks gRPC is told with 200 and gRPC's own status, and the body is its message.
-pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, server: &Server) -> Result<()> {
-    let speaks_grpc = grpc::speaks(&session.req_header().headers);
+pub(super) fn head(
+    seen: &Seen<'_>,
+    ctx: &Ctx,
+    answer: &Answer,
+    server: &Server,
+) -> Result<(ResponseHeader, Bytes)> {
+    let speaks_grpc = grpc::speaks(&seen.head.headers);
     let status = if speaks_grpc { 200 } else { answer.status };
     let mut response = ResponseHeader::build_no_case(status, Some(4))?;
     let body = if speaks_grpc || matches!(status, 204 | 304) { Bytes::new() } else { answer.body.clone() };
@@ -133,14 +152,14 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
     } else if !body.is_empty() {
         response.insert_header("content-type", "text/plain")?;
     }
-    let http2 = session.req_header().version == Version::HTTP_2;
+    let http2 = seen.head.version == Version::HTTP_2;
     let unmeasured = matches!(status, 204 | 304) || (speaks_grpc && http2);
     if !unmeasured {
         response.insert_header("content-length", body.len())?;
     }
     server.put(&mut response)?;
     transform::response(&answer.response, &mut response, |headers, value| {
-        view::of_response(session, ctx, status, headers, value)
+        view::of_response(seen, ctx, status, headers, value)
     })?;
     if body.is_empty() && !speaks_grpc {
         // Envoy takes it away where there is no content, also one that the route set.
@@ -149,11 +168,5 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, answer: &Answer, serv
     for (name, value) in &answer.fields {
         response.insert_header(name, value)?;
     }
-    let ends = body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(response), ends).await?;
-    if !ends {
-        return session.write_response_body(Some(body), true).await;
-    }
-    // Pingora does not hand an end to HTTP/2 with the head, and after an error it drops what has not ended.
-    if http2 { session.as_mut().finish_body().await } else { Ok(()) }
+    Ok((response, body))
 }

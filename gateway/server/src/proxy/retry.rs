@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -33,10 +32,13 @@ pub(super) fn failure(error: &Error, reused: bool) -> Option<Failure> {
     }
 }
 
-/// How a try ended that had no connection. The time of one try counts from its beginning; where it ran out here, the
-/// error says so from now on.
-pub(super) fn connect_failure(peer: &HttpPeer, per_try: Option<Duration>, error: &mut Error) -> Failure {
-    let limit = peer.options.total_connection_timeout;
+/// How a try ended that had no connection, which was waited for so long at most. The time of one try counts from its
+/// beginning; where it ran out here, the error says so from now on.
+pub(super) fn connect_failure(
+    limit: Option<Duration>,
+    per_try: Option<Duration>,
+    error: &mut Error,
+) -> Failure {
     if error.etype == ErrorType::ConnectTimedout && limit.is_some() && limit == per_try {
         error.etype = ErrorType::ReadTimedout;
         return Failure::PerTry;
@@ -67,18 +69,33 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
     headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
+/// What there is to be sent again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replay {
+    /// Its method may be executed twice.
+    pub(super) idempotent: bool,
+    /// All that was read of its body is still there, and the client has no answer yet.
+    pub(super) whole: bool,
+}
+
+impl Replay {
+    /// As a session has it.
+    pub(super) fn of(session: &Session) -> Self {
+        let begun = session.response_written().is_some();
+        Replay {
+            idempotent: session.req_header().method.is_idempotent(),
+            whole: !begun && !session.as_ref().retry_buffer_truncated(),
+        }
+    }
+}
+
 /// Decides on a try that ended, and notes what was decided; whether the request is tried again.
-pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool {
-    let begun = session.response_written().is_some();
+pub(super) fn again(replay: Replay, ctx: &mut Ctx, failure: Failure) -> bool {
     if ctx.deadline.is_over() {
         return false;
     }
-    let tried = Tried {
-        tries: ctx.tries,
-        stale: ctx.stale,
-        idempotent: session.req_header().method.is_idempotent(),
-        replayable: !begun && !session.as_ref().retry_buffer_truncated(),
-    };
+    let tried =
+        Tried { tries: ctx.tries, stale: ctx.stale, idempotent: replay.idempotent, replayable: replay.whole };
     let fallback;
     let policy = match &ctx.handling {
         Some(handling) => &handling.retry,

@@ -27,9 +27,10 @@ pub(super) fn request(head: &mut RequestHeader) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Makes an upstream's answer one that means the same to everyone, or refuses it.
-pub(super) fn response(session: &Session, head: &mut ResponseHeader) -> Result<()> {
-    let found = answers::read(head.status, head.version, &head.headers, session.is_upgrade_req())
+/// Makes an upstream's answer one that means the same to everyone, or refuses it; `upgrade` where the request asked for
+/// another protocol.
+pub(super) fn response(upgrade: bool, head: &mut ResponseHeader) -> Result<()> {
+    let found = answers::read(head.status, head.version, &head.headers, upgrade)
         .map_err(|wrong| Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())?;
     if found.framing {
         head.remove_header(&http::header::CONTENT_LENGTH);

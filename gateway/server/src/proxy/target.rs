@@ -11,13 +11,20 @@ use trysail_routing::path::{PathRules, Refusal, Target, canonical};
 
 /// Makes a request's target canonical, or says why it is refused.
 pub(super) fn make_canonical(head: &mut RequestHeader, rules: PathRules) -> Result<(), Refusal> {
-    let target = match canonical(head.raw_path(), rules)? {
-        Target { path: Cow::Borrowed(_), .. } => return Ok(()),
-        Target { path, query: None } => path.into_owned().into_bytes(),
-        Target { path, query: Some(query) } => [path.as_bytes(), b"?", query].concat(),
-    };
-    // What is canonical is a target in any case.
-    put(head, &target).ok_or(Refusal::ZeroByte)
+    match made_of(head.raw_path(), rules)? {
+        None => Ok(()),
+        // What is canonical is a target in any case.
+        Some(target) => put(head, &target).ok_or(Refusal::ZeroByte),
+    }
+}
+
+/// What is made of a target; `None` where it is canonical as it is.
+pub(super) fn made_of(target: &[u8], rules: PathRules) -> Result<Option<Vec<u8>>, Refusal> {
+    Ok(match canonical(target, rules)? {
+        Target { path: Cow::Borrowed(_), .. } => None,
+        Target { path, query: None } => Some(path.into_owned().into_bytes()),
+        Target { path, query: Some(query) } => Some([path.as_bytes(), b"?", query].concat()),
+    })
 }
 
 /// Changes the target, and of HTTP/2 only its path.

@@ -63,9 +63,10 @@ pub(super) async fn of(
     Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
 }
 
-type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);
+pub(super) type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);
 
-fn find<'s>(
+/// The route that takes a request.
+pub(super) fn find<'s>(
     active: &'s Active,
     connection: Option<&Connection>,
     request: Request<'_>,
@@ -94,7 +95,8 @@ fn find<'s>(
     }
 }
 
-fn take(
+/// Takes the turn of a request that has its route.
+pub(super) fn take(
     active: &Active,
     listener: &Listener,
     route: &Route,

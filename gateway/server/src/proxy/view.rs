@@ -1,4 +1,4 @@
-//! A request as the values of header fields see it, borrowed from Pingora's session and our memory of it.
+//! A request as the values of header fields see it, borrowed from whoever carries it and our memory of it.
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,11 @@ use super::ctx::Ctx;
 
 /// The request as conditions see it; `scheme` is its connection's.
 pub(super) fn request<'s>(session: &'s Session, scheme: &'s str) -> Request<'s> {
-    let head = session.req_header();
+    of_head(session.req_header(), scheme)
+}
+
+/// The same of its head.
+pub(super) fn of_head<'s>(head: &'s RequestHeader, scheme: &'s str) -> Request<'s> {
     Request {
         authority: authority(head),
         method: head.method.as_str(),
@@ -33,48 +37,78 @@ pub(super) fn authority(head: &RequestHeader) -> &str {
     }
 }
 
+/// The two ends of a client's connection, as far as they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends {
+    pub(super) client: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+impl Ends {
+    /// Those of a session's.
+    pub(super) fn of(session: &Session) -> Self {
+        let address = |address: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
+            address.and_then(|address| address.as_inet()).copied()
+        };
+        Ends { client: address(session.client_addr()), local: address(session.server_addr()) }
+    }
+}
+
+/// A request on its way, as its carrier has it.
+pub(super) struct Seen<'s> {
+    pub(super) head: &'s RequestHeader,
+    pub(super) ends: Ends,
+    /// Bytes of its body that were read, and of its answer's that were sent.
+    pub(super) passed: (u64, u64),
+}
+
+impl<'s> Seen<'s> {
+    /// As a session has it.
+    pub(super) fn of(session: &'s Session) -> Self {
+        let passed = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        Seen { head: session.req_header(), ends: Ends::of(session), passed }
+    }
+}
+
 /// A value of a request's field; `headers` are the request's as they are by now.
 pub(super) fn of_request(
-    session: &Session,
+    seen: &Seen<'_>,
     ctx: &Ctx,
     headers: &HeaderMap,
     value: &Value,
 ) -> Option<HeaderValue> {
-    fill(session, ctx, Some(headers), None, value)
+    fill(seen, ctx, Some(headers), None, value)
 }
 
 /// A value of an answer's field; `headers` are the answer's as they are by now.
 pub(super) fn of_response(
-    session: &Session,
+    seen: &Seen<'_>,
     ctx: &Ctx,
     status: u16,
     headers: &HeaderMap,
     value: &Value,
 ) -> Option<HeaderValue> {
-    fill(session, ctx, None, Some((status, headers)), value)
+    fill(seen, ctx, None, Some((status, headers)), value)
 }
 
 fn fill(
-    session: &Session,
+    seen: &Seen<'_>,
     ctx: &Ctx,
     changed: Option<&HeaderMap>,
     answer: Option<(u16, &HeaderMap)>,
     value: &Value,
 ) -> Option<HeaderValue> {
-    let request = request(session, ctx.scheme());
-    let address = |address: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
-        address.and_then(|address| address.as_inet()).copied()
-    };
+    let request = of_head(seen.head, ctx.scheme());
     let cluster = ctx.cluster.map(|cluster| ctx.active.snapshot.cluster(cluster));
     let endpoint = ctx.endpoint.and_then(|endpoint| cluster?.endpoints.get(endpoint));
     let flags = ctx.flags().text();
     let told = ctx.identity.client.map(|client| SocketAddr::new(client, 0));
     let view = View {
         // Envoy: of who is told by fields the port is not known.
-        peer: told.or_else(|| address(session.client_addr())),
+        peer: told.or(seen.ends.client),
         direct: ctx.connection.as_ref().and_then(|connection| connection.direct),
-        local: address(session.server_addr()),
-        protocol: match session.req_header().version {
+        local: seen.ends.local,
+        protocol: match seen.head.version {
             Version::HTTP_2 => "HTTP/2",
             Version::HTTP_10 => "HTTP/1.0",
             _ => "HTTP/1.1",
@@ -87,8 +121,8 @@ fn fill(
         upstream: endpoint.map(|endpoint| endpoint.address),
         cluster: cluster.map(|cluster| &cluster.key),
         start: ctx.start.duration_since(UNIX_EPOCH).unwrap_or_default(),
-        received: session.body_bytes_read() as u64,
-        sent: session.body_bytes_sent() as u64,
+        received: seen.passed.0,
+        sent: seen.passed.1,
     };
     value.of(&view)
 }

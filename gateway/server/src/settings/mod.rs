@@ -126,6 +126,8 @@ pub(crate) struct Settings {
     pub(crate) downstream: Downstream,
     /// Towards the upstreams.
     pub(crate) upstream: Upstream,
+    /// Whether plain requests of HTTP/1 go by a lane of their own, past Pingora's proxy.
+    pub(crate) express_lane: bool,
     /// Names as endpoints.
     pub(crate) dns: Dns,
     /// Whether mirrors see `-shadow` behind the host, as from Istio before 1.28.
@@ -180,6 +182,7 @@ impl Default for Settings {
             runtime: None,
             downstream: Downstream::default(),
             upstream: Upstream::default(),
+            express_lane: false,
             dns: Dns::default(),
             mirror_host_suffix: false,
             mirror_requests: 1024,

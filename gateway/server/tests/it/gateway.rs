@@ -16,6 +16,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The objects of the sample, as shipped.
 pub(crate) const SEED: &str = include_str!("../../../../conf/examples/reviews/seed-reviews.yaml");
 
+/// Whether every gateway has the express lane open: `TRYSAIL_TEST_EXPRESS=1 cargo nextest run -p trysail` asks all tests of
+/// both lanes.
+pub(crate) fn express() -> bool {
+    std::env::var_os("TRYSAIL_TEST_EXPRESS").is_some_and(|value| value == "1")
+}
+
+/// The setting that opens it.
+pub(crate) const EXPRESS: &str = "expressLane: true\n";
+
 /// A trysail that serves a folder.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
@@ -41,7 +50,8 @@ impl Gateway {
     pub(crate) fn spawn_by(program: &[&str], config: &Path, settings: &str) -> Gateway {
         let folder = Folder::new();
         let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
-        folder.write("settings.yaml", &format!("{own}{settings}"));
+        let express = if express() && !settings.contains(EXPRESS) { EXPRESS } else { "" };
+        folder.write("settings.yaml", &format!("{own}{express}{settings}"));
         let settings = folder.path().join("settings.yaml");
         let trysail = env!("CARGO_BIN_EXE_trysail");
         let arguments = [

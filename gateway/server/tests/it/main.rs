@@ -13,6 +13,7 @@ mod dns;
 mod drain;
 mod entries;
 mod explain;
+mod express;
 mod fault;
 mod floods;
 mod gateway;

@@ -5,6 +5,7 @@ use trysail_testkit::client::{Client, Reply};
 use trysail_testkit::recorder::Said;
 
 use crate::lane::{self, Bench};
+use crate::table::POSITIONS;
 use crate::{frames, table};
 
 #[test]
@@ -49,10 +50,14 @@ fn an_answer_that_was_not_asked_for_goes_to_nobody() {
         "HTTP/1.1 200 OK|Content-Length: 0||",
         "HTTP/1.1 502 Bad|Content-Length: +2||ok",
     ];
-    let bench = Bench::with(1, "");
+    POSITIONS.iter().for_each(|settings| goes_to_nobody(settings, &rows, OTHER));
+}
+
+fn goes_to_nobody(settings: &str, rows: &[&str], other: &str) {
+    let bench = Bench::with(1, settings);
     for row in rows {
         for _ in 0..3 {
-            bench.upstreams[0].say(Said { bytes: table::bytes(&format!("{row}{OTHER}")), close: false });
+            bench.upstreams[0].say(Said { bytes: table::bytes(&format!("{row}{other}")), close: false });
             ask(&bench, 0, "POST");
             bench.upstreams[0]
                 .say(Said { bytes: table::bytes("HTTP/1.1 200 OK|Content-Length: 4||mine"), close: false });
@@ -63,7 +68,7 @@ fn an_answer_that_was_not_asked_for_goes_to_nobody() {
         }
         bench.upstreams[0].take();
     }
-    bench.end();
+    bench.end_of_http1();
 }
 
 fn ask(bench: &Bench, lane: usize, kind: &str) -> String {

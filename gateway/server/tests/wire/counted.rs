@@ -5,11 +5,16 @@ use std::time::Duration;
 use trysail_testkit::wait::eventually;
 
 use crate::lane::{self, Bench};
+use crate::table::POSITIONS;
 use crate::{frames, requests};
 
 #[test]
 fn refusals_are_counted_by_reason() {
-    let bench = Bench::with(1, "pathRefuse: [ALL]\n");
+    POSITIONS.iter().for_each(|settings| are_counted(settings));
+}
+
+fn are_counted(settings: &str) {
+    let bench = Bench::with(1, &format!("{settings}pathRefuse: [ALL]\n"));
     let rows = [
         ("GET / HTTP/1.1|Host: shop.test|Content-Length: +1||", "content_length", 400),
         ("CONNECT a:1 HTTP/1.1|Host: a:1||", "connect", 405),
@@ -37,5 +42,7 @@ fn refusals_are_counted_by_reason() {
             bench.gateway.sum("istio_requests_total", &labels) == times
         });
     }
-    bench.end();
+    // So that there is one that is not refused.
+    assert_eq!(requests::ask(&bench, 0, &lane::bytes(0, "GET / HTTP/1.1|Host: shop.test||")), "200 kept");
+    bench.end_of_http1();
 }

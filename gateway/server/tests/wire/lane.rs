@@ -3,7 +3,7 @@
 use trysail_testkit::folder::Folder;
 use trysail_testkit::recorder::Recorder;
 
-use crate::gateway::{Gateway, HTTP, PATIENCE, shop};
+use crate::gateway::{EXPRESS, Gateway, HTTP, PATIENCE, express, shop};
 use crate::table;
 
 /// The host that rows name; a lane puts its own in its place, which is as long.
@@ -15,14 +15,11 @@ pub(crate) const FENCE: u16 = 299;
 pub(crate) struct Bench {
     pub(crate) gateway: Gateway,
     pub(crate) upstreams: Vec<Recorder>,
+    express: bool,
     _folder: Folder,
 }
 
 impl Bench {
-    pub(crate) fn start(lanes: usize) -> Bench {
-        Bench::with(lanes, "")
-    }
-
     /// With more settings.
     pub(crate) fn with(lanes: usize, settings: &str) -> Bench {
         let upstreams: Vec<Recorder> = (0..lanes).map(|_| Recorder::start()).collect();
@@ -47,7 +44,8 @@ impl Bench {
         let gateway = Gateway::spawn(folder.path(), settings);
         let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
         assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
-        Bench { gateway, upstreams, _folder: folder }
+        let express = settings.contains(EXPRESS) || express();
+        Bench { gateway, upstreams, express, _folder: folder }
     }
 
     /// What the lane's upstream saw, but for what the gateway adds of its own. What does not come whole is left out: whether
@@ -57,6 +55,13 @@ impl Bench {
         let whole = seen.iter().filter(|request| !request.contains("\ncut: "));
         let requests: Vec<String> = whole.map(|request| shown(lane, request)).collect();
         if requests.is_empty() { "-".to_owned() } else { requests.join(" && ") }
+    }
+
+    /// Nothing panicked, and requests of HTTP/1 went by the express lane where that is open, and there alone.
+    pub(crate) fn end_of_http1(self) {
+        let by_express = self.gateway.sum("trysail_express_requests_total", &[]);
+        assert_eq!(by_express > 0.0, self.express, "{by_express} requests by the express lane");
+        self.end();
     }
 
     /// Nothing panicked.
@@ -81,7 +86,8 @@ pub(crate) fn host(lane: usize) -> Vec<u8> {
     format!("sho{lane}.test").into_bytes()
 }
 
-fn renamed(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+/// Bytes with one text in the place of another that is as long.
+pub(crate) fn renamed(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
     for at in 0..out.len().saturating_sub(from.len() - 1) {
         if out[at..].starts_with(from) {

@@ -1,0 +1,401 @@
+//! A request's life on the express lane, from its turn to its end.
+
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method};
+use pingora_core::protocols::http::date;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Sleep, timeout};
+
+use super::super::ctx::Ctx;
+use super::super::reply::{self, Answer};
+use super::super::retry::{self, Replay};
+use super::super::view::{Ends, Seen};
+use super::super::{limits, outlier, steps};
+use super::answer::{self, Body, Heard};
+use super::pool::{Key, Upstream};
+use super::upload::Upload;
+use super::waits::{closed, open};
+use super::{Client, Express, Taken, head};
+
+/// What is read at once while nothing is known of what comes.
+const READ: usize = 4 * 1024;
+
+/// A body's first piece goes with its head, if it is no longer than this.
+const TOGETHER: usize = 64 * 1024;
+
+/// How long the end of a client's connection may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What frames an answer.
+const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
+
+/// One request.
+pub(super) struct Run<'r, C> {
+    pub(super) express: &'r Express,
+    pub(super) client: &'r mut C,
+    pub(super) request: RequestHeader,
+    pub(super) hops: bool,
+    /// The client wants its connection closed behind it.
+    pub(super) close: bool,
+    pub(super) ends: Ends,
+    pub(super) ctx: Ctx,
+    pub(super) upload: Upload,
+    /// The client has something of an answer.
+    pub(super) begun: bool,
+    /// It has an answer's head, of this status and so long.
+    pub(super) answered: Option<(u16, u64)>,
+    /// Bytes of the answer's body that the client got.
+    pub(super) sent: u64,
+    /// For the head of an answer, then for its end.
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    /// The client has all of an answer.
+    pub(super) whole: bool,
+    /// The time of all was over within the answer: it is dropped.
+    pub(super) cut: bool,
+    /// What is there for the client. Lives from try to try.
+    pub(super) out: BytesMut,
+}
+
+/// Serves a request; whether its connection is kept.
+pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Taken) -> bool {
+    let Taken { request, hops, length, plain, ends, ctx, turn } = taken;
+    client.skip(length);
+    let upload = Upload::new(plain.length, express.gateway.measures.body_time);
+    let mut run = Run {
+        express,
+        client,
+        request,
+        hops,
+        close: plain.close,
+        ends,
+        ctx,
+        upload,
+        begun: false,
+        answered: None,
+        sent: 0,
+        timer: None,
+        whole: false,
+        cut: false,
+        out: BytesMut::new(),
+    };
+    let chosen = turn.map(|turn| steps::turn(&mut run.ctx, turn, &run.request, || ends, plain.length == 0));
+    let refused = match chosen {
+        Ok(true) => None,
+        Ok(false) => Some(Answer { response: run.ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }),
+        Err(answer) => Some(answer),
+    };
+    let kept = match refused {
+        None => run.tries().await,
+        Some(answer) => {
+            (run.ctx.flag, run.ctx.details) = (answer.flag, answer.details());
+            run.reply(&answer, false).await.unwrap_or(false)
+        }
+    };
+    if run.cut {
+        run.ctx.passed = (run.upload.received, run.sent);
+        return false;
+    }
+    if !kept && run.whole {
+        // Who takes nothing more is not waited for.
+        let _ = timeout(FAREWELL, run.client.shutdown()).await;
+    }
+    let (status, length) = run.answered.unwrap_or_default();
+    run.ctx.end(status, length, (run.upload.received, run.sent));
+    kept
+}
+
+/// How a try failed.
+struct Failed {
+    error: Box<Error>,
+    /// Whether there is another.
+    again: bool,
+}
+
+impl<C: Client> Run<'_, C> {
+    /// Tries until there is an answer, or there is to be none; whether the client's connection is kept.
+    async fn tries(&mut self) -> bool {
+        loop {
+            match self.one().await {
+                Ok(kept) => return kept,
+                Err(_) if self.cut => return false,
+                Err(Failed { again: true, .. }) => {}
+                Err(Failed { error, .. }) => return self.fail(&error).await,
+            }
+        }
+    }
+
+    async fn one(&mut self) -> std::result::Result<bool, Failed> {
+        let last = |error| Failed { error, again: false };
+        if let Some(wait) = self.ctx.next.take() {
+            let left = self.ctx.deadline.left().unwrap_or(wait);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait.min(left)).await;
+            }
+            if self.ctx.deadline.is_over() {
+                return Err(last(Error::new_up(ErrorType::ReadTimedout)));
+            }
+            if !self.ctx.choose_another_endpoint() {
+                return Err(last(Error::new(ErrorType::ConnectNoRoute)));
+            }
+        }
+        self.ctx.tries += 1;
+        self.timer = None;
+        let Some((key, idle, time)) = self.template() else {
+            return Err(last(Error::new(ErrorType::ConnectNoRoute)));
+        };
+        let (mut upstream, reused) = self.connect(&key, time).await?;
+        self.connected(&mut upstream, reused);
+        self.exchange(upstream, (key, idle)).await.map_err(|error| {
+            let replay = self.replay();
+            let again = !self.cut && steps::failed(&mut self.ctx, &error, reused, replay);
+            Failed { error, again }
+        })
+    }
+
+    /// Where its endpoint is, how long a connection there may wait for its next request, and how long it may take to be
+    /// opened.
+    fn template(&self) -> Option<(Key, Option<Duration>, Duration)> {
+        let direct = self.ctx.active.peers.direct(self.ctx.cluster?, self.ctx.endpoint?)?;
+        let time = direct.connect.unwrap_or(Duration::from_secs(10));
+        Some((Key(direct.pool, direct.address), direct.idle, time))
+    }
+
+    fn replay(&self) -> Replay {
+        Replay { idempotent: self.request.method.is_idempotent(), whole: !self.begun && self.upload.whole }
+    }
+
+    /// A connection, and whether it was used before.
+    async fn connect(&mut self, key: &Key, time: Duration) -> std::result::Result<(Upstream, bool), Failed> {
+        if !self.ctx.wants_new_connection()
+            && let Some(upstream) = self.express.pool.take(key)
+        {
+            return Ok((upstream, true));
+        }
+        let total = self.ctx.deadline.soonest(self.ctx.per_try());
+        let opened = open(key.1, total.map_or(time, |total| total.min(time))).await;
+        opened.map(|stream| (Upstream::new(stream), false)).map_err(|mut error| {
+            self.express.gateway.reached.failed();
+            let failure = retry::connect_failure(total, self.ctx.per_try(), &mut error);
+            if let Some(noted) = &mut self.ctx.noted {
+                noted.failed_to_connect(&error);
+            }
+            outlier::failed(&self.ctx, failure, false);
+            let again = retry::again(self.replay(), &mut self.ctx, failure);
+            Failed { error, again }
+        })
+    }
+
+    fn connected(&mut self, upstream: &mut Upstream, reused: bool) {
+        self.express.gateway.reached.connected(reused, upstream.stream.as_raw_fd());
+        upstream.used = upstream.used.saturating_add(1);
+        let Some(cluster) = self.ctx.cluster else { return };
+        let pool = &self.ctx.active.snapshot.cluster(cluster).policy.connection_pool;
+        let (since, used) = (upstream.since, upstream.used);
+        let last = limits::is_last(pool, || Some(since.elapsed()), || used);
+        self.ctx.last_of_connection = last || self.ctx.wants_new_connection();
+        if let Some(noted) = &mut self.ctx.noted {
+            noted.connected(upstream.local());
+        }
+    }
+
+    /// The head as this try's upstream gets it.
+    fn head(&self) -> Result<BytesMut> {
+        let (ctx, request) = (&self.ctx, &self.request);
+        let mut out = BytesMut::with_capacity(1024);
+        let same = ctx.tries == 1
+            && !self.hops
+            && !ctx.last_of_connection
+            && ctx.transform.is_none()
+            && ctx.deadline.soonest(ctx.per_try()).is_none();
+        let written = if same {
+            head::write(request, &mut out)
+        } else {
+            let mut changed = request.clone();
+            if self.hops {
+                head::take_off_hops(&mut changed);
+            }
+            let passed = (self.upload.received, 0);
+            let seen = || Seen { head: request, ends: self.ends, passed };
+            steps::change(seen, false, &mut changed, ctx)?;
+            head::frame(&mut changed, request)?;
+            head::write(&changed, &mut out)
+        };
+        written.map(|()| out).ok_or_else(|| Error::new_in(ErrorType::InternalError))
+    }
+
+    /// One request and one answer; whether the client's connection is kept. The upstream's is, where that is good, before
+    /// the client has all of the answer: its next request may be there at once.
+    async fn exchange(
+        &mut self,
+        mut upstream: Upstream,
+        (key, idle): (Key, Option<Duration>),
+    ) -> Result<bool> {
+        let head = self.head()?;
+        self.upload.begin(head, self.client);
+        self.note_whole();
+        let (mut came, mut seen) = (BytesMut::new(), 0);
+        let Heard { mut response, mut body, keeps } = loop {
+            if let Some(mut heard) = answer::take(&mut came, seen, &self.request.method)? {
+                if self.hear(&mut heard.response)? {
+                    break heard;
+                }
+                self.interim(heard.response).await?;
+                seen = 0;
+                continue;
+            }
+            seen = came.len();
+            came.reserve(READ);
+            if self.read(&mut upstream.stream, &mut came, false).await? == 0 {
+                return Err(self.upload.failed.take().unwrap_or_else(closed));
+            }
+        };
+        self.timer = None;
+        let kept = self.sign(&mut response, &body)?;
+        self.write_head(response, kept);
+        loop {
+            // What is long goes as it is.
+            if let Some(piece) = body.long(&mut came) {
+                self.send(false).await?;
+                self.sent += piece.len() as u64;
+                self.ctx.passed.1 = self.sent;
+                self.send_bytes(&piece, false).await?;
+            }
+            if !body.is_over() && !came.is_empty() {
+                self.sent += body.pass(&mut came, &mut self.out)?;
+                self.ctx.passed.1 = self.sent;
+            }
+            let over = body.is_over();
+            if over && self.upload.is_sent() {
+                if keeps && came.is_empty() && !self.ctx.last_of_connection {
+                    self.express.pool.put(key, upstream, idle);
+                }
+                self.send(true).await?;
+                self.whole = true;
+                return Ok(kept);
+            }
+            if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
+                self.send(over).await?;
+            }
+            if over {
+                break;
+            }
+            came.reserve(body.wanted());
+            if self.read(&mut upstream.stream, &mut came, true).await? == 0 && !body.closed(&mut self.out) {
+                return Err(Error::new_up(ErrorType::ConnectionClosed));
+            }
+        }
+        // It was early: the rest of the request is taken, and its connection used no more.
+        self.finish_upload(&mut upstream.stream).await?;
+        self.whole = true;
+        Ok(kept)
+    }
+
+    /// Judges the head of an answer: whether it is the answer, and not one before it.
+    fn hear(&mut self, response: &mut ResponseHeader) -> Result<bool> {
+        let replay = self.replay();
+        steps::hear(&mut self.ctx, &self.request.headers, false, response, || replay)?;
+        Ok(!response.status.is_informational())
+    }
+
+    /// Puts into the answer what is ours, and says whether the client's connection is kept behind it.
+    fn sign(&mut self, response: &mut ResponseHeader, body: &Body) -> Result<bool> {
+        let kept =
+            !self.close && self.upload.has_come() && !self.express.gateway.draining.load(Ordering::Acquire);
+        if matches!(body, Body::UntilClosed) {
+            response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        }
+        let changed = !self.ctx.response_ops().is_empty();
+        let framing = changed.then(|| FRAMING.map(|name| response.headers.get(name).cloned()));
+        self.signed(response)?;
+        // A route changes what is said, not how long it is.
+        for (name, value) in FRAMING.into_iter().zip(framing.into_iter().flatten()) {
+            match value {
+                Some(value) => response.insert_header(name, value)?,
+                None => drop(response.remove_header(name)),
+            }
+        }
+        self.ctx.answered();
+        self.ctx.status = response.status.as_u16();
+        Ok(kept)
+    }
+
+    fn signed(&mut self, response: &mut ResponseHeader) -> Result<()> {
+        let passed = (self.upload.received, 0);
+        let (request, ends) = (&self.request, self.ends);
+        let seen = || Seen { head: request, ends, passed };
+        self.express.gateway.sign(&mut self.ctx, seen, &request.headers, response)
+    }
+
+    /// Passes on an answer before the answer.
+    async fn interim(&mut self, mut response: ResponseHeader) -> Result<()> {
+        self.signed(&mut response)?;
+        line(&response, &mut self.out);
+        self.out.put_slice(b"\r\n");
+        self.begun = true;
+        self.send(true).await
+    }
+
+    fn write_head(&mut self, mut response: ResponseHeader, kept: bool) {
+        let before = self.out.len();
+        response.remove_header(&DATE);
+        response.remove_header(&CONNECTION);
+        line(&response, &mut self.out);
+        let connection: &[u8] = if kept { b"keep-alive" } else { b"close" };
+        let date = date::get_cached_date();
+        for part in [b"Date: ", date.as_bytes(), b"\r\nConnection: ", connection, b"\r\n\r\n"] {
+            self.out.put_slice(part);
+        }
+        let length = (self.out.len() - before) as u64;
+        (self.begun, self.answered) = (true, Some((response.status.as_u16(), length)));
+    }
+
+    /// An answer of our own; whether the client's connection is kept.
+    async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
+        let kept = !close
+            && !answer.close
+            && !self.close
+            && self.upload.has_come()
+            && !self.express.gateway.draining.load(Ordering::Acquire);
+        let seen = Seen { head: &self.request, ends: self.ends, passed: (self.upload.received, 0) };
+        let (response, body) = reply::head(&seen, &self.ctx, answer, &self.express.gateway.server)?;
+        self.out.clear();
+        self.write_head(response, kept);
+        if self.request.method != Method::HEAD {
+            self.out.extend_from_slice(&body);
+            self.sent = body.len() as u64;
+        }
+        self.send(true).await?;
+        self.whole = true;
+        Ok(kept)
+    }
+
+    /// Says that it has failed, to a client that has no answer.
+    async fn fail(&mut self, error: &Error) -> bool {
+        let begun = self.answered.is_some();
+        let outcome = self.express.gateway.outcome(&mut self.ctx, error, begun);
+        if outcome.status > 0 && !begun {
+            let answer = steps::apology(&self.ctx, outcome, &self.request.headers);
+            let _ = self.reply(&answer, true).await;
+        }
+        false
+    }
+}
+
+/// The first line and the fields, without what is said of this connection.
+fn line(response: &ResponseHeader, out: &mut BytesMut) {
+    out.reserve(1024);
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(response.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    response.header_to_h1_wire(out);
+}

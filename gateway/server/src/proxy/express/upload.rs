@@ -1,0 +1,173 @@
+//! What goes to the upstream: the head, and as much of the body as has come, in one write; and the rest as it comes.
+//!
+//! What was sent is held as long as it is little, so that it may be sent again to another.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use pingora_core::{Error, ErrorType, Result};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::Client;
+
+/// So much of a body is held. Pingora's figure.
+const HELD: usize = 64 * 1024;
+
+/// So much may come of a client's next request while this one is served.
+const AHEAD: usize = 64 * 1024;
+
+/// What is waiting to be sent while more is taken from the client.
+const QUEUED: usize = 16 * 1024;
+
+/// One request's.
+pub(super) struct Upload {
+    /// What this try has still to send of what was taken from the client.
+    out: BytesMut,
+    /// What is to be taken yet.
+    left: u64,
+    /// What was taken.
+    pub(super) received: u64,
+    held: BytesMut,
+    /// `held` is all that was taken.
+    pub(super) whole: bool,
+    /// The upstream takes no more, which is told once it says no more either.
+    pub(super) failed: Option<Box<Error>>,
+    pause: Pause,
+}
+
+/// How long the client may say nothing amid its body.
+struct Pause {
+    time: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Upload {
+    /// A body of this length, of which nothing was taken, and which may pause for so long.
+    pub(super) fn new(length: u64, time: Duration) -> Self {
+        Upload {
+            out: BytesMut::new(),
+            left: length,
+            received: 0,
+            held: BytesMut::new(),
+            whole: true,
+            failed: None,
+            pause: Pause { time, timer: None },
+        }
+    }
+
+    /// Begins a try: `out` is its head, behind which goes what was taken before and what is there already.
+    pub(super) fn begin<C: Client>(&mut self, mut out: BytesMut, client: &mut C) {
+        out.extend_from_slice(&self.held);
+        (self.out, self.failed) = (out, None);
+        self.take(client);
+    }
+
+    /// Whether all of it has come.
+    pub(super) fn has_come(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Whether the upstream has all of it.
+    pub(super) fn is_sent(&self) -> bool {
+        self.left == 0 && self.out.is_empty() && self.failed.is_none()
+    }
+
+    /// Takes what has come.
+    fn take<C: Client>(&mut self, client: &mut C) {
+        let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(client.pending().len());
+        if here == 0 {
+            return;
+        }
+        let piece = client.pending().get(..here).unwrap_or_default();
+        if self.failed.is_none() {
+            self.out.extend_from_slice(piece);
+        }
+        if self.whole && self.held.len() + here <= HELD {
+            self.held.extend_from_slice(piece);
+        } else {
+            (self.held, self.whole) = (BytesMut::new(), false);
+        }
+        client.skip(here);
+        (self.left, self.received) = (self.left - here as u64, self.received + here as u64);
+        self.pause.timer = None;
+    }
+
+    /// Sends what can be sent: ready once there is no more to take or to send. An error is the client's; what the upstream
+    /// does not take is kept for later.
+    pub(super) fn poll<C: Client>(
+        &mut self,
+        client: &mut C,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        loop {
+            while !self.out.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, &self.out) {
+                    Poll::Ready(Ok(written @ 1..)) => self.out.advance(written),
+                    Poll::Ready(Ok(0)) => self.fail(std::io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Err(error)) => self.fail(error),
+                    Poll::Pending if self.out.len() >= QUEUED || self.left == 0 => return Poll::Pending,
+                    Poll::Pending => break,
+                }
+            }
+            if self.left == 0 {
+                return if self.out.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            if client.pending().is_empty() {
+                match client.poll_fill(cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(gone())),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Error::because(
+                            ErrorType::ReadError,
+                            "a request's body",
+                            error,
+                        )
+                        .into_down()));
+                    }
+                    Poll::Pending => {
+                        ready!(self.pause.poll(cx));
+                        return Poll::Ready(Err(Error::new_down(ErrorType::ReadTimedout)));
+                    }
+                }
+            }
+            self.take(client);
+        }
+    }
+
+    fn fail(&mut self, error: std::io::Error) {
+        self.out = BytesMut::new();
+        self.failed = Some(Error::because(ErrorType::WriteError, "a request", error).into_up());
+    }
+}
+
+impl Pause {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let new = || Box::pin(tokio::time::sleep(self.time));
+        self.timer.get_or_insert_with(new).as_mut().poll(cx)
+    }
+}
+
+/// Whether the client goes while it waits. What it says meanwhile is its next request.
+pub(super) fn poll_gone<C: Client>(client: &mut C, cx: &mut Context<'_>) -> Poll<Box<Error>> {
+    while client.pending().len() < AHEAD {
+        match ready!(client.poll_fill(cx)) {
+            Ok(1..) => {}
+            Ok(0) => return Poll::Ready(gone()),
+            Err(error) => {
+                return Poll::Ready(
+                    Error::because(ErrorType::ReadError, "a client that waits", error).into_down(),
+                );
+            }
+        }
+    }
+    Poll::Pending
+}
+
+fn gone() -> Box<Error> {
+    Error::new_down(ErrorType::ConnectionClosed)
+}
