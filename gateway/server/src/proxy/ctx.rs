@@ -265,10 +265,8 @@ impl Ctx {
         let response = session.response_written();
         let status = response.map_or(0, |response| response.status.as_u16());
         self.end(status, response.map_or(0, size::of_response), passed);
-        if let Some(response) = response {
-            if let Some(messages) = &mut self.messages {
-                messages.hear_head(&response.headers);
-            }
+        if let (Some(response), Some(messages)) = (response, &mut self.messages) {
+            messages.hear_head(&response.headers);
         }
     }
 

@@ -123,7 +123,7 @@ fn make(bytes: &mut BytesMut, found: &Found, places: &[Place], method: &Method) 
     parts.headers = HeaderMap::with_capacity(found.fields + OURS);
     for [name, name_end, value, value_end] in places.iter().take(found.fields) {
         let name = head.get(*name..*name_end).and_then(|name| HeaderName::from_bytes(name).ok());
-        let value = value_of(head.slice(value..value_end));
+        let value = value_of(&head.slice(value..value_end));
         let appended = name.map(|name| parts.headers.try_append(name, value));
         appended.and_then(std::result::Result::ok).ok_or_else(|| wrong("a field that is none"))?;
     }
@@ -139,10 +139,10 @@ fn make(bytes: &mut BytesMut, found: &Found, places: &[Place], method: &Method) 
 const OURS: usize = 3;
 
 /// A field's value. What goes on in the next line is one line from here on.
-fn value_of(value: Bytes) -> HeaderValue {
+fn value_of(value: &Bytes) -> HeaderValue {
     match HeaderValue::from_maybe_shared(value.clone()) {
         Ok(value) => value,
-        Err(_) => pingora_http::header_value_from_slice(&value),
+        Err(_) => pingora_http::header_value_from_slice(value),
     }
 }
 
