@@ -27,7 +27,7 @@ use trysail_load_tests::yard::Yard;
 /// CPU time of the proxy per request, beside peers, in alternating rounds.
 #[derive(Clone, Parser)]
 #[command(after_help = "Examples:
-  bench                                       every scenario beside every peer, 5 rounds of 1.5 s
+  bench                                       every scenario beside every peer, 5 rounds of 1.2 s
   bench --short                               only whether all answer right
   bench --one-core --max-ratio 1.10           least spread; fails above 1.10
   bench --peers bare,bare --no-write          how far apart a peer is from itself: the noise
@@ -38,7 +38,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Seconds that each peer is asked in a round, in short turns.
-    #[arg(long, default_value_t = 1.5, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.2, value_parser = seconds)]
     seconds: f64,
     /// Connections of the client.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
