@@ -105,7 +105,7 @@ impl ApiServer {
     }
 
     /// `http://127.0.0.1:…`, without a slash at the end.
-    pub fn url(&self) -> String {
+    fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
 

@@ -126,7 +126,7 @@ fn traffic_goes_on_through_all_trouble() {
     api.apply(&seed(&reviews));
     let site = Site::start_at(api, QUICK);
     let load = site.load();
-    let troubles: [Trouble; 11] = [
+    let troubles: [Trouble; 12] = [
         ("watches that end", |api| api.close_watches(), None, true),
         ("connections that are cut", |api| api.cut_connections(), None, true),
         ("nobody listens", |api| api.refuse_connections(), Some("the API server can't be reached"), false),
@@ -136,6 +136,12 @@ fn traffic_goes_on_through_all_trouble() {
             |api| api.fail("virtualservices", 429),
             Some("VirtualService is not heard: the API server is too busy"),
             false,
+        ),
+        (
+            "429 once, and when to ask again",
+            |api| api.throttle("virtualservices", 1, 1),
+            Some("VirtualService is not heard: the API server is too busy"),
+            true,
         ),
         (
             "500",
