@@ -402,11 +402,12 @@ impl Shared {
                     break (Vec::new(), true);
                 }
                 if !silent && !state.hangs && state.log.last().is_some_and(|(version, ..)| *version > from) {
-                    let new: Vec<Value> = (state.log.iter())
-                        .filter(|(version, of, event)| {
+                    // The log is long where a cluster is large.
+                    let seen = state.log.partition_point(|(version, ..)| *version <= from);
+                    let new: Vec<Value> = (state.log[seen..].iter())
+                        .filter(|(_, of, event)| {
                             let object = &event["object"];
-                            *version > from
-                                && of == plural
+                            of == plural
                                 && namespace
                                     .as_ref()
                                     .is_none_or(|within| object["metadata"]["namespace"] == **within)
