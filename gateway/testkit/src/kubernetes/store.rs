@@ -98,7 +98,9 @@ impl Store {
 
     /// Objects of a kind in key order, in one namespace or all.
     pub(super) fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<(&Key, &Arc<Value>)> {
-        self.objects.iter().filter(|(key, _)| is_within(key, kind, namespace)).collect()
+        let within = namespace.unwrap_or_default().to_owned();
+        let first = Key { kind, namespace: within, name: String::new() };
+        self.objects.range(first..).take_while(|(key, _)| is_within(key, kind, namespace)).collect()
     }
 
     /// The same as it was at an earlier version; `None` where that is forgotten.
@@ -111,9 +113,12 @@ impl Store {
         if version < self.oldest {
             return None;
         }
+        let mut newer = self.since(version).filter(|event| is_within(&event.key, kind, namespace)).peekable();
+        if newer.peek().is_none() {
+            return Some(self.list(kind, namespace));
+        }
         let mut then: BTreeMap<&Key, &Arc<Value>> = self.list(kind, namespace).into_iter().collect();
-        let newest_first = self.log.iter().rev().take_while(|event| event.version > version);
-        for event in newest_first.filter(|event| is_within(&event.key, kind, namespace)) {
+        for event in newer.rev() {
             match &event.before {
                 Some(before) => then.insert(&event.key, before),
                 None => then.remove(&event.key),
