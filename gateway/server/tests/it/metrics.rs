@@ -135,6 +135,7 @@ metadata: {name: nobody}
 spec:
   host: nobody
   trafficPolicy:
+    connectionPool: {http: {maxRetries: 3}}
     outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 100, interval: 100ms, baseEjectionTime: 30s}
 ---
 apiVersion: networking.istio.io/v1

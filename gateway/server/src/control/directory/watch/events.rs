@@ -38,7 +38,8 @@ pub(super) struct Armed {
 pub(super) const QUIET: Duration = Duration::from_millis(30);
 
 /// The same as long as all that happened is that one file was renamed into place or closed: there is nothing that it may
-/// be one of. Who copies several makes the next before this is over.
+/// be one of. Who copies several makes the next before this is over. It is less than [`tree::YOUTH`], so what is read is looked
+/// at once more.
 pub(super) const ALONE: Duration = Duration::from_millis(8);
 
 /// How long such events may put reading off altogether.

@@ -281,6 +281,10 @@ fn one_edit_is_one_call() {
     });
     swap_in(probe.path(), "conf/7.yaml", "b");
     probe.wait("one edit");
+    // What was so young that another change would not have shown is read once more when it has aged.
+    if let Ok((_, again)) = probe.calls.recv_timeout(Duration::from_secs(2)) {
+        assert_eq!(again.get("conf/7.yaml").map(String::as_str), Some("b"));
+    }
     assert_eq!(probe.calls.recv_timeout(Duration::from_secs(3)), Err(RecvTimeoutError::Timeout));
 }
 
