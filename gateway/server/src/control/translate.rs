@@ -94,6 +94,9 @@ mod tests {
 
     use super::*;
 
+    /// The Service's namespace, selector and ports, our Pod's name, and which port leads to which.
+    type Row = (&'static str, &'static str, &'static str, Option<&'static str>, Vec<(u16, u16)>);
+
     #[test]
     fn a_service_that_selects_us_says_which_port_is_meant() {
         let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
@@ -125,7 +128,7 @@ mod tests {
         };
         let ours = r#"{"istio":"ingressgateway"}"#;
         let by_name = r#"[{"name":"http2","port":80,"targetPort":"http"}]"#;
-        let rows: [(&str, &str, &str, Option<&str>, Vec<(u16, u16)>); 9] = [
+        let rows: [Row; 9] = [
             (
                 "gw",
                 ours,
