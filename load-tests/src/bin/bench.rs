@@ -53,7 +53,7 @@ struct Args {
     /// What is asked; all scenarios without it.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]
     scenario: Vec<String>,
-    /// A minute and a half for all: each peer answers right, and one short round. Nothing is written.
+    /// A minute or two for all: each peer answers right, and one short round. Nothing is written.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     short: bool,
     /// Proxy, client and origin all on one processor.
