@@ -32,6 +32,8 @@ static ALLOCATOR: trysail_malloc::Mimalloc = trysail_malloc::Mimalloc;
 const FIRST_OF_HUNDRED: u64 = 90;
 /// Idle upstream connections kept, over all threads: more than any scenario has in flight.
 const POOL: usize = 256;
+/// Streams at a time on a connection of HTTP/2 to an upstream, as in Trysail; Pingora's default is one.
+const STREAMS: usize = 1024;
 /// The listener's read buffer in bytes; Pingora's default of 64 KiB costs that much per idle connection.
 const READ_BUFFER: usize = 4096;
 
@@ -111,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         let mut peer = HttpPeer::new(address, false, String::new());
         if args.h2_upstreams {
             peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = STREAMS;
         }
         peer
     });
