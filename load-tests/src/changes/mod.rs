@@ -64,6 +64,8 @@ struct Edited<'y> {
     process: Process,
     address: SocketAddr,
     folder: PathBuf,
+    /// Where its metrics are, of Trysail.
+    metrics: Option<SocketAddr>,
     fleet: &'y Fleet,
     last: Last,
 }
@@ -116,7 +118,16 @@ fn start_trysail<'y>(yard: &Yard, fleet: &'y Fleet) -> anyhow::Result<Edited<'y>
     let heard = |line: &str| peer::find("trysail")?.heard(line);
     let cpus = yard.placement.proxy.as_deref();
     let (process, address) = Process::start("trysail", &launch, cpus, &[], heard)?;
-    Ok(Edited { name: "trysail", process, address, folder: conf, fleet, last: Last::FIRST })
+    let metrics = metrics_of(&process)?;
+    Ok(Edited {
+        name: "trysail",
+        process,
+        address,
+        folder: conf,
+        metrics: Some(metrics),
+        fleet,
+        last: Last::FIRST,
+    })
 }
 
 fn start_nginx<'y>(yard: &Yard, fleet: &'y Fleet) -> anyhow::Result<Edited<'y>> {
@@ -127,7 +138,7 @@ fn start_nginx<'y>(yard: &Yard, fleet: &'y Fleet) -> anyhow::Result<Edited<'y>> 
     let args = vec!["-c".into(), file.into(), "-p".into(), folder.clone().into()];
     let launch = Launch { program, args, address: Some(address) };
     let process = Process::start_at("nginx", &launch, yard.placement.proxy.as_deref(), &[], address)?;
-    Ok(Edited { name: "nginx", process, address, folder, fleet, last: Last::FIRST })
+    Ok(Edited { name: "nginx", process, address, folder, metrics: None, fleet, last: Last::FIRST })
 }
 
 impl Edited<'_> {
@@ -232,7 +243,7 @@ async fn loads(
     extent: Extent,
 ) -> anyhow::Result<Load> {
     let clock = ticks_per_second()?;
-    let metrics = metrics_of(&edited.process)?;
+    let metrics = edited.metrics.context("metrics are asked of Trysail alone")?;
     let mut clients = Clients::open(&STEADY, edited.address, extent.connections).await?;
     // A second at the least, or it would not be disturbed.
     let look = Duration::from_secs_f64(extent.seconds.max(1.0));
@@ -284,11 +295,18 @@ async fn loads(
     })
 }
 
-/// Where the metrics are, from the log.
+/// Where the metrics are, from the log, which says so soon after it has told of the first port.
 fn metrics_of(process: &Process) -> anyhow::Result<SocketAddr> {
-    let words = process.last_words();
-    let address = words.lines().find_map(|line| line.split_once("metrics on ")?.1.trim().parse().ok());
-    address.context("the log does not say where the metrics are")
+    let began = Instant::now();
+    loop {
+        let words = process.last_words();
+        let address = words.lines().find_map(|line| line.split_once("metrics on ")?.1.trim().parse().ok());
+        if let Some(address) = address {
+            return Ok(address);
+        }
+        ensure!(began.elapsed() < PATIENCE, "the log does not say where the metrics are:\n{words}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Reads the metrics; how many bytes they are.
