@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use trysail_routing::wire::Reader;
 
 use crate::follow::Follow;
-use crate::held::{Held, Teller, View};
+use crate::held::{Entry, Held, Teller, View};
 use crate::lease::Candidate;
 use crate::pace::Pace;
 use crate::report::{Judgements, Reporter};
@@ -163,6 +163,12 @@ impl Cluster {
     /// All that is known now.
     pub fn view(&self) -> View {
         self.held.view()
+    }
+
+    /// Brings a view up to date that was empty, or was brought up to date before, and gives what was another. There may be
+    /// one such view.
+    pub fn catch_up(&self, view: &mut View) -> BTreeMap<Key, Option<Entry>> {
+        self.held.catch_up(view)
     }
 
     /// What objects said that were kept elsewhere, by their titles; `None` where something is no object of a cluster.

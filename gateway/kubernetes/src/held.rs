@@ -99,6 +99,8 @@ pub(crate) struct Held {
 #[derive(Default)]
 struct Known {
     entries: BTreeMap<Key, Entry>,
+    /// What is another than when somebody last caught up.
+    news: BTreeSet<Key>,
     /// By who follows it: a Secret may be known by its type and by its name.
     secrets: BTreeMap<(u64, String), Arc<Secret>>,
 }
@@ -141,6 +143,26 @@ impl Held {
         let known = self.known.lock();
         let secrets = known.secrets.iter().map(|((_, name), secret)| (name.clone(), secret.clone()));
         View { entries: known.entries.clone(), secrets: secrets.collect() }
+    }
+
+    /// Brings a view up to date that was empty, or was brought up to date before, by what is another since: among tens of
+    /// thousands of objects that is one or two. Gives what these were. There may be one such view.
+    pub(crate) fn catch_up(&self, view: &mut View) -> BTreeMap<Key, Option<Entry>> {
+        let mut known = self.known.lock();
+        let news = std::mem::take(&mut known.news).into_iter();
+        let news: Vec<(Key, Option<Entry>)> =
+            news.map(|key| (key.clone(), known.entries.get(&key).cloned())).collect();
+        let secrets = known.secrets.iter().map(|((_, name), secret)| (name.clone(), secret.clone()));
+        view.secrets = secrets.collect();
+        drop(known);
+        let changed = news.into_iter().map(|(key, entry)| {
+            let before = match entry {
+                Some(entry) => view.entries.insert(key.clone(), entry),
+                None => view.entries.remove(&key),
+            };
+            (key, before)
+        });
+        changed.collect()
     }
 
     /// What objects said that were kept elsewhere, by their titles; `None` where something is no object of a cluster.
@@ -189,9 +211,14 @@ impl Held {
         let before = known.entries.len() + known.secrets.len();
         let of_it = |namespace: &Arc<str>| teller.namespace.as_ref().is_none_or(|its| its == namespace);
         if teller.kind != Kind::Secret {
-            known
-                .entries
-                .retain(|key, _| key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key));
+            let known = &mut *known;
+            known.entries.retain(|key, _| {
+                let stays = key.kind != teller.kind || !of_it(&key.namespace) || there.contains(key);
+                if !stays {
+                    known.news.insert(key.clone());
+                }
+                stays
+            });
         }
         let names: BTreeSet<&str> = there.iter().map(|key| &*key.name).collect();
         known.secrets.retain(|(id, name), _| *id != teller.id || names.contains(name.as_str()));
@@ -212,7 +239,10 @@ impl Held {
         let mut known = self.known.lock();
         let moved = match teller.kind {
             Kind::Secret => known.secrets.remove(&(teller.id, key.name.to_string())).is_some(),
-            _ => known.entries.remove(&key).is_some(),
+            _ => {
+                known.news.insert(key.clone());
+                known.entries.remove(&key).is_some()
+            }
         };
         drop(known);
         self.tell(moved);
@@ -242,7 +272,9 @@ impl Held {
             // Outside of the lock: reading takes longer than all else.
             _ => (Arc::new(self.reader.read_single(&key.to_string(), &text)), true),
         };
-        self.known.lock().entries.insert(key, Entry { single, facts });
+        let mut known = self.known.lock();
+        known.news.insert(key.clone());
+        known.entries.insert(key, Entry { single, facts });
         moved
     }
 
@@ -306,6 +338,33 @@ mod tests {
 
     fn titles(held: &Held) -> Vec<String> {
         held.view().entries.keys().map(Key::to_string).collect()
+    }
+
+    #[test]
+    fn who_catches_up_knows_what_is_known() {
+        let (held, teller) = (held(), Teller { id: 1, kind: Kind::Service, namespace: None });
+        let mut view = View::default();
+        let mut caught_up = |held: &Held| {
+            let changed = held.catch_up(&mut view);
+            let texts =
+                |view: &View| view.entries.values().map(|entry| entry.single.text().to_owned()).collect();
+            let (one, other): (Vec<String>, Vec<String>) = (texts(&view), texts(&held.view()));
+            assert_eq!(one, other);
+            changed.into_iter().map(|(key, before)| (key.to_string(), before.is_some())).collect::<Vec<_>>()
+        };
+        let named = |name: &str, was: bool| (format!("Service a/{name}"), was);
+        assert_eq!(caught_up(&held), []);
+        list(&held, &teller, &[&[service("a", "x", 80), service("a", "y", 80)]]);
+        assert_eq!(caught_up(&held), [named("x", false), named("y", false)]);
+        assert_eq!(caught_up(&held), []);
+        held.put(&teller, "v1", &service("a", "x", 81));
+        held.put(&teller, "v1", &service("a", "z", 81));
+        held.remove(&teller, &service("a", "z", 81));
+        assert_eq!(caught_up(&held), [named("x", true), named("z", false)]);
+        list(&held, &teller, &[&[service("a", "x", 81)]]);
+        assert_eq!(caught_up(&held), [named("x", true), named("y", true)]);
+        held.forget(&teller);
+        assert_eq!(caught_up(&held), [named("x", true)]);
     }
 
     #[test]

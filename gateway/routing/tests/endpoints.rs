@@ -263,6 +263,7 @@ fn an_endpoint_compiles_the_rules_for_its_host_alone() {
         ("a Pod's other version", Change::Pod { number: 2, app: 3, version: 2, address: 2 }, 1),
         ("a Pod that goes", Change::NoPod { number: 1 }, 1),
         ("a slice that goes", Change::NoSlice { app: 3, number: 1 }, 1),
+        ("weights", Change::Weight { weight: 55 }, 1),
         ("a host with subsets", slice(0, &[named(2, true)]), 2),
         ("a host with another name", slice(1, &[named(2, true)]), 2),
     ] {

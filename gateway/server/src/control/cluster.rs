@@ -38,6 +38,8 @@ pub(crate) struct Watched {
     said: BTreeSet<(String, String)>,
     /// Since when objects are broken.
     since: BTreeMap<String, SystemTime>,
+    /// All that the cluster said when it was last asked.
+    view: View,
     /// What was kept on disk, where the start found no API server: of the kinds that are not told of yet.
     pub(super) kept: BTreeMap<Key, Entry>,
 }
@@ -46,7 +48,8 @@ impl Watched {
     pub(crate) fn new(cluster: Arc<Cluster>, desk: Arc<ClusterDesk>) -> Self {
         let (pending, versions, said) = (Arc::default(), Versions::default(), BTreeSet::new());
         let (pod, since, kept) = (Settings::pod().1, BTreeMap::new(), BTreeMap::new());
-        Watched { cluster, desk, pod, pending, versions, said, since, kept }
+        let view = View::default();
+        Watched { cluster, desk, pod, pending, versions, said, since, view, kept }
     }
 
     /// Whether changes were told of that nobody has asked for yet.
@@ -56,13 +59,24 @@ impl Watched {
 
     /// All that the cluster says now; of kinds that it has not told of, what was kept.
     fn view(&mut self) -> View {
-        let mut view = self.cluster.view();
+        let mut view = std::mem::take(&mut self.view);
         if !self.kept.is_empty() {
             let untold = self.cluster.standing().untold();
-            self.kept.retain(|key, _| untold.contains(&key.kind));
-            for (key, entry) in &self.kept {
-                view.entries.entry(key.clone()).or_insert_with(|| entry.clone());
+            let (kept, told) = std::mem::take(&mut self.kept)
+                .into_iter()
+                .partition::<BTreeMap<_, _>, _>(|(key, _)| untold.contains(&key.kind));
+            // What the cluster has told of stands for itself; of what is broken there, what was kept is the good one.
+            for (key, entry) in &told {
+                if view.entries.get(key).is_some_and(|there| Arc::ptr_eq(&there.single, &entry.single)) {
+                    view.entries.remove(key);
+                }
             }
+            self.versions.changed(told.into_iter().map(|(key, entry)| (key, Some(entry))).collect());
+            self.kept = kept;
+        }
+        self.versions.changed(self.cluster.catch_up(&mut view));
+        for (key, entry) in &self.kept {
+            view.entries.entry(key.clone()).or_insert_with(|| entry.clone());
         }
         view
     }
@@ -83,7 +97,9 @@ impl Reloader {
         self.in_cluster = true;
         let view = watched.view();
         info!("{}: {}", watched.name(), render::counted(view.entries.len(), "object"));
-        match self.apply_view(watched, &view, Source::Start, began).1 {
+        let (_, outcome) = self.apply_view(watched, &view, Source::Start, began);
+        watched.view = view;
+        match outcome {
             Outcome::Refused(findings) => Err(findings),
             Outcome::Applied | Outcome::Unchanged => Ok(()),
         }
@@ -103,6 +119,7 @@ impl Reloader {
         let source = if matches!(why, Wake::Asked(_)) { Source::Signal } else { Source::Cluster };
         let view = watched.view();
         let (revision, outcome) = self.apply_view(watched, &view, source, began);
+        watched.view = view;
         if self.is_kept && !matches!(outcome, Outcome::Refused(_)) {
             self.serves_kept(None);
             info!("what the cluster says is in force, in place of the last good revision from disk");
@@ -145,7 +162,7 @@ impl Reloader {
         let revision = set.revision.clone();
         let outcome = self.put_in_force(set, compiled, &known, source, began);
         if !matches!(outcome, Outcome::Refused(_)) {
-            watched.versions.in_force(&view.entries, &mut isolated);
+            watched.versions.in_force(&mut isolated);
             self.refusal = match isolated.refused.len() {
                 0 => None,
                 count => Some(format!("{} of the cluster", render::counted(count, "object"))),

@@ -17,10 +17,10 @@ use trysail_routing::wire::{ConfigSet, Single};
 /// So often it is compiled at most.
 const ROUNDS: usize = 8;
 
-/// The last version of each object that was in force.
+/// The versions of objects that were in force last, where they are others than those that there are now.
 #[derive(Default)]
 pub(super) struct Versions {
-    good: BTreeMap<Key, Arc<Single>>,
+    good: BTreeMap<Key, Option<Arc<Single>>>,
 }
 
 /// What became of an object that is broken.
@@ -41,24 +41,37 @@ pub(super) struct Isolated {
     pub(super) refused: BTreeMap<Key, Stand>,
     /// Why.
     pub(super) errors: Diagnostics,
-    used: BTreeMap<Key, Arc<Single>>,
+    /// What is in force of them.
+    used: BTreeMap<Key, Option<Arc<Single>>>,
 }
 
 impl Versions {
+    /// Notes what objects were that are others now.
+    pub(super) fn changed(&mut self, before: BTreeMap<Key, Option<Entry>>) {
+        for (key, entry) in before {
+            self.good.entry(key).or_insert(entry.map(|entry| entry.single));
+        }
+    }
+
     /// Finds what may be in force of these objects.
-    pub(super) fn isolate(
+    pub(super) fn isolate<'e>(
         &self,
-        entries: &BTreeMap<Key, Entry>,
+        entries: &'e BTreeMap<Key, Entry>,
         mut compile: impl FnMut(&ConfigSet) -> Compiled,
     ) -> (Sound, Isolated) {
-        let mut used: BTreeMap<Key, Arc<Single>> =
-            entries.iter().map(|(key, entry)| (key.clone(), entry.single.clone())).collect();
+        // In the place of what there is now; few, while there are tens of thousands of objects.
+        let mut used: BTreeMap<Key, Option<Arc<Single>>> = BTreeMap::new();
         let mut refused = BTreeMap::new();
         let mut errors = Diagnostics::default();
         let mut round = 0;
         loop {
             round += 1;
-            let set = ConfigSet::of_singles(used.values().map(|single| &**single));
+            let single = |(key, entry): (&'e Key, &'e Entry)| match used.is_empty() {
+                true => Some(entry.single.clone()),
+                false => used.get(key).cloned().unwrap_or_else(|| Some(entry.single.clone())),
+            };
+            let singles: Vec<Arc<Single>> = entries.iter().filter_map(single).collect();
+            let set = ConfigSet::of_singles(singles.iter().map(|single| &**single));
             let mut compiled = compile(&set);
             let mut moved = false;
             if compiled.findings.has_errors() {
@@ -97,18 +110,19 @@ impl Versions {
         &self,
         key: &Key,
         entry: &Entry,
-        used: &mut BTreeMap<Key, Arc<Single>>,
+        used: &mut BTreeMap<Key, Option<Arc<Single>>>,
         refused: &mut BTreeMap<Key, Stand>,
     ) -> bool {
-        let before = self.good.get(key).filter(|good| good.text() != entry.single.text());
+        let before = self.good.get(key).and_then(Option::as_ref);
+        let before = before.filter(|good| good.text() != entry.single.text());
         let stand = match (refused.get(key), before) {
             (None, Some(good)) => {
-                used.insert(key.clone(), good.clone());
+                used.insert(key.clone(), Some(good.clone()));
                 Stand::Before
             }
             (Some(Stand::Out), _) => return false,
             _ => {
-                used.remove(key);
+                used.insert(key.clone(), None);
                 Stand::Out
             }
         };
@@ -116,10 +130,15 @@ impl Versions {
         true
     }
 
-    /// Notes what is in force.
-    pub(super) fn in_force(&mut self, entries: &BTreeMap<Key, Entry>, isolated: &mut Isolated) {
-        self.good.retain(|key, _| entries.contains_key(key));
-        self.good.extend(std::mem::take(&mut isolated.used));
+    /// Notes what is in force: of objects that are refused what is used in their place, of all others what there is now.
+    pub(super) fn in_force(&mut self, isolated: &mut Isolated) {
+        let used = std::mem::take(&mut isolated.used);
+        // What is out now was good before, and may be so again when what it leans on is mended.
+        let good = |(key, used): (Key, Option<Arc<Single>>)| {
+            let good = used.or_else(|| self.good.get(&key).cloned().flatten());
+            (key, good)
+        };
+        self.good = used.into_iter().map(good).collect();
     }
 }
 
@@ -150,13 +169,25 @@ mod tests {
         objects.iter().map(entry).collect()
     }
 
-    fn run(versions: &mut Versions, objects: &[&str]) -> (Vec<String>, Vec<String>, usize) {
+    fn run(
+        versions: &mut Versions,
+        known: &mut BTreeMap<Key, Entry>,
+        objects: &[&str],
+    ) -> (Vec<String>, Vec<String>, usize) {
         let entries = entries(objects);
+        let keys: std::collections::BTreeSet<&Key> = known.keys().chain(entries.keys()).collect();
+        let is_another = |key: &&Key| {
+            let text = |of: &BTreeMap<Key, Entry>| of.get(key).map(|entry| entry.single.text().to_owned());
+            text(known) != text(&entries)
+        };
+        let changed = keys.into_iter().filter(is_another).map(|key| (key.clone(), known.get(key).cloned()));
+        versions.changed(changed.collect());
         let here = Surroundings { dangling: Dangling::Serve, ..Surroundings::default() };
         let mut compiler = Compiler::new(0);
         let ((_, compiled), mut isolated) = versions.isolate(&entries, |set| compiler.compile(set, &here));
         assert!(!compiled.findings.has_errors());
-        versions.in_force(&entries, &mut isolated);
+        versions.in_force(&mut isolated);
+        known.clone_from(&entries);
         let refused = isolated.refused.iter().map(|(key, stand)| format!("{key} {stand:?}")).collect();
         let routes = compiled.snapshot.splits.iter().map(|split| split.name.to_string()).collect();
         (refused, routes, isolated.errors.count(Severity::Error))
@@ -171,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_broken_stays_as_it_was_or_out_and_the_rest_applies() {
         let none: [&str; 0] = [];
-        let mut versions = Versions::default();
+        let (mut versions, mut known) = (Versions::default(), BTreeMap::new());
         let rows: [(&[&str], &[&str], &[&str]); 5] = [
             (&[GATEWAY, ENTRY, OTHER, BAD], &["VirtualService a/web Out"], &["b/other http[0]"]),
             (&[GATEWAY, ENTRY, OTHER, GOOD], &none, &["a/web http[0]", "b/other http[0]"]),
@@ -185,7 +216,7 @@ mod tests {
             (&[GATEWAY, ENTRY, OTHER, BAD], &["VirtualService a/web Out"], &["b/other http[0]"]),
         ];
         for (objects, refused, routes) in rows {
-            let found = run(&mut versions, objects);
+            let found = run(&mut versions, &mut known, objects);
             let mut names = found.1.clone();
             names.sort();
             assert_eq!(
@@ -201,9 +232,9 @@ mod tests {
 
     #[test]
     fn what_others_lean_on_takes_only_what_it_must_along() {
-        let mut versions = Versions::default();
+        let (mut versions, mut known) = (Versions::default(), BTreeMap::new());
         let broken = "ServiceEntry a/x {hosts: [x.test], resolution: STATIC, ports: [{number: 0, name: http, protocol: HTTP}], endpoints: [{address: 127.0.0.1}]}";
-        let (refused, routes, _) = run(&mut versions, &[GATEWAY, broken, OTHER, GOOD]);
+        let (refused, routes, _) = run(&mut versions, &mut known, &[GATEWAY, broken, OTHER, GOOD]);
         assert_eq!(refused, ["ServiceEntry a/x Out"]);
         // Their destination is not there, which is a warning here: they answer 503.
         assert_eq!(routes.len(), 2);
