@@ -13,7 +13,7 @@ use trysail_testkit::wait::eventually;
 
 use super::api::Api;
 use super::{Site, pods, spawn};
-use crate::gateway::{PATIENCE, SEED};
+use crate::gateway::{Gateway, PATIENCE, SEED};
 
 /// How large a cluster is, and what is done to it.
 struct Size {
@@ -34,7 +34,7 @@ fn names(turn: usize) -> (String, String) {
     (format!("team-{}", turn % 50), format!("app-{turn}"))
 }
 
-fn object(api: &str, kind: &str, (namespace, name): (&str, &str), labels: &Value, spec: Value) -> Value {
+fn object(api: &str, kind: &str, (namespace, name): (&str, &str), labels: &Value, spec: &Value) -> Value {
     let mut object = json!({"apiVersion": api, "kind": kind});
     object["metadata"] = json!({"namespace": namespace, "name": name, "labels": labels});
     for (field, value) in spec.as_object().into_iter().flatten() {
@@ -54,7 +54,7 @@ fn pod_of(namespace: &str, app: &str, name: &str, address: &str) -> Value {
         "Pod",
         (namespace, name),
         &labels,
-        json!({
+        &json!({
             "spec": {"containers": [{"name": "app", "image": "app:1", "ports": [{"containerPort": 8080, "name": "http"}]}],
                      "nodeName": "node-1", "serviceAccountName": "default"},
             "status": {"phase": "Running", "podIP": address, "hostIP": "10.0.0.1", "conditions": conditions},
@@ -80,7 +80,7 @@ fn slice_of(namespace: &str, app: &str, port: u16, endpoints: &[Value]) -> Value
         "EndpointSlice",
         (namespace, &format!("{app}-x7k2m")),
         &labels,
-        json!({"addressType": "IPv4", "ports": [{"name": "http", "port": port, "protocol": "TCP"}], "endpoints": endpoints}),
+        &json!({"addressType": "IPv4", "ports": [{"name": "http", "port": port, "protocol": "TCP"}], "endpoints": endpoints}),
     )
 }
 
@@ -90,7 +90,7 @@ fn service_of(namespace: &str, app: &str) -> Value {
         "Service",
         (namespace, app),
         &json!({"app": app}),
-        json!({"spec": {"selector": {"app": app}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}),
+        &json!({"spec": {"selector": {"app": app}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}),
     )
 }
 
@@ -100,7 +100,7 @@ fn rules_of(namespace: &str, app: &str, answer: &str) -> Value {
         "VirtualService",
         (namespace, app),
         &json!({}),
-        json!({"spec": {
+        &json!({"spec": {
             "hosts": [format!("{app}.test")], "gateways": ["default/reviews-gateway"],
             "http": [
                 {"match": [{"uri": {"prefix": "/answer"}}], "directResponse": {"status": 200, "body": {"string": answer}}},
@@ -209,6 +209,7 @@ struct Figures {
 }
 
 /// `None` where the API server is another's: its slices are not on loopback, and it would be measured too.
+#[expect(clippy::print_stdout, reason = "whoever measures reads it")]
 fn measure(size: Size) -> Option<Figures> {
     let (fleet, api) = (Fleet { origins: pods(&["one", "two"]), size }, Api::with_switches()?);
     fleet.fill(&api);
@@ -223,8 +224,8 @@ fn measure(size: Size) -> Option<Figures> {
     let mut client = Client::connect(site.gateway.address()).expect("it accepts");
     let mut ask = |path: &str| client.get("live.test", path, &[]).expect("it answers");
     assert_eq!(ask("/").version(), Some("one"));
-    let cpu = || site.gateway.process.cpu_time().expect("it runs");
-    let (before, changes) = (cpu(), fleet.size.changes);
+    let cost = || Cost::of(&site.gateway);
+    let (before, changes) = (cost(), fleet.size.changes);
 
     let version = |turn: usize| ["one", "two"][turn % 2];
     let endpoints = Took::of(
@@ -232,10 +233,10 @@ fn measure(size: Size) -> Option<Figures> {
         |turn| site.api.put(fleet.slice(&[("live-0", turn)])),
         |turn| ask("/").version() == Some(version(turn)),
     );
-    println!("an endpoint changes: {endpoints}; {} ms of CPU each", each(cpu() - before, changes));
+    println!("an endpoint changes: {endpoints}; each {}", before.each(&cost(), changes));
 
     // As a rollout does it: a Pod comes, its slice follows, the Pod before it goes.
-    let before = cpu();
+    let before = cost();
     let mut served = "live-0".to_owned();
     let pods = Took::of(
         changes,
@@ -247,18 +248,18 @@ fn measure(size: Size) -> Option<Figures> {
         },
         |turn| ask("/").version() == Some(version(turn + changes)),
     );
-    println!("a Pod takes another's place: {pods}; {} ms of CPU each", each(cpu() - before, changes));
+    println!("a Pod takes another's place: {pods}; each {}", before.each(&cost(), changes));
 
-    let before = cpu();
+    let before = cost();
     let rules = Took::of(
         changes,
         |turn| site.api.put(rules_of("live", "live", &turn.to_string())),
         |turn| ask("/answer").text().trim() == turn.to_string(),
     );
-    println!("a VirtualService changes: {rules}; {} ms of CPU each", each(cpu() - before, changes));
+    println!("a VirtualService changes: {rules}; each {}", before.each(&cost(), changes));
 
     let applied = || site.gateway.sum("trysail_config_reloads_total", &["applied"]);
-    let (before, swaps, began) = (cpu(), applied(), Instant::now());
+    let (before, swaps, began) = (cost(), applied(), Instant::now());
     for turn in 0..fleet.size.burst {
         let (namespace, app) = names(turn % fleet.size.services);
         let name = format!("{app}-5d4c9b7f6-00000");
@@ -272,12 +273,12 @@ fn measure(size: Size) -> Option<Figures> {
     eventually(PATIENCE, "the last of the burst is served", || ask("/").version() == Some(last));
     let burst = began.elapsed();
     println!(
-        "{} slices change within {} ms: served after {} ms, by {} swaps; {} ms of CPU; {} MB in all",
+        "{} slices change within {} ms: served after {} ms, by {} swaps; {}; {} MB in all",
         fleet.size.burst,
         written.as_millis(),
         burst.as_millis(),
         applied() - swaps,
-        (cpu() - before).as_millis(),
+        before.each(&cost(), 1),
         site.gateway.process.rss_bytes().expect("it runs") / 1_000_000,
     );
     // Told at once when all is quiet, and at the latest after the ceiling; never each by itself.
@@ -287,8 +288,27 @@ fn measure(size: Size) -> Option<Figures> {
     Some(Figures { endpoints, pods, rules, burst })
 }
 
-fn each(cpu: Duration, changes: usize) -> u128 {
-    cpu.as_millis() / changes.max(1) as u128
+/// What the gateway has spent.
+struct Cost {
+    cpu: Duration,
+    /// From when changes were told of until they were in force, in seconds.
+    applying: f64,
+}
+
+impl Cost {
+    fn of(gateway: &Gateway) -> Cost {
+        Cost {
+            cpu: gateway.process.cpu_time().expect("it runs"),
+            applying: gateway.sum("trysail_config_reload_duration_seconds_sum", &[]),
+        }
+    }
+
+    /// What came to it for each of some changes.
+    fn each(&self, now: &Cost, changes: usize) -> String {
+        let cpu = (now.cpu - self.cpu).as_millis() / changes.max(1) as u128;
+        let applying = (now.applying - self.applying) * 1000.0 / changes.max(1) as f64;
+        format!("{applying:.0} ms to apply, {cpu} ms of CPU")
+    }
 }
 
 #[test]
