@@ -100,7 +100,7 @@ impl Express {
         let taken = self.take(client, length, plain, connection)?;
         let request = Box::pin(run::run(self, client, taken));
         // All of it is moved to the heap for each request.
-        debug_assert!(size_of_val(&*request) <= 5 * 1024, "{} B", size_of_val(&*request));
+        debug_assert!(size_of_val(&*request) <= 8 * 1024, "{} B", size_of_val(&*request));
         Some(request)
     }
 
