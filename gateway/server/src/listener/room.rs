@@ -124,7 +124,12 @@ impl Room {
         };
         let active = self.plane.active.load_full();
         match active.snapshot.listener(self.key).map(|listener| &listener.protocol) {
-            Some(ListenerProtocol::Tls(_)) => Box::pin(self.tls(conn, arrival, active, idle, shutdown)).await,
+            // Boxed, and gone before the first request: what it takes is more than all that is kept of a connection.
+            Some(ListenerProtocol::Tls(_)) => {
+                let Some((conn, told)) = Box::pin(self.tls(conn, active, &mut idle)).await else { return };
+                let connection = Connection::new(self.key, arrival, Some(told.connection));
+                self.http(conn, connection, told.h2, idle, shutdown).await;
+            }
             Some(ListenerProtocol::Tcp(split)) => {
                 if let Some(split) = split {
                     Box::pin(self.plane.relay.pass(conn, split, &active, "")).await;
@@ -224,57 +229,54 @@ impl Room {
         }
     }
 
-    /// The name that the client asks for decides whether TLS ends here, and how.
+    /// The name that the client asks for decides whether TLS ends here, and how. Gives what HTTP is spoken in; each of its
+    /// requests has a revision of its own, and the connection keeps none.
     async fn tls(
         &self,
         mut conn: Box<Conn>,
-        arrival: Arrival,
         active: Arc<Active>,
-        mut idle: Idle,
-        shutdown: ShutdownWatch,
-    ) {
+        idle: &mut Idle,
+    ) -> Option<(Box<Conn>, tls::Told)> {
         if conn.pending().is_empty() && !idle.wait(&mut conn, self.plane.bounds.first).await {
-            return;
+            return None;
         }
+        let failed = || {
+            self.port.handshake(Handshake::Failed);
+            None
+        };
         let limit = tokio::time::Instant::now() + self.plane.bounds.handshake;
         let Ok(Ok((accepted, hello))) = tokio::time::timeout_at(limit, hello::read(&mut conn)).await else {
-            return self.port.handshake(Handshake::Failed);
+            return failed();
         };
         let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
-        let Some(ListenerProtocol::Tls(names)) =
-            active.snapshot.listener(self.key).map(|listener| &listener.protocol)
-        else {
-            return;
+        let listener = active.snapshot.listener(self.key);
+        let Some(ListenerProtocol::Tls(names)) = listener.map(|listener| &listener.protocol) else {
+            return None;
         };
         let (id, inside) = match names.find(&name).map(|server| &**server) {
             None => {
                 self.port.handshake(Handshake::Unknown);
-                return self.plane.relay.turn_away(&conn, &active, &name);
+                self.plane.relay.turn_away(&conn, &active, &name);
+                return None;
             }
             Some(TlsServer::Passthrough(split)) => {
-                return self.plane.relay.pass(conn, split, &active, &name).await;
+                self.plane.relay.pass(conn, split, &active, &name).await;
+                return None;
             }
             Some(TlsServer::Http(id, _)) => (*id, None),
             Some(TlsServer::Tcp(id, split)) => (*id, Some(split.clone())),
         };
         conn.skip(hello);
-        let Some(config) = active.tls.of(id) else { return self.port.handshake(Handshake::Failed) };
+        let Some(config) = active.tls.of(id) else { return failed() };
         let handshake = tls::accept(accepted, conn, config);
-        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else {
-            return self.port.handshake(Handshake::Failed);
-        };
+        let Ok(Ok((conn, told))) = tokio::time::timeout_at(limit, handshake).await else { return failed() };
         self.port.handshake(Handshake::Done);
         match inside {
-            None => {
-                // Each of its requests has a revision of its own; the connection must not keep this one.
-                drop(active);
-                let h2 = told.h2;
-                let connection = Connection::new(self.key, arrival, Some(told.connection));
-                self.http(conn, connection, h2, idle, shutdown).await;
-            }
+            None => return Some((conn, told)),
             Some(Some(split)) => self.plane.relay.pass(conn, &split, &active, &name).await,
             Some(None) => {}
         }
+        None
     }
 }
 
