@@ -183,7 +183,7 @@ impl Shared {
         if !state.is_served(target.kind, &target.version) {
             return Err(Answer::nothing_there());
         }
-        match state.trouble.answer(target.kind) {
+        match state.trouble.answer(target.kind, verb) {
             Some((403, _)) => return Err(deed.forbidden(asked.token().unwrap_or(ADMIN)).into()),
             Some((code, retry_after)) => return Err(trouble::scripted(code, retry_after).into()),
             None => {}

@@ -59,8 +59,8 @@ impl ApiServer {
         self.answer(kind, code, None, None);
     }
 
-    /// Answers 429 with a Retry-After of so many seconds, the next `times` that anything is asked of a kind; `*` is
-    /// every kind.
+    /// Answers 429 with a Retry-After of so many seconds, the next `times` that a kind is listed or watched; `*` is every
+    /// kind.
     pub fn throttle(&self, kind: &str, seconds: u32, times: u32) {
         self.answer(kind, 429, Some(seconds), Some(times));
     }

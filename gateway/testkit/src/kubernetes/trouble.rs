@@ -56,10 +56,13 @@ pub(super) struct Seen {
 }
 
 impl Trouble {
-    /// The answer that a script has for a request.
-    pub(super) fn answer(&mut self, kind: KindId) -> Option<(u16, Option<u32>)> {
-        let is_meant =
-            |script: &&mut Scripted| script.kind.is_none_or(|of| of == kind) && script.left != Some(0);
+    /// The answer that a script has for a request. What is counted is met by who lists or watches only, not by a status
+    /// that happens to be written meanwhile.
+    pub(super) fn answer(&mut self, kind: KindId, verb: &str) -> Option<(u16, Option<u32>)> {
+        let is_meant = |script: &&mut Scripted| {
+            script.kind.is_none_or(|of| of == kind)
+                && script.left.is_none_or(|left| left > 0 && matches!(verb, "list" | "watch"))
+        };
         let script = self.scripted.iter_mut().find(is_meant)?;
         if let Some(left) = &mut script.left {
             *left -= 1;
