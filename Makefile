@@ -1,6 +1,6 @@
 # The commands of this repository; each is a line or two. What they need is found, or fetched, by .ci/prepare.
 
-.PHONY: help demo test otlp torture fuzz bench instructions pgo deb tarball check deny advisories
+.PHONY: help demo test pingora otlp torture fuzz bench instructions pgo deb tarball check deny advisories
 .DEFAULT_GOAL := help
 
 # Cargo has a job server of its own, and warns about make's.
@@ -21,6 +21,10 @@ test: ## every test, with nextest where it can be had
 	{ TRYSAIL_KUBECTL=$$(.ci/tool kubectl) && export TRYSAIL_KUBECTL || echo 'skipped: no kubectl, which the API server of the tests is tested with' >&2; } && \
 	if nextest=$$(.ci/tool cargo-nextest); then exec "$$nextest" nextest run "$$@"; \
 	else echo 'cargo-nextest could not be had: cargo test instead' >&2; exec cargo test "$$@"; fi
+
+pingora: ## the tests of traffic once more, with all of it by Pingora's proxy
+	@$(ready) && TRYSAIL_TEST_EXPRESS=0 exec "$$(.ci/tool cargo-nextest)" nextest run -p trysail --test it --locked $${CI:+--no-fail-fast} \
+	-E 'not test(/^(cluster|package|service|page|cli|check|import|start|status|wrong_input|admin|dashboards)::/)' $(ARGS)
 
 otlp: ## clippy and the tests of traces, which a build has only with the feature otlp
 	@$(ready) && cargo clippy -p trysail --all-targets --features otlp --locked -- -D warnings && \

@@ -54,10 +54,10 @@ pub use trysail::FEATURES;
 
 /// The names that [`find`] knows, beside those of [`FEATURES`].
 pub const NAMES: [&str; 8] =
-    ["trysail", "packaged", "express", "packaged-express", "bare", "nginx", "haproxy", "envoy"];
+    ["trysail", "packaged", "pingora", "packaged-pingora", "bare", "nginx", "haproxy", "envoy"];
 
 /// Those that are Trysail, in one way or another.
-pub const OURS: [&str; 4] = ["trysail", "packaged", "express", "packaged-express"];
+pub const OURS: [&str; 4] = ["trysail", "packaged", "pingora", "packaged-pingora"];
 
 /// The peer of that name.
 #[must_use]
@@ -67,8 +67,8 @@ pub fn find(name: &str) -> Option<Box<dyn Peer>> {
     };
     match name {
         "packaged" => trysail("packaged", "trysail-pgo", Feature::None),
-        "express" => trysail("express", "trysail", Feature::Express),
-        "packaged-express" => trysail("packaged-express", "trysail-pgo", Feature::Express),
+        "pingora" => trysail("pingora", "trysail", Feature::Pingora),
+        "packaged-pingora" => trysail("packaged-pingora", "trysail-pgo", Feature::Pingora),
         "bare" => Some(Box::new(bare::Bare)),
         "nginx" => Some(Box::new(nginx::Nginx)),
         "haproxy" => Some(Box::new(haproxy::Haproxy)),

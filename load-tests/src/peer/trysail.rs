@@ -34,8 +34,8 @@ pub enum Feature {
     Mirror,
     /// Each has a line in a file.
     AccessLog,
-    /// Plain requests go by the express lane.
-    Express,
+    /// All requests go through Pingora's proxy.
+    Pingora,
     /// The endpoint is chosen by a cookie.
     HashCookie,
     /// By a header field.
@@ -118,7 +118,7 @@ impl Peer for Trysail {
         }
         let more = match self.feature {
             Feature::AccessLog => format!("accessLog: {{path: {}/access.log}}\n", site.folder.display()),
-            Feature::Express => "expressLane: true\n".to_owned(),
+            Feature::Pingora => "expressLane: false\n".to_owned(),
             _ => String::new(),
         };
         fs::write(

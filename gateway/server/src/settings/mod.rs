@@ -182,7 +182,7 @@ impl Default for Settings {
             runtime: None,
             downstream: Downstream::default(),
             upstream: Upstream::default(),
-            express_lane: false,
+            express_lane: true,
             dns: Dns::default(),
             mirror_host_suffix: false,
             mirror_requests: 1024,

@@ -1,7 +1,7 @@
 //! The express lane: which requests go by it, and what becomes of connections behind answers of every kind.
 //!
-//! What goes over the wire on both lanes alike is in `tests/wire`; every other test here is asked of this lane too by
-//! `TRYSAIL_TEST_EXPRESS=1`.
+//! What goes over the wire on both lanes alike is in `tests/wire`; every other test here is asked of this lane, and
+//! by `make pingora` of the other.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

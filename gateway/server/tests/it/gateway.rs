@@ -16,14 +16,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The objects of the sample, as shipped.
 pub(crate) const SEED: &str = include_str!("../../../../conf/examples/reviews/seed-reviews.yaml");
 
-/// Whether every gateway has the express lane open: `TRYSAIL_TEST_EXPRESS=1 cargo nextest run -p trysail` asks all tests of
-/// both lanes.
+/// Whether the express lane is open where a test says nothing of it: `TRYSAIL_TEST_EXPRESS=0 cargo nextest run -p trysail`
+/// shuts it, and all tests are asked of Pingora's proxy alone.
 pub(crate) fn express() -> bool {
-    std::env::var_os("TRYSAIL_TEST_EXPRESS").is_some_and(|value| value == "1")
+    std::env::var_os("TRYSAIL_TEST_EXPRESS").is_none_or(|value| value != "0")
 }
 
 /// The setting that opens it.
 pub(crate) const EXPRESS: &str = "expressLane: true\n";
+
+/// The one that shuts it.
+pub(crate) const PINGORA: &str = "expressLane: false\n";
 
 /// A trysail that serves a folder.
 pub(crate) struct Gateway {
@@ -50,8 +53,8 @@ impl Gateway {
     pub(crate) fn spawn_by(program: &[&str], config: &Path, settings: &str) -> Gateway {
         let folder = Folder::new();
         let own = "bind: 127.0.0.1\nmetrics: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nthreads: 2\ndrain: 5s\n";
-        let express = if express() && !settings.contains(EXPRESS) { EXPRESS } else { "" };
-        folder.write("settings.yaml", &format!("{own}{express}{settings}"));
+        let lane = if express() || settings.contains("expressLane: ") { "" } else { PINGORA };
+        folder.write("settings.yaml", &format!("{own}{lane}{settings}"));
         let settings = folder.path().join("settings.yaml");
         let trysail = env!("CARGO_BIN_EXE_trysail");
         let arguments = [

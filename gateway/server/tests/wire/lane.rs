@@ -3,7 +3,7 @@
 use trysail_testkit::folder::Folder;
 use trysail_testkit::recorder::Recorder;
 
-use crate::gateway::{EXPRESS, Gateway, HTTP, PATIENCE, express, shop};
+use crate::gateway::{EXPRESS, Gateway, HTTP, PATIENCE, PINGORA, express, shop};
 use crate::table;
 
 /// The host that rows name; a lane puts its own in its place, which is as long.
@@ -44,7 +44,7 @@ impl Bench {
         let gateway = Gateway::spawn(folder.path(), settings);
         let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
         assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
-        let express = settings.contains(EXPRESS) || express();
+        let express = settings.contains(EXPRESS) || (express() && !settings.contains(PINGORA));
         Bench { gateway, upstreams, express, _folder: folder }
     }
 

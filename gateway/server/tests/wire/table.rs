@@ -9,7 +9,7 @@ use std::thread;
 
 pub(crate) use trysail_properties::seeds::bytes;
 
-use crate::gateway::EXPRESS;
+use crate::gateway::{EXPRESS, PINGORA};
 use crate::lane::Bench;
 
 /// What separates what is sent from what happens.
@@ -18,7 +18,7 @@ const NOTE: &str = "  # ";
 pub(crate) const LANES: usize = 8;
 
 /// Settings of the two lanes: what a table says holds for both.
-pub(crate) const POSITIONS: [&str; 2] = ["", EXPRESS];
+pub(crate) const POSITIONS: [&str; 2] = [PINGORA, EXPRESS];
 
 /// Behind this stands in a note what happens on the express lane, where that is not the same.
 const BY_EXPRESS: &str = "express: ";
