@@ -28,6 +28,8 @@ pub(super) struct Edited {
     pub(super) has_other_services: bool,
     /// The files of documents that begin on other lines.
     pub(super) moved: BTreeSet<Arc<str>>,
+    /// On which lines they all stand now.
+    pub(super) lines: Vec<u32>,
 }
 
 /// What is another now; `None` where something else than an endpoint came, went or moved, or is of a kind that everything
@@ -61,6 +63,7 @@ pub(super) fn edited(before: &[Document], stood: &[u32], now: &[Document]) -> Op
             }
         }
     }
+    edited.lines = stands;
     (!is_moved || is_in_order(before) && is_in_order(now)).then_some(edited)
 }
 

@@ -18,7 +18,7 @@ use super::rules::Rules;
 use super::schedules::Schedules;
 use super::sidecars::is_for_sidecars;
 use super::splits::Splits;
-use super::whole::{Whole, kept, lines};
+use super::whole::{Whole, kept};
 use super::{Surroundings, gateways};
 use crate::diagnostic::{Code, Diagnostics};
 use crate::host;
@@ -39,10 +39,10 @@ pub(super) fn patch(
     if !whole.can_be_patched || whole.surroundings != *surroundings {
         return None;
     }
-    let edited = edited(&whole.documents, &whole.lines, &set.documents)?;
+    let mut edited = edited(&whole.documents, &whole.lines, &set.documents)?;
     whole.documents.clone_from(&set.documents);
     whole.snapshot.objects = set.documents.len();
-    whole.lines = lines(&whole.documents);
+    whole.lines = std::mem::take(&mut edited.lines);
     if whole.tells_of(&edited.moved) {
         return None;
     }

@@ -37,9 +37,14 @@ pub struct Reader {
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
-/// The pieces of one file, in order.
-#[derive(Default)]
-struct ReadFile(Vec<ReadAt>);
+/// The pieces of one file, in order, and what they come to: a file that is as it was is not walked again.
+struct ReadFile {
+    pieces: Vec<ReadAt>,
+    documents: Vec<Document>,
+    sum: Sum,
+    /// Some piece has a [`Rest`].
+    has_rest: bool,
+}
 
 /// A piece where it stands, and what it says.
 #[derive(Clone)]
@@ -71,6 +76,19 @@ impl ReadAt {
 }
 
 impl ReadFile {
+    fn of(pieces: Vec<ReadAt>) -> Self {
+        let (mut documents, mut sum) = (Vec::new(), Sum::default());
+        for ReadAt { piece, read } in &pieces {
+            if !read.objects.is_empty() {
+                sum.add(&read.digest);
+            }
+            let objects = read.objects.iter().cloned();
+            documents.extend(objects.map(|object| Document { piece: piece.clone(), object }));
+        }
+        let has_rest = pieces.iter().any(|at| at.read.rest.is_some());
+        ReadFile { pieces, documents, sum, has_rest }
+    }
+
     /// Whether it is this text: its pieces, one after the other, and nothing between them.
     fn is(&self, text: &str) -> bool {
         let mut rest = text;
@@ -81,7 +99,7 @@ impl ReadFile {
             }
             None => false,
         };
-        self.0.iter().all(next) && rest.is_empty()
+        self.pieces.iter().all(next) && rest.is_empty()
     }
 }
 
@@ -132,7 +150,7 @@ impl Reader {
                 (Some(same), _) => same,
                 (None, Some(text)) => {
                     let known = known.get_or_insert_with(|| Known::of(&before));
-                    ReadFile(self.read_file(file, &cut(text), before.get(file), known))
+                    ReadFile::of(self.read_file(file, &cut(text), before.get(file), known))
                 }
                 (None, None) => {
                     let message = format!("{file} is not known from the last reading, and has no text");
@@ -156,8 +174,8 @@ impl Reader {
             files.entry(piece.file.clone()).or_default().push((piece.first_line.get(), &piece.text));
         }
         let read = |(file, cut): (Arc<str>, Vec<(u32, &str)>)| {
-            let read = ReadFile(self.read_file(&file, &cut, None, &mut known));
-            (file, read)
+            let read = self.read_file(&file, &cut, None, &mut known);
+            (file, ReadFile::of(read))
         };
         let files: Vec<_> = files.into_iter().map(read).collect();
         self.gather(files, Diagnostics::default())
@@ -171,7 +189,7 @@ impl Reader {
         before: Option<&ReadFile>,
         known: &mut Known,
     ) -> Vec<ReadAt> {
-        let mut old = before.map_or(&[][..], |before| &before.0);
+        let mut old = before.map_or(&[][..], |before| &before.pieces);
         let mut new = cut;
         let (mut front, mut back) = (Vec::with_capacity(cut.len()), Vec::new());
         while let ([at, old_rest @ ..], [(line, text), new_rest @ ..]) = (old, new)
@@ -219,8 +237,15 @@ impl Reader {
     fn gather(&mut self, files: Vec<(Arc<str>, ReadFile)>, findings: Diagnostics) -> ConfigSet {
         let mut set = ConfigSet { findings, files: files.len(), ..ConfigSet::default() };
         let mut ignored: BTreeMap<&str, (usize, Origin)> = BTreeMap::new();
-        let mut digests = Vec::new();
-        for ReadAt { piece, read } in files.iter().flat_map(|(_, file)| &file.0) {
+        let mut sum = Sum::default();
+        set.documents.reserve(files.iter().map(|(_, file)| file.documents.len()).sum());
+        for (_, file) in &files {
+            sum.take(&file.sum);
+            set.documents.extend_from_slice(&file.documents);
+        }
+        for ReadAt { piece, read } in
+            files.iter().filter(|(_, file)| file.has_rest).flat_map(|(_, file)| &file.pieces)
+        {
             if let Some(rest) = &read.rest {
                 let here = |pos| Origin { piece: piece.clone(), pos };
                 set.findings.extend(rest.findings.iter().map(|finding| Diagnostic {
@@ -232,12 +257,6 @@ impl Reader {
                     ignored.entry(kind).or_insert_with(|| (0, here(*pos))).0 += 1;
                 }
             }
-            if !read.objects.is_empty() {
-                digests.push(&read.digest);
-            }
-            let documents =
-                read.objects.iter().map(|object| Document { piece: piece.clone(), object: object.clone() });
-            set.documents.extend(documents);
         }
         for (kind, (count, origin)) in ignored {
             let objects = if count == 1 { "object of this kind is" } else { "objects of this kind are" };
@@ -250,7 +269,7 @@ impl Reader {
             set.findings.push(Diagnostic::new(Code::UNREADABLE, Severity::Error, None, message));
             set.documents.truncate(self.limits.objects);
         }
-        set.revision = revision(digests);
+        set.revision = sum.revision();
         self.files = files.into_iter().collect();
         set
     }
@@ -314,7 +333,7 @@ impl Reader {
 
 impl Known {
     fn of(files: &Map<Arc<str>, ReadFile>) -> Self {
-        let pieces = files.values().flat_map(|file| &file.0);
+        let pieces = files.values().flat_map(|file| &file.pieces);
         Known(pieces.map(|at| (at.piece.text.clone(), at.read.clone())).collect())
     }
 }
@@ -362,19 +381,47 @@ pub(crate) fn cut(text: &str) -> Vec<(u32, &str)> {
     pieces
 }
 
-/// The hash of everything that was read: of the pieces' hashes, sorted, so that files' order is irrelevant.
-pub(super) fn revision(mut digests: Vec<&[u8; 32]>) -> Revision {
-    use std::fmt::Write;
-    digests.sort_unstable();
-    let mut all = Sha256::new();
-    for digest in digests {
-        all.update(digest);
+/// What pieces come to, whatever file they are in and in whatever order: how many they are, and their hashes, added up. That of
+/// many is put together from those of files, so that an edit costs no walk over all that was not edited.
+#[derive(Default)]
+pub(super) struct Sum {
+    pieces: u64,
+    hashes: [u64; 4],
+}
+
+impl Sum {
+    /// Adds a piece.
+    pub(super) fn add(&mut self, digest: &[u8; 32]) {
+        self.pieces += 1;
+        let (words, _) = digest.as_chunks::<8>();
+        self.plus(words.iter().map(|word| u64::from_le_bytes(*word)));
     }
-    let mut hex = String::with_capacity(64);
-    for byte in all.finalize() {
-        let _ = write!(hex, "{byte:02x}");
+
+    /// Adds what others come to.
+    fn take(&mut self, other: &Sum) {
+        self.pieces += other.pieces;
+        self.plus(other.hashes);
     }
-    Revision(hex.into())
+
+    fn plus(&mut self, words: impl IntoIterator<Item = u64>) {
+        for (sum, word) in self.hashes.iter_mut().zip(words) {
+            *sum = sum.wrapping_add(word);
+        }
+    }
+
+    /// The hash of everything that was read.
+    pub(super) fn revision(&self) -> Revision {
+        use std::fmt::Write;
+        let mut all = Sha256::new();
+        for word in std::iter::once(self.pieces).chain(self.hashes) {
+            all.update(word.to_le_bytes());
+        }
+        let mut hex = String::with_capacity(64);
+        for byte in all.finalize() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Revision(hex.into())
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::read::{Reader, revision};
+use super::read::{Reader, Sum};
 use super::{ConfigSet, Document};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::origin::{Origin, Piece};
@@ -52,16 +52,16 @@ impl ConfigSet {
     /// Everything that single objects say together.
     pub fn of_singles<'s>(singles: impl IntoIterator<Item = &'s Single>) -> ConfigSet {
         let mut set = ConfigSet::default();
-        let mut digests = Vec::new();
+        let mut sum = Sum::default();
         for single in singles {
             set.findings.leave_out(&single.findings);
             set.findings.extend(single.findings.iter().cloned());
             if let Some(document) = &single.document {
                 set.documents.push(document.clone());
-                digests.push(&single.digest);
+                sum.add(&single.digest);
             }
         }
-        set.revision = revision(digests);
+        set.revision = sum.revision();
         set
     }
 }

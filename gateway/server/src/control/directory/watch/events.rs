@@ -61,7 +61,8 @@ enum About {
 }
 
 impl About {
-    fn hear(&mut self, event: &Event) {
+    /// Hears of an event, of which only those paths count that do; none where who knows.
+    fn hear(&mut self, event: &Event, counts: impl Fn(&Path) -> bool) {
         let is_there = matches!(
             event.kind,
             EventKind::Access(_)
@@ -71,7 +72,7 @@ impl About {
         if !is_there || event.paths.is_empty() {
             *self = About::Many;
         }
-        for path in &event.paths {
+        for path in event.paths.iter().filter(|path| counts(path)) {
             let is_scratch = path.file_name().is_some_and(|name| !tree::is_configuration(name));
             match self {
                 // Where it was written before it was renamed.
@@ -137,7 +138,9 @@ impl Heard {
                 }
             }
         }
-        self.about.hear(event);
+        let mut about = std::mem::take(&mut self.about);
+        about.hear(event, |path| self.counts(path, &news));
+        self.about = about;
         self.stir(now);
         true
     }
@@ -202,6 +205,7 @@ mod tests {
     const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     const TOUCHED: EventKind = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
     const RENAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+    const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
     const CREATED: EventKind = EventKind::Create(CreateKind::File);
     const REMOVED: EventKind = EventKind::Remove(RemoveKind::File);
 
@@ -213,6 +217,7 @@ mod tests {
         ("closed", &[(0, CLOSED, "/c/a.yaml")], Some(8)),
         ("renamed", &[(0, RENAMED, "/c/a.yaml")], Some(8)),
         ("written beside, and renamed", &[(0, CREATED, "/c/.a.new"), (4, RENAMED, "/c/a.yaml")], Some(12)),
+        ("moved in from elsewhere", &[(0, RENAMED, "/c/a.yaml"), (0, MOVED, "/d/a.yaml /c/a.yaml")], Some(8)),
         ("two renamed", &[(0, RENAMED, "/c/a.yaml"), (2, RENAMED, "/c/b.yaml")], Some(32)),
         ("removed", &[(0, REMOVED, "/c/a.yaml")], Some(30)),
         ("made readable", &[(0, TOUCHED, "/c/a.yaml")], Some(30)),
@@ -248,7 +253,8 @@ mod tests {
             let mut heard = heard();
             for (ms, kind, path) in *events {
                 let event = Event::new(*kind);
-                heard.hear(&if path.is_empty() { event } else { event.add_path(path.into()) }, at(*ms));
+                let event = path.split_whitespace().fold(event, |event, path| event.add_path(path.into()));
+                heard.hear(&event, at(*ms));
             }
             assert_eq!(heard.due(), due.map(at), "{what}");
         }
