@@ -223,8 +223,12 @@ impl Scenario {
             }
             Against::Sizes(sizes) => {
                 let label = |peer: &str, rows: usize| format!("{peer}@{rows}");
-                for (at, peer) in
-                    peers.iter().filter(|peer| !["bare", "packaged", "pingora", "packaged-pingora"].contains(&peer.as_str())).enumerate()
+                for (at, peer) in peers
+                    .iter()
+                    .filter(|peer| {
+                        !["bare", "packaged", "pingora", "packaged-pingora"].contains(&peer.as_str())
+                    })
+                    .enumerate()
                 {
                     let most = sizes.len() - usize::from(at > 0);
                     for (nth, &rows) in sizes[..most].iter().enumerate() {

@@ -48,7 +48,7 @@ struct Args {
     threads: u16,
     /// Who is compared: the first with each of the others. A name may come twice. Those of others that are not on this
     /// machine are left out, and named.
-    #[arg(long, value_delimiter = ',', default_value = "trysail,packaged,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
+    #[arg(long, value_delimiter = ',', default_value = "trysail,pingora,packaged,bare,nginx,haproxy,envoy", value_parser = PossibleValuesParser::new(peer::NAMES))]
     peers: Vec<String>,
     /// What is asked; all scenarios without it.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]

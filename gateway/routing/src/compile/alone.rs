@@ -12,8 +12,8 @@ use crate::wire::{self, ConfigSet};
 pub fn judge_alone(set: &ConfigSet, surroundings: &Surroundings) -> Diagnostics {
     let mut all = set.findings.clone();
     let mut compiler = Compiler::new(0);
-    for document in &set.documents {
-        let alone = ConfigSet { documents: vec![document.clone()], ..ConfigSet::default() };
+    for document in set.documents.iter() {
+        let alone = ConfigSet { documents: [document.clone()].into_iter().collect(), ..ConfigSet::default() };
         let mut found = compiler.found(&alone, surroundings);
         found.iter_mut().for_each(|finding| {
             let unable = UNABLE.contains(&finding.code);

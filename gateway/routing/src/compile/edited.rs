@@ -8,9 +8,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::whole::lines;
 use crate::wire::object::Spec;
-use crate::wire::{Document, ObjectName};
+use crate::wire::{Document, Documents, ObjectName};
 
 /// A document as it was and as it is, where it was or is.
 pub(super) type Changed = (Option<Document>, Option<Document>);
@@ -28,42 +27,43 @@ pub(super) struct Edited {
     pub(super) has_other_services: bool,
     /// The files of documents that begin on other lines.
     pub(super) moved: BTreeSet<Arc<str>>,
-    /// On which lines they all stand now.
-    pub(super) lines: Vec<u32>,
 }
 
 /// What is another now; `None` where something else than an endpoint came, went or moved, or is of a kind that everything
-/// hangs on. `stood` are the lines that the old documents stood on.
-pub(super) fn edited(before: &[Document], stood: &[u32], now: &[Document]) -> Option<Edited> {
+/// hangs on.
+pub(super) fn edited(before: &Documents, now: &Documents) -> Option<Edited> {
     let mut edited = Edited::default();
-    let stands = lines(now);
-    let (mut old, mut new) = (0, 0);
+    let (mut old, mut new) = (before.begin(), now.begin());
     let mut is_moved = false;
     loop {
-        match (before.get(old), now.get(new)) {
+        if old.skip_same(&mut new) {
+            continue;
+        }
+        match (old.get(), new.get()) {
             (None, None) => break,
-            (Some(was), Some(is)) if is_same(was, is) || is_named_alike(was, is) => {
-                if stood.get(old) != stands.get(new) {
+            (Some((was, stood)), Some((is, stands))) if is_same(was, is) || is_named_alike(was, is) => {
+                if stood != stands {
                     edited.moved.insert(is.piece.file.clone());
                 }
                 if !is_same(was, is) {
                     edited.note(was, is)?;
                 }
-                (old, new) = (old + 1, new + 1);
+                old.step();
+                new.step();
             }
             (was, is) => {
                 is_moved = true;
+                let [was, is] = [was, is].map(|place| place.map(|(document, _)| document));
                 if which(was, is)? == Ordering::Less {
                     edited.endpoints.push((was.cloned(), None));
-                    old += 1;
+                    old.step();
                 } else {
                     edited.endpoints.push((None, is.cloned()));
-                    new += 1;
+                    new.step();
                 }
             }
         }
     }
-    edited.lines = stands;
     (!is_moved || is_in_order(before) && is_in_order(now)).then_some(edited)
 }
 
@@ -125,7 +125,7 @@ fn name(document: Option<&Document>) -> Option<&ObjectName> {
 }
 
 /// Whether endpoints stand in the order of their names, each of them once.
-fn is_in_order(documents: &[Document]) -> bool {
+fn is_in_order(documents: &Documents) -> bool {
     let place = |document| Some((rank(document)?, &document.object.name));
     let places = || documents.iter().filter_map(place);
     places().zip(places().skip(1)).all(|(one, next)| one < next)

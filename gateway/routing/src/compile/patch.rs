@@ -39,10 +39,9 @@ pub(super) fn patch(
     if !whole.can_be_patched || whole.surroundings != *surroundings {
         return None;
     }
-    let mut edited = edited(&whole.documents, &whole.lines, &set.documents)?;
+    let edited = edited(&whole.documents, &set.documents)?;
     whole.documents.clone_from(&set.documents);
     whole.snapshot.objects = set.documents.len();
-    whole.lines = std::mem::take(&mut edited.lines);
     if whole.tells_of(&edited.moved) {
         return None;
     }
@@ -150,15 +149,11 @@ impl Whole {
     ) -> Option<usize> {
         let news: HashMap<usize, &Document> =
             edited.services.iter().map(|(old, new)| (address(old), new)).collect();
-        let is_touched = |record: &Record| {
-            news.contains_key(&address(&record.document)) || !hosts.is_empty() && self.asks_for(record, hosts)
-        };
-        let touched: Vec<usize> = self
-            .records
-            .iter()
-            .enumerate()
-            .filter_map(|(turn, record)| is_touched(record).then_some(turn))
-            .collect();
+        let mut edited: Vec<usize> = news.keys().copied().collect();
+        edited.sort_unstable();
+        let is_edited = |turn: &usize| edited.binary_search(&address(&self.records[*turn].document)).is_ok();
+        let mut touched: BTreeSet<usize> = (0..self.records.len()).filter(is_edited).collect();
+        touched.extend(self.askers(hosts));
         if touched.is_empty() {
             return Some(0);
         }

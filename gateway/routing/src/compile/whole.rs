@@ -6,6 +6,7 @@
 //! give, or is not done (`tests/scale.rs`).
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::clusters::{Clusters, Table};
 use super::delegates::Delegates;
@@ -20,15 +21,13 @@ use super::uses::Uses;
 use super::{Surroundings, conflicts, gateways, listeners};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::snapshot::{ClusterId, Snapshot};
-use crate::wire::{self, ConfigSet, Document};
+use crate::wire::{self, ConfigSet, Document, Documents};
 
 /// One compilation, with all that it is made of.
 pub(super) struct Whole {
     pub(super) surroundings: Surroundings,
     /// As they were given.
-    pub(super) documents: Vec<Document>,
-    /// On which lines they stood.
-    pub(super) lines: Vec<u32>,
+    pub(super) documents: Documents,
     /// The Gateways, oldest first.
     pub(super) gateways: Vec<Document>,
     pub(super) sidecars: Sidecars,
@@ -38,6 +37,8 @@ pub(super) struct Whole {
     pub(super) uses: Uses,
     /// What became of each VirtualService, oldest first.
     pub(super) records: Vec<Record>,
+    /// Who asks for which host, sorted; made for the first edit of one. A patch asks for what was asked for before.
+    askers: Option<Box<[Asker]>>,
     pub(super) snapshot: Snapshot,
     pub(super) found: Found,
     /// Whether it says things that hang on more than can be told.
@@ -61,11 +62,6 @@ pub(super) fn kept(found: &mut Diagnostics, all: &mut Diagnostics) -> Vec<Diagno
     all.leave_out(found);
     all.extend(found.iter().cloned());
     found.iter().cloned().collect()
-}
-
-/// On which lines of their files documents begin.
-pub(super) fn lines(documents: &[Document]) -> Vec<u32> {
-    documents.iter().map(|document| document.piece.first_line.get()).collect()
 }
 
 impl Whole {
@@ -117,12 +113,12 @@ impl Whole {
         let whole = Whole {
             surroundings: surroundings.clone(),
             documents: set.documents.clone(),
-            lines: lines(&set.documents),
             gateways: objects.gateways.iter().map(|(document, _)| Document::clone(document)).collect(),
             can_be_patched: found.objects.is_empty() && !has_unknown && complete && all.left_out() == 0,
             sidecars,
             uses,
             records,
+            askers: None,
             snapshot,
             found,
             clusters,
@@ -146,9 +142,39 @@ impl Whole {
         before.chain(self.records.iter().flat_map(|record| &record.findings)).chain(listeners)
     }
 
-    /// Whether a VirtualService asks for one of some hosts.
-    pub(super) fn asks_for(&self, record: &Record, hosts: &BTreeSet<String>) -> bool {
-        let of = |id: &ClusterId| hosts.contains(&*self.snapshot.cluster(*id).key.host);
-        record.clusters.iter().any(of)
+    /// The VirtualServices that ask for one of some hosts, by their turns.
+    pub(super) fn askers(&mut self, hosts: &BTreeSet<String>) -> Vec<usize> {
+        if hosts.is_empty() {
+            return Vec::new();
+        }
+        let (records, snapshot) = (&self.records, &self.snapshot);
+        let askers = self.askers.get_or_insert_with(|| {
+            let asked = |(turn, record): (usize, &Record)| {
+                let of = move |id: &ClusterId| (hash(&snapshot.cluster(*id).key.host), turn);
+                record.clusters.iter().map(of).collect::<Vec<_>>()
+            };
+            let mut askers: Box<[Asker]> = records.iter().enumerate().flat_map(asked).collect();
+            askers.sort_unstable();
+            askers
+        });
+        let asks = |turn: usize, host: &str| {
+            records[turn].clusters.iter().any(|id| *snapshot.cluster(*id).key.host == *host)
+        };
+        let of = |host: &String| {
+            let (hash, host) = (hash(host), host.clone());
+            let first = askers.partition_point(|asker| asker.0 < hash);
+            let alike = askers.iter().skip(first).take_while(move |asker| asker.0 == hash);
+            alike.filter(move |asker| asks(asker.1, &host)).map(|asker| asker.1).collect::<Vec<_>>()
+        };
+        hosts.iter().flat_map(of).collect()
     }
+}
+
+/// The hash of a host and the turn of a VirtualService that asks for it.
+type Asker = (u64, usize);
+
+fn hash(host: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    host.hash(&mut hasher);
+    hasher.finish()
 }

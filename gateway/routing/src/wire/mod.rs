@@ -6,6 +6,7 @@
 //! Nothing here knows what an object means; that is `compile`'s.
 
 pub(crate) mod destination_rule;
+pub(crate) mod documents;
 pub(crate) mod elsewhere;
 pub(crate) mod fields;
 pub(crate) mod gateway;
@@ -22,6 +23,7 @@ pub(crate) mod virtual_service;
 
 use std::sync::Arc;
 
+pub use documents::Documents;
 pub use object::{Object, ObjectName};
 pub use path::{Places, name_paths};
 pub use read::{Limits, Reader};
@@ -65,7 +67,7 @@ impl Document {
 #[derive(Clone, Debug, Default)]
 pub struct ConfigSet {
     /// The objects, in no particular order.
-    pub documents: Vec<Document>,
+    pub documents: Documents,
     /// What reading found.
     pub findings: Diagnostics,
     /// How many files were read.

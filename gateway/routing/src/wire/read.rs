@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::documents::Bundle;
 use super::object::{self, Object, Read};
 use super::sink::Sink;
 use super::{ConfigSet, Document, Revision, node};
@@ -40,7 +41,7 @@ type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 /// The pieces of one file, in order, and what they come to: a file that is as it was is not walked again.
 struct ReadFile {
     pieces: Vec<ReadAt>,
-    documents: Vec<Document>,
+    documents: Arc<Bundle>,
     sum: Sum,
     /// Some piece has a [`Rest`].
     has_rest: bool,
@@ -77,14 +78,14 @@ impl ReadAt {
 
 impl ReadFile {
     fn of(pieces: Vec<ReadAt>) -> Self {
-        let (mut documents, mut sum) = (Vec::new(), Sum::default());
-        for ReadAt { piece, read } in &pieces {
-            if !read.objects.is_empty() {
-                sum.add(&read.digest);
-            }
-            let objects = read.objects.iter().cloned();
-            documents.extend(objects.map(|object| Document { piece: piece.clone(), object }));
-        }
+        let mut sum = Sum::default();
+        let with_objects = pieces.iter().filter(|at| !at.read.objects.is_empty());
+        with_objects.for_each(|at| sum.add(&at.read.digest));
+        let documents = |ReadAt { piece, read }: &ReadAt| {
+            let document = |object: &Arc<Object>| Document { piece: piece.clone(), object: object.clone() };
+            read.objects.iter().map(document).collect::<Vec<_>>()
+        };
+        let documents = Arc::new(pieces.iter().flat_map(documents).collect());
         let has_rest = pieces.iter().any(|at| at.read.rest.is_some());
         ReadFile { pieces, documents, sum, has_rest }
     }
@@ -238,10 +239,9 @@ impl Reader {
         let mut set = ConfigSet { findings, files: files.len(), ..ConfigSet::default() };
         let mut ignored: BTreeMap<&str, (usize, Origin)> = BTreeMap::new();
         let mut sum = Sum::default();
-        set.documents.reserve(files.iter().map(|(_, file)| file.documents.len()).sum());
         for (_, file) in &files {
             sum.take(&file.sum);
-            set.documents.extend_from_slice(&file.documents);
+            set.documents.push(&file.documents);
         }
         for ReadAt { piece, read } in
             files.iter().filter(|(_, file)| file.has_rest).flat_map(|(_, file)| &file.pieces)

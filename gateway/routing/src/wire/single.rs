@@ -52,15 +52,16 @@ impl ConfigSet {
     /// Everything that single objects say together.
     pub fn of_singles<'s>(singles: impl IntoIterator<Item = &'s Single>) -> ConfigSet {
         let mut set = ConfigSet::default();
-        let mut sum = Sum::default();
+        let (mut documents, mut sum) = (Vec::new(), Sum::default());
         for single in singles {
             set.findings.leave_out(&single.findings);
             set.findings.extend(single.findings.iter().cloned());
             if let Some(document) = &single.document {
-                set.documents.push(document.clone());
+                documents.push(document.clone());
                 sum.add(&single.digest);
             }
         }
+        set.documents = documents.into_iter().collect();
         set.revision = sum.revision();
         set
     }

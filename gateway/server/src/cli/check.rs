@@ -213,7 +213,7 @@ pub(super) fn read(paths: &[PathBuf], settings: &Settings) -> Reading {
     if !files.is_empty() {
         match Directories::new(files, settings).read() {
             Reading::Set(more) => {
-                set.documents.extend(more.documents);
+                set.documents.append(more.documents);
                 set.findings.extend(more.findings);
                 set.files += more.files;
             }

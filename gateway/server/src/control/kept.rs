@@ -220,7 +220,7 @@ impl Kept {
 fn write(directory: &Path, set: &ConfigSet, of_files: bool) -> Result<(), String> {
     let mut pieces: Vec<KeptPiece<'_>> = Vec::new();
     let mut last: Option<&Arc<Piece>> = None;
-    for document in &set.documents {
+    for document in set.documents.iter() {
         // A list of several objects is one piece.
         if last.is_some_and(|last| Arc::ptr_eq(last, &document.piece)) {
             continue;
@@ -301,8 +301,9 @@ mod tests {
         let again = Reader::new("default", Limits::default()).read_pieces(&good.pieces);
         assert_eq!((again.revision.hash(), again.documents.len()), (&*good.revision, 2));
         assert!(good.at > SystemTime::UNIX_EPOCH);
-        assert_eq!(again.documents[0].piece.first_line.get(), 5);
-        assert_eq!(&*again.documents[0].piece.file, "conf/a.yaml");
+        let first = again.documents.iter().next().expect("the first");
+        assert_eq!(first.piece.first_line.get(), 5);
+        assert_eq!(&*first.piece.file, "conf/a.yaml");
     }
 
     #[test]

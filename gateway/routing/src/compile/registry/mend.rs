@@ -13,8 +13,8 @@ use crate::compile::Surroundings;
 use crate::compile::edited::Changed;
 use crate::compile::objects::Objects;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::wire::Document;
 use crate::wire::object::Spec;
+use crate::wire::{Document, Documents};
 
 /// Namespace and name.
 type Name<'d> = (&'d str, &'d str);
@@ -34,7 +34,7 @@ impl Registry {
     pub(in crate::compile) fn mend(
         &mut self,
         changed: &[Changed],
-        documents: &[Document],
+        documents: &Documents,
         found: &[Diagnostic],
         here: &Surroundings,
     ) -> Option<Vec<String>> {
@@ -95,12 +95,12 @@ impl<'d> Touched<'d> {
 
     /// Adds the Services whose slices lead to Pods that are others; whether it is them alone: not where a ServiceEntry
     /// selects such a Pod.
-    fn find_services(&mut self, documents: &'d [Document]) -> bool {
+    fn find_services(&mut self, documents: &'d Documents) -> bool {
         if self.pods.is_empty() {
             return true;
         }
         let mut services = Vec::new();
-        for document in documents {
+        for document in documents.iter() {
             let namespace = &*document.object.name.namespace;
             match &document.object.spec {
                 Spec::ServiceEntry(entry) => {
@@ -127,7 +127,7 @@ impl<'d> Touched<'d> {
     }
 
     /// The documents that the Services are made of.
-    fn made_of(&self, documents: &'d [Document]) -> Vec<&'d Document> {
+    fn made_of(&self, documents: &'d Documents) -> Vec<&'d Document> {
         if self.services.is_empty() {
             return Vec::new();
         }
@@ -135,7 +135,7 @@ impl<'d> Touched<'d> {
             service_of(document).is_some_and(|service| self.services.contains(&service))
         };
         let (mut pods, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-        for document in documents {
+        for document in documents.iter() {
             if let Spec::EndpointSlice(slice) = &document.object.spec
                 && is_theirs(document)
             {
