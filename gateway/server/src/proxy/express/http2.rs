@@ -172,8 +172,8 @@ pub(super) fn ends(session: &HttpSession) -> Ends {
     Ends { client: inet(session.client_addr()), local: inet(session.server_addr()) }
 }
 
-/// Reads the head of a stream's request that may pass, whose fields `head` takes along as HTTP/1 says them; `None` where
-/// it is better read by Pingora.
+/// A copy of a request's head that may pass, with its fields as HTTP/1 has them; `None` where it is better read by Pingora,
+/// which gets the session as it came.
 pub(super) fn read(session: &HttpSession) -> Option<(http::request::Parts, Plain)> {
     let head = session.req_header();
     let found = fields::read(&head.uri, &head.headers).ok()?;

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -93,7 +94,13 @@ pub(super) async fn run<C: Downstream>(express: &Express, client: C, taken: Take
         Err(answer) => Some(answer),
     };
     let kept = match refused {
-        None => run.tries().await,
+        None => {
+            if C::STREAMS && !run.upload.has_come() {
+                // What has come goes with the head. An error comes back.
+                poll_fn(|cx| Poll::Ready(drop(run.client.poll_fill(cx)))).await;
+            }
+            run.tries().await
+        }
         Some(answer) => {
             (run.ctx.flag, run.ctx.details) = (answer.flag, answer.details());
             run.reply(&answer, false).await.unwrap_or(false)
@@ -284,7 +291,7 @@ impl<C: Downstream> Run<'_, C> {
                 self.whole = true;
                 return Ok(kept);
             }
-            if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
+            if over || (!self.out.is_empty() && (self.out.len() >= TOGETHER || came.is_empty())) {
                 self.send(over).await?;
             }
             if over {
@@ -298,6 +305,9 @@ impl<C: Downstream> Run<'_, C> {
             }
         }
         // It was early: the rest of the request is taken, and its connection used no more.
+        if C::STREAMS {
+            self.upload.may_pause(false);
+        }
         self.finish_upload(&mut upstream.stream).await?;
         self.whole = true;
         Ok(kept)
@@ -356,7 +366,7 @@ impl<C: Downstream> Run<'_, C> {
         let length = self.client.head(response, &mut self.out, kept, ends)?;
         (self.begun, self.answered) = (true, Some((status, length)));
         if C::STREAMS {
-            self.upload.may_pause();
+            self.upload.may_pause(true);
         }
         Ok(())
     }

@@ -38,8 +38,9 @@ pub(super) struct Upload {
 
 /// How long the client may say nothing amid its body.
 struct Pause {
-    /// `None` for ever.
-    time: Option<Duration>,
+    time: Duration,
+    /// It may last for ever.
+    endless: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -53,7 +54,7 @@ impl Upload {
             held: BytesMut::new(),
             whole: true,
             failed: None,
-            pause: Pause { time: Some(time), timer: None },
+            pause: Pause { time, endless: false, timer: None },
         }
     }
 
@@ -64,9 +65,9 @@ impl Upload {
         self.take(client);
     }
 
-    /// From now on it may pause for ever.
-    pub(super) fn may_pause(&mut self) {
-        self.pause = Pause { time: None, timer: None };
+    /// Whether it may pause for ever from now on.
+    pub(super) fn may_pause(&mut self, endless: bool) {
+        (self.pause.endless, self.pause.timer) = (endless, None);
     }
 
     /// Whether all of it has come.
@@ -150,8 +151,10 @@ impl Upload {
 
 impl Pause {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(time) = self.time else { return Poll::Pending };
-        let new = || Box::pin(tokio::time::sleep(time));
+        if self.endless {
+            return Poll::Pending;
+        }
+        let new = || Box::pin(tokio::time::sleep(self.time));
         self.timer.get_or_insert_with(new).as_mut().poll(cx)
     }
 }
