@@ -3,18 +3,20 @@
 //! A request through Pingora's proxy costs several times what its bytes do, in copies of heads, channels and tasks. Most
 //! requests need none of that. One comes here whole and judged (`listener/head`); whether it may go on here is known from
 //! its head and its route, before anything has happened that can not be taken back: no turn was taken, nothing was counted.
-//! If not, it is left as it came, and Pingora reads it as if nobody had looked.
+//! If not, it is left as it came, and Pingora reads it as if nobody had looked. A stream of HTTP/2 comes as Pingora's session,
+//! whose connection it goes on driving.
 //!
 //! Everything that decides is the other lane's: `turn`, `identity`, `retry`, `steps`, `outcome`, `Ctx`. What is here is
 //! framing: whose bytes are whose, and when a connection may be used again.
 //!
 //! ```text
-//! head ─▶ take ─┬─ left unread ─▶ Pingora
-//!               └─ Taken ─▶ run ─▶ upload ─▶ upstream ─▶ answer ─▶ client
-//!                           └───◀─ pool ◀───────┘
+//! head, or stream ─▶ take ─┬─ left unread ─▶ Pingora
+//!                           └─ Taken ─▶ run ─▶ upload ─▶ upstream ─▶ answer ─▶ client (http1, http2)
+//!                                       └───◀─ pool ◀───────┘
 //! ```
-//! Left to Pingora are: other versions, bodies in chunks, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
-//! malformed targets; routes with faults, CORS, mirrors, or an answer of their own; clusters with TLS, HTTP/2, ceilings, or
+//! Left to Pingora are: other versions, bodies in chunks or, in HTTP/2, of a length that is not told, upgrades, `CONNECT`,
+//! `Expect`, gRPC, questions (`x-trysail-explain`), malformed targets, fields that are refused; routes with faults, CORS,
+//! mirrors, or an answer of their own; clusters with TLS, HTTP/2 (that of clients too, for those who speak it), ceilings, or
 //! probes on their sockets; and everything where traces are recorded.
 
 mod answer;
