@@ -97,7 +97,7 @@ pub(super) async fn run<C: Downstream>(express: &Express, client: C, taken: Take
         None => {
             if C::STREAMS && !run.upload.has_come() {
                 // What has come goes with the head. An error comes back.
-                poll_fn(|cx| Poll::Ready(drop(run.client.poll_fill(cx)))).await;
+                poll_fn(|cx| Poll::Ready(run.client.poll_fill(cx).is_ready())).await;
             }
             run.tries().await
         }
