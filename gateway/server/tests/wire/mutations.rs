@@ -68,7 +68,7 @@ fn check_in(settings: &str, turns: usize, seed: u64) {
     // Or nothing has been tried.
     let passed = passed.into_inner();
     assert!(passed > turns / 10, "only {passed} of {turns} reached an upstream");
-    bench.end_of_http1();
+    bench.end_of_requests();
 }
 
 /// How many requests reached the upstream. `late`: how many may come yet, of a client that did not wait.

@@ -210,13 +210,13 @@ impl Body {
         (here >= LONG).then(|| came.split_to(here))
     }
 
-    /// Puts what came into `out`, as the client gets it; what is left is none of it. Gives how many bytes of the body those
-    /// were.
-    pub(super) fn pass(&mut self, came: &mut BytesMut, out: &mut BytesMut) -> Result<u64> {
+    /// Puts what came into `out`, as the client gets it, `bare` where its end is told beside it; what is left is none of it.
+    /// Gives how many bytes of the body those were.
+    pub(super) fn pass(&mut self, came: &mut BytesMut, out: &mut BytesMut, bare: bool) -> Result<u64> {
         match self {
             Body::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
-                out.extend_from_slice(&came.split_to(here));
+                join(came.split_to(here), out, bare);
                 *left -= here as u64;
                 Ok(here as u64)
             }
@@ -226,45 +226,57 @@ impl Body {
                     Error::because(ErrorType::InvalidHTTPHeader, "a body's chunks", reason).into_up()
                 })?;
                 let (behind, ended) = (behind.map_or(0, <[u8]>::len), behind.is_some());
-                chunk(&held, out);
+                let passed = held.len() as u64;
+                chunk(held, out, bare);
                 let _ = came.split_to(came.len() - behind);
                 if ended {
-                    self.end(out);
+                    self.end(out, bare);
                 }
-                Ok(held.len() as u64)
+                Ok(passed)
             }
             Body::UntilClosed => {
-                let here = came.split();
-                chunk(&here, out);
-                Ok(here.len() as u64)
+                let passed = came.len() as u64;
+                chunk(came.split(), out, bare);
+                Ok(passed)
             }
         }
     }
 
     /// Its connection has ended: whether that is its end.
-    pub(super) fn closed(&mut self, out: &mut BytesMut) -> bool {
+    pub(super) fn closed(&mut self, out: &mut BytesMut, bare: bool) -> bool {
         let ends = matches!(self, Body::UntilClosed);
         if ends {
-            self.end(out);
+            self.end(out, bare);
         }
         ends
     }
 
     /// The end of what goes to the client in chunks. An upstream's trailers are not passed on.
-    fn end(&mut self, out: &mut BytesMut) {
-        out.put_slice(b"0\r\n\r\n");
+    fn end(&mut self, out: &mut BytesMut, bare: bool) {
+        if !bare {
+            out.put_slice(b"0\r\n\r\n");
+        }
         *self = Body::Length(0);
     }
 }
 
+/// Puts bytes behind others. Where nobody writes before them, they stay where they stand.
+fn join(data: BytesMut, out: &mut BytesMut, bare: bool) {
+    if bare && out.is_empty() {
+        *out = data;
+    } else {
+        out.extend_from_slice(&data);
+    }
+}
+
 /// Writes a chunk; of nothing, none, as that would be the end.
-fn chunk(data: &[u8], out: &mut BytesMut) {
-    if data.is_empty() {
-        return;
+fn chunk(data: BytesMut, out: &mut BytesMut, bare: bool) {
+    if data.is_empty() || bare {
+        return join(data, out, bare);
     }
     out.reserve(data.len() + 20);
     let _ = std::fmt::Write::write_fmt(out, format_args!("{:x}\r\n", data.len()));
-    out.put_slice(data);
+    out.put_slice(&data);
     out.put_slice(b"\r\n");
 }
 

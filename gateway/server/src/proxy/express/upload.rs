@@ -12,13 +12,10 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::Client;
+use super::downstream::{Downstream, gone};
 
 /// So much of a body is held. Pingora's figure.
 const HELD: usize = 64 * 1024;
-
-/// So much may come of a client's next request while this one is served.
-const AHEAD: usize = 64 * 1024;
 
 /// What is waiting to be sent while more is taken from the client.
 const QUEUED: usize = 16 * 1024;
@@ -42,6 +39,8 @@ pub(super) struct Upload {
 /// How long the client may say nothing amid its body.
 struct Pause {
     time: Duration,
+    /// It may last for ever.
+    endless: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -55,15 +54,20 @@ impl Upload {
             held: BytesMut::new(),
             whole: true,
             failed: None,
-            pause: Pause { time, timer: None },
+            pause: Pause { time, endless: false, timer: None },
         }
     }
 
     /// Begins a try: `out` is its head, behind which goes what was taken before and what is there already.
-    pub(super) fn begin<C: Client>(&mut self, mut out: BytesMut, client: &mut C) {
+    pub(super) fn begin<C: Downstream>(&mut self, mut out: BytesMut, client: &mut C) {
         out.extend_from_slice(&self.held);
         (self.out, self.failed) = (out, None);
         self.take(client);
+    }
+
+    /// Whether it may pause for ever from now on.
+    pub(super) fn may_pause(&mut self, endless: bool) {
+        (self.pause.endless, self.pause.timer) = (endless, None);
     }
 
     /// Whether all of it has come.
@@ -77,7 +81,7 @@ impl Upload {
     }
 
     /// Takes what has come.
-    fn take<C: Client>(&mut self, client: &mut C) {
+    fn take<C: Downstream>(&mut self, client: &mut C) {
         let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(client.pending().len());
         if here == 0 {
             return;
@@ -98,7 +102,7 @@ impl Upload {
 
     /// Sends what can be sent: ready once there is no more to take or to send. An error is the client's; what the upstream
     /// does not take is kept for later.
-    pub(super) fn poll<C: Client>(
+    pub(super) fn poll<C: Downstream>(
         &mut self,
         client: &mut C,
         stream: &mut TcpStream,
@@ -147,27 +151,10 @@ impl Upload {
 
 impl Pause {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.endless {
+            return Poll::Pending;
+        }
         let new = || Box::pin(tokio::time::sleep(self.time));
         self.timer.get_or_insert_with(new).as_mut().poll(cx)
     }
-}
-
-/// Whether the client goes while it waits. What it says meanwhile is its next request.
-pub(super) fn poll_gone<C: Client>(client: &mut C, cx: &mut Context<'_>) -> Poll<Box<Error>> {
-    while client.pending().len() < AHEAD {
-        match ready!(client.poll_fill(cx)) {
-            Ok(1..) => {}
-            Ok(0) => return Poll::Ready(gone()),
-            Err(error) => {
-                return Poll::Ready(
-                    Error::because(ErrorType::ReadError, "a client that waits", error).into_down(),
-                );
-            }
-        }
-    }
-    Poll::Pending
-}
-
-fn gone() -> Box<Error> {
-    Error::new_down(ErrorType::ConnectionClosed)
 }
