@@ -162,15 +162,10 @@ fn template(policy: &Policy, trust: Option<&Trust>, times: PeerTimes) -> Templat
 /// In a template, where an endpoint's address comes.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Whether requests of HTTP/1 go by such a policy in the clear, by HTTP/1, without asking whether they may, over sockets that
-/// have nothing of their own.
+/// Whether requests of HTTP/1 go by such a policy in the clear, by HTTP/1, over sockets that have nothing of their own.
 fn is_plain(policy: &Policy) -> bool {
     let Policy { balancer: _, connection_pool, outlier: _, tls, protocol, retry_budget: _ } = policy;
-    tls.is_none()
-        && *protocol != Protocol::Http2
-        && connection_pool.tcp_keepalive.is_none()
-        && connection_pool.max_connections.is_none()
-        && connection_pool.max_requests.is_none()
+    tls.is_none() && *protocol != Protocol::Http2 && connection_pool.tcp_keepalive.is_none()
 }
 
 /// What an upstream of HTTP/2 may send of an answer that its client does not take. Pingora's own is 8 MiB, as much as it

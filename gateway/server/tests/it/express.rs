@@ -296,6 +296,61 @@ fn bodies_of_a_known_length_go_with_their_heads() {
 }
 
 #[test]
+fn who_meets_a_ceiling_waits_or_is_refused() {
+    let upstream = Upstream::start();
+    let policy = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
+    let folder = site(&[upstream.addr], policy, "    timeout: 10s\n    retries: {attempts: 0}\n");
+    let timed = "  http:\n  - match: [{uri: {exact: /timed}}]\n    timeout: 20ms\n    route: [{destination: {host: reviews}}]\n";
+    let route = std::fs::read_to_string(folder.path().join("route.yaml")).expect("it was written");
+    folder.write("route.yaml", &route.replacen("  http:\n", timed, 1));
+    let gateway = ready(&folder);
+    // One more is refused where somebody waits, and waits in vain where nobody does.
+    let waits = |somebody| {
+        let status = if somebody { 503 } else { 504 };
+        let asked = || gateway.client().get("shop.test", "/timed", &[]).expect("an answer").status;
+        eventually(PATIENCE, "the queue is as it should be", || asked() == status);
+    };
+    // Who asks before it is there would take its place.
+    let send = |client: &mut Client, bytes: &[u8]| {
+        let before = by_express(&gateway);
+        client.send(bytes).expect("it takes a request");
+        eventually(PATIENCE, "it is there", || by_express(&gateway) > before);
+    };
+    upstream.state.say(HOLD);
+    let get = b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+    let post = b"POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\n\r\n";
+    let [mut busy, mut leaver, mut refused, mut next] = [(); 4].map(|()| gateway.client());
+    busy.send(get).expect("it takes a request");
+    eventually(PATIENCE, "the upstream is asked", || upstream.state.asked.load(Ordering::SeqCst) == 1);
+    // One that waits for the rest of its body can be seen to go too.
+    send(&mut leaver, post);
+    waits(true);
+    refused.send(post).expect("it takes a head");
+    let reply = refused.read_reply(false).expect("an answer");
+    assert_eq!((reply.status, reply.header("x-envoy-overloaded")), (503, Some("true")));
+    assert!(reply.text().ends_with("reset reason: overflow"), "{}", reply.text());
+    drop(leaver);
+    waits(false);
+    let gone = ["response_flags=\"DC\""];
+    eventually(PATIENCE, "it has left", || gateway.sum("istio_requests_total", &gone) == 1.0);
+    // What was refused is taken all the same, and its connection carries the next.
+    send(&mut next, &[&post[..], b"hello"].concat());
+    waits(true);
+    refused.send(&[&b"hello"[..], &get[..]].concat()).expect("it takes another");
+    assert_eq!(refused.read_reply(false).expect("an answer").status, 503);
+    upstream.state.say(GOOD);
+    for client in [&mut busy, &mut next] {
+        assert_eq!(client.read_reply(false).expect("an answer").text(), "good");
+    }
+    refused.send(get).expect("it takes a third");
+    assert_eq!(refused.read_reply(false).expect("an answer").text(), "good");
+    assert_eq!((upstream.opened(), upstream.state.bodies.load(Ordering::SeqCst)), (1, 5));
+    eventually(PATIENCE, "all are counted", || {
+        gateway.sum("istio_requests_total", &[]) == by_express(&gateway)
+    });
+}
+
+#[test]
 fn what_needs_more_goes_the_other_way() {
     let upstream = Upstream::start();
     let folder = Folder::new();

@@ -14,10 +14,11 @@
 //!                           └───◀─ pool ◀───────┘
 //! ```
 //! Left to Pingora are: other versions, bodies in chunks, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
-//! malformed targets; routes with faults, CORS, mirrors, or an answer of their own; clusters with TLS, HTTP/2, ceilings, or
-//! probes on their sockets; and everything where traces are recorded.
+//! malformed targets; routes with faults, CORS, mirrors, or an answer of their own; clusters with TLS, HTTP/2, or probes on
+//! their sockets; and everything where traces are recorded.
 
 mod answer;
+mod door;
 mod head;
 mod pool;
 mod run;

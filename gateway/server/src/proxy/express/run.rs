@@ -20,6 +20,7 @@ use super::super::retry::{self, Replay};
 use super::super::view::{Ends, Seen};
 use super::super::{limits, outlier, steps};
 use super::answer::{self, Body, Heard};
+use super::door::{Way, drain};
 use super::pool::{Key, Upstream};
 use super::upload::Upload;
 use super::waits::{closed, open};
@@ -86,30 +87,35 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
         cut: false,
         out: BytesMut::new(),
     };
-    let chosen = turn.map(|turn| steps::turn(&mut run.ctx, turn, &run.request, || ends, plain.length == 0));
-    let refused = match chosen {
-        Ok(true) => None,
-        Ok(false) => Some(Answer { response: run.ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }),
-        Err(answer) => Some(answer),
+    let way = match run.way(turn) {
+        Way::Later(waiting) => run.queue(waiting).await,
+        way => Ok(way),
     };
-    let kept = match refused {
-        None => run.tries().await,
-        Some(answer) => {
-            (run.ctx.flag, run.ctx.details) = (answer.flag, answer.details());
-            run.reply(&answer, false).await.unwrap_or(false)
-        }
+    let kept = match way {
+        Ok(Way::Back(answer)) => run.refuse(answer).await,
+        Ok(_) => run.tries().await,
+        Err(error) => run.fail(&error).await,
     };
     if run.cut {
         run.ctx.passed = (run.upload.received, run.sent);
         return false;
     }
-    if !kept && run.whole {
-        // Who takes nothing more is not waited for.
-        let _ = timeout(FAREWELL, run.client.shutdown()).await;
-    }
     let (status, length) = run.answered.unwrap_or_default();
     run.ctx.end(status, length, (run.upload.received, run.sent));
-    kept
+    if kept && run.upload.has_come() {
+        return true;
+    }
+    // What it holds is free for others, whatever its client does.
+    let Run { client, ctx, upload, whole, .. } = run;
+    drop(ctx);
+    if kept {
+        return drain(client, upload).await;
+    }
+    if whole {
+        // Who takes nothing more is not waited for.
+        let _ = timeout(FAREWELL, client.shutdown()).await;
+    }
+    false
 }
 
 /// How a try failed.
@@ -274,9 +280,12 @@ impl<C: Client> Run<'_, C> {
             }
             let over = body.is_over();
             if over && self.upload.is_sent() {
-                if keeps && came.is_empty() && !self.ctx.last_of_connection {
-                    self.express.pool.put(key, upstream, idle);
+                match keeps && came.is_empty() && !self.ctx.last_of_connection {
+                    true => self.express.pool.put(key, upstream, idle),
+                    false => drop(upstream),
                 }
+                // Whoever waits for its place finds its connection, or none.
+                self.ctx.held = None;
                 self.send(true).await?;
                 self.whole = true;
                 return Ok(kept);
@@ -357,13 +366,10 @@ impl<C: Client> Run<'_, C> {
         (self.begun, self.answered) = (true, Some((response.status.as_u16(), length)));
     }
 
-    /// An answer of our own; whether the client's connection is kept.
-    async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
-        let kept = !close
-            && !answer.close
-            && !self.close
-            && self.upload.has_come()
-            && !self.express.gateway.draining.load(Ordering::Acquire);
+    /// An answer of our own; whether the client's connection is kept, once the rest of the request was taken.
+    pub(super) async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
+        let kept =
+            !close && !answer.close && !self.close && !self.express.gateway.draining.load(Ordering::Acquire);
         let seen = Seen { head: &self.request, ends: self.ends, passed: (self.upload.received, 0) };
         let (response, body) = reply::head(&seen, &self.ctx, answer, &self.express.gateway.server)?;
         self.out.clear();

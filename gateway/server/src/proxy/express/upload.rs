@@ -117,26 +117,38 @@ impl Upload {
             if self.left == 0 {
                 return if self.out.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            if client.pending().is_empty() {
-                match client.poll_fill(cx) {
-                    Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(gone())),
-                    Poll::Ready(Err(error)) => {
-                        return Poll::Ready(Err(Error::because(
-                            ErrorType::ReadError,
-                            "a request's body",
-                            error,
-                        )
-                        .into_down()));
-                    }
-                    Poll::Pending => {
-                        ready!(self.pause.poll(cx));
-                        return Poll::Ready(Err(Error::new_down(ErrorType::ReadTimedout)));
-                    }
-                }
-            }
+            ready!(self.poll_more(client, cx))?;
             self.take(client);
         }
+    }
+
+    /// Takes the rest, for nobody. An error is the client's.
+    pub(super) fn poll_drain<C: Client>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.whole = false;
+        while self.left > 0 {
+            ready!(self.poll_more(client, cx))?;
+            self.take(client);
+            self.out.clear();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once there is something to take.
+    fn poll_more<C: Client>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if !client.pending().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(Err(match client.poll_fill(cx) {
+            Poll::Ready(Ok(1..)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(0)) => gone(),
+            Poll::Ready(Err(error)) => {
+                Error::because(ErrorType::ReadError, "a request's body", error).into_down()
+            }
+            Poll::Pending => {
+                ready!(self.pause.poll(cx));
+                Error::new_down(ErrorType::ReadTimedout)
+            }
+        }))
     }
 
     fn fail(&mut self, error: std::io::Error) {
