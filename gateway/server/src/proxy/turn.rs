@@ -54,13 +54,18 @@ pub(super) async fn of(
                 return Ok(Err(Answer { response: changes(route), ..abort }));
             }
         }
-        let preflight =
-            handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
-        if let Some(fields) = preflight {
-            return Ok(Err(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY }));
-        }
     }
-    Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
+    let request = view::request(session, ctx.scheme());
+    if let Some(answer) = preflight(route, &request) {
+        return Ok(Err(answer));
+    }
+    Ok(take(&ctx.active, listener, route, block, &request))
+}
+
+/// The answer to a request that asks what other sites' pages may ask, if it is one and the route knows its site.
+pub(super) fn preflight(route: &Route, request: &Request<'_>) -> Option<Answer> {
+    let fields = route.handling.as_ref()?.cors.as_ref()?.preflight(request)?;
+    Some(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY })
 }
 
 pub(super) type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);

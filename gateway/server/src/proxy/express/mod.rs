@@ -14,7 +14,7 @@
 //!                           └───◀─ pool ◀───────┘
 //! ```
 //! Left to Pingora are: other versions, bodies in chunks, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
-//! malformed targets; routes with faults, CORS, mirrors, or an answer of their own; clusters with TLS, HTTP/2, or probes on
+//! malformed targets; routes with faults, mirrors, or an answer of their own; clusters with TLS, HTTP/2, or probes on
 //! their sockets; and everything where traces are recorded.
 
 mod answer;
@@ -145,7 +145,10 @@ impl Express {
             ctx.noted = Some(noted);
         }
         ctx.handling.clone_from(&route.handling);
-        let turn = turn::take(&active, listener, route, block, &asked);
+        let turn = match turn::preflight(route, &asked) {
+            None => turn::take(&active, listener, route, block, &asked),
+            Some(answer) => Err(answer),
+        };
         Some(Taken { request, hops, length, plain, ends, ctx, turn })
     }
 }
@@ -159,6 +162,6 @@ fn is_followed(pending: usize, length: usize, plain: Plain) -> bool {
 fn is_plain(active: &Active, route: &Route) -> bool {
     let Action::Forward(split) = &route.action else { return false };
     let handled = route.handling.as_ref();
-    handled.is_none_or(|does| does.fault.is_none() && does.cors.is_none() && does.mirrors.is_empty())
+    handled.is_none_or(|does| does.fault.is_none() && does.mirrors.is_empty())
         && split.targets.iter().all(|target| active.peers.is_plain(target.cluster))
 }
