@@ -247,13 +247,16 @@ impl Body {
 
     /// The end of what goes to the client in chunks. An upstream's trailers are not passed on.
     fn end(&mut self, out: &mut BytesMut) {
-        out.put_slice(b"0\r\n\r\n");
+        out.put_slice(LAST_CHUNK);
         *self = Body::Length(0);
     }
 }
 
+/// The end of a body in chunks, without trailers.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// Writes a chunk; of nothing, none, as that would be the end.
-fn chunk(data: &[u8], out: &mut BytesMut) {
+pub(super) fn chunk(data: &[u8], out: &mut BytesMut) {
     if data.is_empty() {
         return;
     }

@@ -13,7 +13,7 @@
 //!               └─ Taken ─▶ run ─▶ upload ─▶ upstream ─▶ answer ─▶ client
 //!                           └───◀─ pool ◀───────┘
 //! ```
-//! Left to Pingora are: other versions, bodies in chunks, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
+//! Left to Pingora are: other versions, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
 //! malformed targets; routes with faults, mirrors, or an answer of their own; clusters with TLS, HTTP/2, or probes on
 //! their sockets; and everything where traces are recorded.
 
@@ -35,6 +35,7 @@ use std::task::{Context, Poll};
 use pingora_http::RequestHeader;
 use prometheus::IntCounter;
 use tokio::io::AsyncWrite;
+use trysail_edge::chunks::Chunks;
 use trysail_edge::head::Plain;
 use trysail_routing::snapshot::{Action, Route};
 
@@ -113,13 +114,14 @@ impl Express {
         connection: &Arc<Connection>,
     ) -> Option<Taken> {
         let gateway = &*self.gateway;
-        if gateway.traces.is_some() || is_followed(client.pending().len(), length, plain) {
+        if gateway.traces.is_some() || is_followed(client.pending().get(length..)?, plain) {
             return None;
         }
         let head::Head { mut parts, target, hops } =
             head::read(client.pending().get(..length)?, gateway.paths)?;
-        let body = || Some(plain.length);
-        if grpc::speaks(&parts.headers) || gateway.measures.take(target, parts.headers.len(), body).is_err() {
+        if grpc::speaks(&parts.headers)
+            || gateway.measures.take(target, parts.headers.len(), || plain.length).is_err()
+        {
             return None;
         }
         let identity = identity::tell(&mut parts, connection);
@@ -140,7 +142,7 @@ impl Express {
         let (client, local) = client.ends();
         let ends = Ends { client, local };
         if let Some(log) = &gateway.access {
-            let mut noted = Noted::of(log, &request, plain.length == 0, ends, identity.client);
+            let mut noted = Noted::of(log, &request, plain.length == Some(0), ends, identity.client);
             noted.took(route);
             ctx.noted = Some(noted);
         }
@@ -154,8 +156,11 @@ impl Express {
 }
 
 /// Whether there is more than the request. Pingora says what becomes of that, as ever.
-fn is_followed(pending: usize, length: usize, plain: Plain) -> bool {
-    (pending - length.min(pending)) as u64 > plain.length
+fn is_followed(behind: &[u8], plain: Plain) -> bool {
+    match plain.length {
+        Some(length) => behind.len() as u64 > length,
+        None => !matches!(Chunks::default().pass(behind, |_| ()), Ok(None | Some([]))),
+    }
 }
 
 /// Whether a route does no more than forward, to any of its targets.

@@ -69,7 +69,7 @@ pub(super) struct Run<'r, C> {
 pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Taken) -> bool {
     let Taken { request, hops, length, plain, ends, ctx, turn } = taken;
     client.skip(length);
-    let upload = Upload::new(plain.length, express.gateway.measures.body_time);
+    let upload = Upload::new(plain.length, &express.gateway.measures);
     let mut run = Run {
         express,
         client,
@@ -231,7 +231,7 @@ impl<C: Client> Run<'_, C> {
             let passed = (self.upload.received, 0);
             let seen = || Seen { head: request, ends: self.ends, passed };
             steps::change(seen, false, &mut changed, ctx)?;
-            head::frame(&mut changed, request)?;
+            head::frame(&mut changed, request, self.upload.is_chunked())?;
             head::write(&changed, &mut out)
         };
         written.map(|()| out).ok_or_else(|| Error::new_in(ErrorType::InternalError))
@@ -245,7 +245,7 @@ impl<C: Client> Run<'_, C> {
         (key, idle): (Key, Option<Duration>),
     ) -> Result<bool> {
         let head = self.head()?;
-        self.upload.begin(head, self.client);
+        self.upload.begin(head, self.client)?;
         self.note_whole();
         let (mut came, mut seen) = (BytesMut::new(), 0);
         let Heard { mut response, mut body, keeps } = loop {
