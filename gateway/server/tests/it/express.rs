@@ -116,14 +116,14 @@ fn start(upstream: &Upstream) -> (Folder, Gateway) {
     (folder, gateway)
 }
 
-fn ready(folder: &Folder) -> Gateway {
+pub(crate) fn ready(folder: &Folder) -> Gateway {
     let gateway = Gateway::spawn(folder.path(), EXPRESS);
     let ready = gateway.process.wait_for_line(|line| line.contains("ready after"), PATIENCE);
     assert!(ready.is_some(), "not ready:\n{}", gateway.process.lines().join("\n"));
     gateway
 }
 
-fn by_express(gateway: &Gateway) -> f64 {
+pub(crate) fn by_express(gateway: &Gateway) -> f64 {
     gateway.sum("trysail_express_requests_total", &[])
 }
 

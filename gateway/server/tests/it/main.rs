@@ -14,6 +14,7 @@ mod drain;
 mod entries;
 mod explain;
 mod express;
+mod express_chunks;
 mod fault;
 mod floods;
 mod gateway;
