@@ -46,13 +46,11 @@ pub(super) async fn of(
         traced.took(route);
     }
     ctx.handling.clone_from(&route.handling);
-    if let Some(handling) = &route.handling {
-        if let Some(fault) = &handling.fault {
-            let injected = fault::inject(fault, session).await?;
-            ctx.delayed = injected.delayed;
-            if let Some(abort) = injected.abort {
-                return Ok(Err(Answer { response: changes(route), ..abort }));
-            }
+    if let Some(fault) = route.handling.as_ref().and_then(|handling| handling.fault.as_ref()) {
+        let injected = fault::inject(fault, session).await?;
+        ctx.delayed = injected.delayed;
+        if let Some(abort) = injected.abort {
+            return Ok(Err(Answer { response: changes(route), ..abort }));
         }
     }
     let request = view::request(session, ctx.scheme());

@@ -328,21 +328,24 @@ fn who_meets_a_ceiling_waits_or_is_refused() {
     refused.send(post).expect("it takes a head");
     let reply = refused.read_reply(false).expect("an answer");
     assert_eq!((reply.status, reply.header("x-envoy-overloaded")), (503, Some("true")));
+    assert_eq!(reply.header("connection"), Some("close"), "half a request");
     assert!(reply.text().ends_with("reset reason: overflow"), "{}", reply.text());
     drop(leaver);
     waits(false);
     let gone = ["response_flags=\"DC\""];
     eventually(PATIENCE, "it has left", || gateway.sum("istio_requests_total", &gone) == 1.0);
-    // What was refused is taken all the same, and its connection carries the next.
+    // Who was refused with all of its request may ask again.
     send(&mut next, &[&post[..], b"hello"].concat());
     waits(true);
-    refused.send(&[&b"hello"[..], &get[..]].concat()).expect("it takes another");
-    assert_eq!(refused.read_reply(false).expect("an answer").status, 503);
+    let mut refused = gateway.client();
+    refused.send(&[&post[..], b"hello"].concat()).expect("it takes a request");
+    let reply = refused.read_reply(false).expect("an answer");
+    assert_eq!((reply.status, reply.header("connection")), (503, Some("keep-alive")));
     upstream.state.say(GOOD);
     for client in [&mut busy, &mut next] {
         assert_eq!(client.read_reply(false).expect("an answer").text(), "good");
     }
-    refused.send(get).expect("it takes a third");
+    refused.send(get).expect("it takes another");
     assert_eq!(refused.read_reply(false).expect("an answer").text(), "good");
     assert_eq!((upstream.opened(), upstream.state.bodies.load(Ordering::SeqCst)), (1, 5));
     eventually(PATIENCE, "all are counted", || {

@@ -6,7 +6,7 @@ use trysail_testkit::recorder::{Recorder, Said};
 use trysail_testkit::wait::eventually;
 
 use crate::express::{by_express, ready};
-use crate::gateway::{Gateway, PATIENCE};
+use crate::gateway::{EXPRESS, Gateway, PATIENCE, Reviews};
 use crate::limits::site;
 
 const HEAD: &str = "POST / HTTP/1.1\r\nhost: shop.test\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -102,4 +102,29 @@ fn little_ones_are_sent_once_more() {
         assert!(bodies(&upstream) == vec![body; tries], "{chunks}");
     }
     assert_eq!(by_express(&gateway), 4.0);
+}
+
+#[test]
+fn behind_half_of_one_nothing_follows() {
+    let reviews = Reviews::start(&["v1"]);
+    let rules = "  - route: [{destination: {host: reviews, subset: v2}}]\n";
+    let (_folder, gateway) = reviews.gateway(rules, EXPRESS);
+    let long = "x".repeat(1 << 20);
+    for (bytes, rest, connection) in [
+        ("5\r\nhello\r\n0\r\n\r\n", "", "keep-alive"),
+        ("5\r\nhello\r\n0\r\n", "\r\n", "close"),
+        ("100000\r\n", long.as_str(), "close"),
+    ] {
+        let mut client = gateway.client();
+        let before = gateway.sum("istio_requests_total", &[]);
+        client.send(format!("{HEAD}{bytes}").as_bytes()).expect("it is taken");
+        eventually(PATIENCE, "it is answered", || gateway.sum("istio_requests_total", &[]) > before);
+        // The answer is not lost by what is sent behind it.
+        client.send(rest.as_bytes()).expect("it is taken");
+        let reply = client.read_reply(false).expect("an answer");
+        assert_eq!((reply.status, reply.header("connection")), (503, Some(connection)), "{bytes}");
+        let next = client.send_raw(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").is_ok();
+        assert_eq!(next, connection == "keep-alive", "{bytes}");
+    }
+    assert_eq!((by_express(&gateway), reviews.origins["v1"].requests()), (4.0, 0));
 }

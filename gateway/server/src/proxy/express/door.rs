@@ -1,11 +1,12 @@
 //! A request's way in, and out where it goes no further: the ceilings of its cluster, its place in their queue, the answer that
-//! it gets here, and the body that nobody wanted.
+//! it gets here, and the end of its connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
 use pingora_core::Result;
+use tokio::io::AsyncWriteExt;
 use trysail_upstream::limits::Waiting;
 
 use super::super::limits::{self, Entry};
@@ -70,14 +71,21 @@ impl<C: Client> Run<'_, C> {
         Way::Back(Answer { response: self.ctx.response_ops().to_vec(), ..answer })
     }
 
-    /// Answers a request that goes no further; whether the client's connection is kept.
+    /// Answers a request that goes no further; whether the client's connection is kept. It is where the request is there as a
+    /// whole: what is still to come has no place behind the answer.
     pub(super) async fn refuse(&mut self, answer: Answer) -> bool {
+        if let Err(error) = self.upload.take(self.client) {
+            return self.fail(&error).await;
+        }
         let answer = steps::refusal(&mut self.ctx, answer, &self.request.headers);
         self.reply(&answer, false).await.unwrap_or(false)
     }
 }
 
-/// Takes the rest of a request that was answered here, so that the next may follow; whether it may.
-pub(super) async fn drain<C: Client>(client: &mut C, mut upload: Upload) -> bool {
-    poll_fn(|cx| upload.poll_drain(client, cx)).await.is_ok()
+/// Ends a client's connection. Who still sends is listened to until it has seen that: what nobody reads when a connection is
+/// closed resets it, and the answer is lost.
+pub(super) async fn part<C: Client>(client: &mut C, mut upload: Upload) {
+    if client.shutdown().await.is_ok() && !upload.has_come() {
+        let _ = poll_fn(|cx| upload.poll_drain(client, cx)).await;
+    }
 }

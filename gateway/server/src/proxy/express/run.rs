@@ -11,7 +11,6 @@ use http::{HeaderName, HeaderValue, Method};
 use pingora_core::protocols::http::date;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Sleep, timeout};
 
 use super::super::ctx::Ctx;
@@ -20,7 +19,7 @@ use super::super::retry::{self, Replay};
 use super::super::view::{Ends, Seen};
 use super::super::{limits, outlier, steps};
 use super::answer::{self, Body, Heard};
-use super::door::{Way, drain};
+use super::door::{Way, part};
 use super::pool::{Key, Upstream};
 use super::upload::Upload;
 use super::waits::{closed, open};
@@ -102,20 +101,14 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
     }
     let (status, length) = run.answered.unwrap_or_default();
     run.ctx.end(status, length, (run.upload.received, run.sent));
-    if kept && run.upload.has_come() {
-        return true;
-    }
-    // What it holds is free for others, whatever its client does.
-    let Run { client, ctx, upload, whole, .. } = run;
-    drop(ctx);
-    if kept {
-        return drain(client, upload).await;
-    }
-    if whole {
+    if !kept && run.whole {
+        let Run { client, ctx, upload, .. } = run;
+        // What it holds is free for others, whatever its client does.
+        drop(ctx);
         // Who takes nothing more is not waited for.
-        let _ = timeout(FAREWELL, client.shutdown()).await;
+        let _ = timeout(FAREWELL, part(client, upload)).await;
     }
-    false
+    kept
 }
 
 /// How a try failed.
@@ -366,10 +359,13 @@ impl<C: Client> Run<'_, C> {
         (self.begun, self.answered) = (true, Some((response.status.as_u16(), length)));
     }
 
-    /// An answer of our own; whether the client's connection is kept, once the rest of the request was taken.
+    /// An answer of our own; whether the client's connection is kept.
     pub(super) async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
-        let kept =
-            !close && !answer.close && !self.close && !self.express.gateway.draining.load(Ordering::Acquire);
+        let kept = !close
+            && !answer.close
+            && !self.close
+            && self.upload.has_come()
+            && !self.express.gateway.draining.load(Ordering::Acquire);
         let seen = Seen { head: &self.request, ends: self.ends, passed: (self.upload.received, 0) };
         let (response, body) = reply::head(&seen, &self.ctx, answer, &self.express.gateway.server)?;
         self.out.clear();
@@ -384,7 +380,7 @@ impl<C: Client> Run<'_, C> {
     }
 
     /// Says that it has failed, to a client that has no answer.
-    async fn fail(&mut self, error: &Error) -> bool {
+    pub(super) async fn fail(&mut self, error: &Error) -> bool {
         let begun = self.answered.is_some();
         let outcome = self.express.gateway.outcome(&mut self.ctx, error, begun);
         if outcome.status > 0 && !begun {

@@ -98,7 +98,7 @@ impl Upload {
     }
 
     /// Takes what has come. An error is the client's.
-    fn take<C: Client>(&mut self, client: &mut C) -> Result<()> {
+    pub(super) fn take<C: Client>(&mut self, client: &mut C) -> Result<()> {
         if self.chunks.is_some() {
             return self.take_chunks(client);
         }
@@ -170,7 +170,7 @@ impl Upload {
 
     /// Takes the rest, for nobody. An error is the client's.
     pub(super) fn poll_drain<C: Client>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.whole = false;
+        (self.whole, self.most) = (false, u64::MAX);
         while self.left > 0 {
             ready!(self.poll_more(client, cx))?;
             self.take(client)?;
