@@ -14,7 +14,7 @@
 //!                           └───◀─ pool ◀───────┘
 //! ```
 //! Left to Pingora are: other versions, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
-//! malformed targets; routes with faults, mirrors, or an answer of their own; clusters with TLS, HTTP/2, or probes on
+//! malformed targets; routes with faults or mirrors; clusters with TLS, HTTP/2, or probes on
 //! their sockets; and everything where traces are recorded.
 
 mod answer;
@@ -129,9 +129,10 @@ impl Express {
         let active = gateway.active.load_full();
         let scheme = identity.scheme.unwrap_or_else(|| connection.scheme());
         let asked = view::of_head(&request, scheme);
-        let (listener, route, block) =
-            turn::find(&active, Some(connection), asked, scheme, gateway.other_server).ok()?;
-        if !is_plain(&active, route) {
+        let found = turn::find(&active, Some(connection), asked, scheme, gateway.other_server);
+        if let Ok((_, route, _)) = &found
+            && !is_plain(&active, route)
+        {
             return None;
         }
         // From here on it is ours.
@@ -143,14 +144,18 @@ impl Express {
         let ends = Ends { client, local };
         if let Some(log) = &gateway.access {
             let mut noted = Noted::of(log, &request, plain.length == Some(0), ends, identity.client);
-            noted.took(route);
+            if let Ok((_, route, _)) = &found {
+                noted.took(route);
+            }
             ctx.noted = Some(noted);
         }
-        ctx.handling.clone_from(&route.handling);
-        let turn = match turn::preflight(route, &asked) {
-            None => turn::take(&active, listener, route, block, &asked),
-            Some(answer) => Err(answer),
-        };
+        let turn = found.and_then(|(listener, route, block)| {
+            ctx.handling.clone_from(&route.handling);
+            match turn::preflight(route, &asked) {
+                None => turn::take(&active, listener, route, block, &asked),
+                Some(answer) => Err(answer),
+            }
+        });
         Some(Taken { request, hops, length, plain, ends, ctx, turn })
     }
 }
@@ -163,10 +168,13 @@ fn is_followed(behind: &[u8], plain: Plain) -> bool {
     }
 }
 
-/// Whether a route does no more than forward, to any of its targets.
+/// Whether a route does no more than forward, to any of its targets, or answer.
 fn is_plain(active: &Active, route: &Route) -> bool {
-    let Action::Forward(split) = &route.action else { return false };
+    let targets = match &route.action {
+        Action::Forward(split) => &split.targets[..],
+        Action::Redirect(_) | Action::Respond(_) => &[],
+    };
     let handled = route.handling.as_ref();
     handled.is_none_or(|does| does.fault.is_none() && does.mirrors.is_empty())
-        && split.targets.iter().all(|target| active.peers.is_plain(target.cluster))
+        && targets.iter().all(|target| active.peers.is_plain(target.cluster))
 }
