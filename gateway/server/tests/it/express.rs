@@ -354,6 +354,27 @@ fn who_meets_a_ceiling_waits_or_is_refused() {
 }
 
 #[test]
+fn the_kernel_looks_after_connections_that_are_to_be_probed() {
+    let upstream = Upstream::start();
+    let policy = "connectionPool: {tcp: {tcpKeepalive: {time: 60s, interval: 10s, probes: 3}}}";
+    let folder = site(&[upstream.addr], policy, "");
+    let gateway = ready(&folder);
+    assert_eq!(ask(&gateway, "GET"), "200 good");
+    assert_eq!((by_express(&gateway), upstream.opened()), (1.0, 1));
+    // Its line ends on the upstream's port; a timer of kind 2 is a probe's.
+    let remote = format!(":{:04X}", upstream.addr.port());
+    let probed = || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        sockets.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(2).is_some_and(|to| to.ends_with(&remote))
+                && fields.get(5).is_some_and(|timer| timer.starts_with("02:"))
+        })
+    };
+    eventually(PATIENCE, "it is probed", probed);
+}
+
+#[test]
 fn what_needs_more_goes_the_other_way() {
     let upstream = Upstream::start();
     let folder = Folder::new();

@@ -14,8 +14,7 @@
 //!                           └───◀─ pool ◀───────┘
 //! ```
 //! Left to Pingora are: other versions, upgrades, `Expect`, gRPC, questions (`x-trysail-explain`),
-//! malformed targets; routes with faults or mirrors; clusters with TLS, HTTP/2, or probes on
-//! their sockets; and everything where traces are recorded.
+//! malformed targets; routes with faults or mirrors; clusters with TLS or HTTP/2; and everything where traces are recorded.
 
 mod answer;
 mod door;

@@ -179,7 +179,8 @@ impl<C: Client> Run<'_, C> {
             return Ok((upstream, true));
         }
         let total = self.ctx.deadline.soonest(self.ctx.per_try());
-        let opened = open(key.1, total.map_or(time, |total| total.min(time))).await;
+        let probes = self.ctx.cluster.and_then(|cluster| self.ctx.active.peers.probes(cluster));
+        let opened = open(key.1, probes, total.map_or(time, |total| total.min(time))).await;
         opened.map(|stream| (Upstream::new(stream), false)).map_err(|mut error| {
             self.express.gateway.reached.failed();
             let failure = retry::connect_failure(total, self.ctx.per_try(), &mut error);
