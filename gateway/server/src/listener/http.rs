@@ -143,6 +143,18 @@ impl HttpServerApp for Http {
             Some(flow) => Some(flow.begin().await),
             None => None,
         };
+        let session = match (session, &self.proxy.express) {
+            (ServerSession::H2(stream), Some(express)) if !*shutdown.borrow() => {
+                match express.begin_stream(stream, &self.connection) {
+                    Ok(request) => {
+                        request.await;
+                        return None;
+                    }
+                    Err(stream) => ServerSession::H2(*stream),
+                }
+            }
+            (session, _) => session,
+        };
         self.connection.clone().serve(self.proxy.process_new_http(session, shutdown)).await
     }
 

@@ -108,10 +108,11 @@ impl Peers {
         peer
     }
 
-    /// Whether the express lane may go there.
-    pub(super) fn is_plain(&self, cluster: ClusterId) -> bool {
+    /// Whether the express lane may go there for a request that came in over HTTP/2 or not.
+    pub(super) fn is_plain(&self, cluster: ClusterId, h2: bool) -> bool {
         let Own { cluster, template, .. } = &self.0[cluster.index()];
-        template.plain && cluster.service.is_some()
+        let follows = h2 && template.protocol == Protocol::Client;
+        template.plain && !follows && cluster.service.is_some()
     }
 
     /// What the express lane connects to.
@@ -167,7 +168,7 @@ fn template(policy: &Policy, trust: Option<&Trust>, times: PeerTimes) -> Templat
 /// In a template, where an endpoint's address comes.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Whether requests of HTTP/1 go by such a policy in the clear, by HTTP/1.
+/// Whether requests go by such a policy in the clear, of HTTP/1 by HTTP/1.
 fn is_plain(policy: &Policy) -> bool {
     let Policy { balancer: _, connection_pool: _, outlier: _, tls, protocol, retry_budget: _ } = policy;
     tls.is_none() && *protocol != Protocol::Http2

@@ -17,31 +17,31 @@ use crate::gateway::{EXPRESS, Gateway, HTTP, PATIENCE, service_entry, shop};
 use crate::limits::site;
 
 /// An upstream that says what it is told to, and counts its connections.
-struct Upstream {
-    addr: SocketAddr,
-    state: Arc<State>,
+pub(crate) struct Upstream {
+    pub(crate) addr: SocketAddr,
+    pub(crate) state: Arc<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// What it says to a request; nothing to leave it waiting.
     says: Mutex<String>,
     /// Said once more, behind an answer, when it was heard.
     unasked: Mutex<Option<String>>,
-    opened: AtomicUsize,
-    ended: AtomicUsize,
+    pub(crate) opened: AtomicUsize,
+    pub(crate) ended: AtomicUsize,
     /// Bytes of bodies that came.
-    bodies: AtomicUsize,
-    asked: AtomicUsize,
+    pub(crate) bodies: AtomicUsize,
+    pub(crate) asked: AtomicUsize,
 }
 
 /// It says nothing for now.
-const HOLD: &str = "HOLD";
+pub(crate) const HOLD: &str = "HOLD";
 
-const GOOD: &str = "HTTP/1.1 200 OK|Content-Length: 4||good";
+pub(crate) const GOOD: &str = "HTTP/1.1 200 OK|Content-Length: 4||good";
 
 impl Upstream {
-    fn start() -> Upstream {
+    pub(crate) fn start() -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be bound");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State::default());
@@ -60,13 +60,13 @@ impl Upstream {
         Upstream { addr, state }
     }
 
-    fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.state.opened.load(Ordering::SeqCst)
     }
 }
 
 impl State {
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         *self.says.lock().expect("no panic") = text.to_owned();
     }
 
@@ -110,7 +110,7 @@ impl State {
 }
 
 /// A gateway with the lane open before one upstream.
-fn start(upstream: &Upstream) -> (Folder, Gateway) {
+pub(crate) fn start(upstream: &Upstream) -> (Folder, Gateway) {
     let folder = site(&[upstream.addr], "", "    timeout: 10s\n    retries: {attempts: 0}\n");
     let gateway = ready(&folder);
     (folder, gateway)
@@ -141,6 +141,11 @@ fn ask(gateway: &Gateway, method: &str) -> String {
 
 #[test]
 fn a_connection_is_used_again_only_behind_an_answer_that_has_ended() {
+    answers_of_every_kind(ask);
+}
+
+/// An answer that did not come whole is told as `cut`.
+pub(crate) fn answers_of_every_kind(ask: fn(&Gateway, &str) -> String) {
     let upstream = Upstream::start();
     let (_folder, gateway) = start(&upstream);
     assert_eq!(ask(&gateway, "GET"), "200 good");

@@ -15,6 +15,7 @@ mod entries;
 mod explain;
 mod express;
 mod express_chunks;
+mod express_http2;
 mod fault;
 mod floods;
 mod gateway;

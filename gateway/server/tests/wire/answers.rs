@@ -68,7 +68,7 @@ fn goes_to_nobody(settings: &str, rows: &[&str], other: &str) {
         }
         bench.upstreams[0].take();
     }
-    bench.end_of_http1();
+    bench.end_of_requests();
 }
 
 fn ask(bench: &Bench, lane: usize, kind: &str) -> String {

@@ -44,5 +44,5 @@ fn are_counted(settings: &str) {
     }
     // So that there is one that is not refused.
     assert_eq!(requests::ask(&bench, 0, &lane::bytes(0, "GET / HTTP/1.1|Host: shop.test||")), "200 kept");
-    bench.end_of_http1();
+    bench.end_of_requests();
 }

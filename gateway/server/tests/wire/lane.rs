@@ -57,8 +57,8 @@ impl Bench {
         if requests.is_empty() { "-".to_owned() } else { requests.join(" && ") }
     }
 
-    /// Nothing panicked, and requests of HTTP/1 went by the express lane where that is open, and there alone.
-    pub(crate) fn end_of_http1(self) {
+    /// Nothing panicked, and requests went by the express lane where that is open, and there alone.
+    pub(crate) fn end_of_requests(self) {
         let by_express = self.gateway.sum("trysail_express_requests_total", &[]);
         assert_eq!(by_express > 0.0, self.express, "{by_express} requests by the express lane");
         self.end();

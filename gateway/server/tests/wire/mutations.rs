@@ -110,7 +110,7 @@ fn check_in(
     let by_express = bench.gateway.sum("trysail_express_requests_total", &[]);
     let most = settings.contains(EXPRESS) && pieces > 1;
     assert!(!most || by_express > passed as f64 / 2.0, "{by_express} of {passed} by the express lane");
-    bench.end_of_http1();
+    bench.end_of_requests();
 }
 
 /// How many requests reached the upstream. `late`: how many may come yet, of a client that did not wait.

@@ -51,10 +51,7 @@ pub(crate) fn check(
     for settings in POSITIONS {
         let bench = Bench::with(LANES, settings);
         let done = ask(&bench, &rows, &lines, &run);
-        match name {
-            "frames.txt" => bench.end(),
-            _ => bench.end_of_http1(),
-        }
+        bench.end_of_requests();
         let was: Vec<String> = lines.iter().map(|line| told(line, settings)).collect();
         let now: Vec<String> =
             was.iter().zip(done).map(|(was, now)| now.unwrap_or_else(|| was.clone())).collect();

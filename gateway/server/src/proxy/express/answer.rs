@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use httparse::{ParserConfig, Status};
-use memchr::memchr;
+use memchr::memchr_iter;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use trysail_edge::chunks::Chunks;
@@ -47,8 +47,8 @@ type Place = [usize; 4];
 
 /// Takes a head off the bytes, once it is whole, which it was not when there were only so many of them.
 pub(super) fn take(bytes: &mut BytesMut, seen: usize, method: &Method) -> Result<Option<Heard>> {
-    // It ends with a line. One that drips is not read from its beginning for each drop.
-    let ends = memchr(b'\n', bytes.get(seen..).unwrap_or_default()).is_some();
+    // It ends with an empty line. One that comes in many pieces is not read from its beginning for each of them.
+    let ends = has_empty_line(bytes.get(seen.saturating_sub(2)..).unwrap_or_default());
     if !ends && bytes.len() <= LONGEST && seen > 0 {
         return Ok(None);
     }
@@ -69,6 +69,11 @@ pub(super) fn take(bytes: &mut BytesMut, seen: usize, method: &Method) -> Result
         None if bytes.len() > LONGEST => Err(wrong("a head that does not end")),
         None => Ok(None),
     }
+}
+
+fn has_empty_line(bytes: &[u8]) -> bool {
+    let behind = |at: usize| bytes.get(at + 1..).unwrap_or_default();
+    memchr_iter(b'\n', bytes).any(|at| matches!(behind(at), [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
 /// What there is in a first line, and how much there is of the rest.
@@ -205,13 +210,13 @@ impl Body {
         (here >= LONG).then(|| came.split_to(here))
     }
 
-    /// Puts what came into `out`, as the client gets it; what is left is none of it. Gives how many bytes of the body those
-    /// were.
-    pub(super) fn pass(&mut self, came: &mut BytesMut, out: &mut BytesMut) -> Result<u64> {
+    /// Puts what came into `out`, as the client gets it, `bare` where its end is told beside it; what is left is none of it.
+    /// Gives how many bytes of the body those were.
+    pub(super) fn pass(&mut self, came: &mut BytesMut, out: &mut BytesMut, bare: bool) -> Result<u64> {
         match self {
             Body::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
-                out.extend_from_slice(&came.split_to(here));
+                join(came.split_to(here), out, bare);
                 *left -= here as u64;
                 Ok(here as u64)
             }
@@ -221,42 +226,59 @@ impl Body {
                     Error::because(ErrorType::InvalidHTTPHeader, "a body's chunks", reason).into_up()
                 })?;
                 let (behind, ended) = (behind.map_or(0, <[u8]>::len), behind.is_some());
-                chunk(&held, out);
+                let passed = held.len() as u64;
+                chunk(held, out, bare);
                 let _ = came.split_to(came.len() - behind);
                 if ended {
-                    self.end(out);
+                    self.end(out, bare);
                 }
-                Ok(held.len() as u64)
+                Ok(passed)
             }
             Body::UntilClosed => {
-                let here = came.split();
-                chunk(&here, out);
-                Ok(here.len() as u64)
+                let passed = came.len() as u64;
+                chunk(came.split(), out, bare);
+                Ok(passed)
             }
         }
     }
 
     /// Its connection has ended: whether that is its end.
-    pub(super) fn closed(&mut self, out: &mut BytesMut) -> bool {
+    pub(super) fn closed(&mut self, out: &mut BytesMut, bare: bool) -> bool {
         let ends = matches!(self, Body::UntilClosed);
         if ends {
-            self.end(out);
+            self.end(out, bare);
         }
         ends
     }
 
     /// The end of what goes to the client in chunks. An upstream's trailers are not passed on.
-    fn end(&mut self, out: &mut BytesMut) {
-        out.put_slice(LAST_CHUNK);
+    fn end(&mut self, out: &mut BytesMut, bare: bool) {
+        if !bare {
+            out.put_slice(LAST_CHUNK);
+        }
         *self = Body::Length(0);
+    }
+}
+
+/// Puts bytes behind others. Where nobody writes before them, they stay where they stand.
+fn join(data: BytesMut, out: &mut BytesMut, bare: bool) {
+    if bare && out.is_empty() {
+        *out = data;
+    } else {
+        out.extend_from_slice(&data);
     }
 }
 
 /// The end of a body in chunks, without trailers.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Writes a chunk, or with `bare` what it would hold.
+fn chunk(data: BytesMut, out: &mut BytesMut, bare: bool) {
+    if bare { join(data, out, bare) } else { write_chunk(&data, out) }
+}
+
 /// Writes a chunk; of nothing, none, as that would be the end.
-pub(super) fn chunk(data: &[u8], out: &mut BytesMut) {
+pub(super) fn write_chunk(data: &[u8], out: &mut BytesMut) {
     if data.is_empty() {
         return;
     }
@@ -272,4 +294,43 @@ fn no_http(error: httparse::Error) -> Box<Error> {
 
 fn wrong(what: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_there_once_its_empty_line_is_however_it_comes() {
+        for (head, rest) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", "ok"),
+            ("HTTP/1.1 200 OK\ncontent-length: 2\n\n", "ok"),
+            ("\r\nHTTP/1.1 204 No Content\r\n\r\n", ""),
+            ("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n", ""),
+        ] {
+            let all = format!("{head}{rest}");
+            for step in 1..=all.len() {
+                let (mut bytes, mut seen, mut heard) = (BytesMut::new(), 0, None);
+                for piece in all.as_bytes().chunks(step) {
+                    bytes.extend_from_slice(piece);
+                    if heard.is_none() {
+                        heard = take(&mut bytes, seen, &Method::GET).expect("a head");
+                        seen = bytes.len();
+                    }
+                }
+                assert!(heard.is_some_and(|heard| heard.response.status.is_success()), "{head:?} by {step}");
+                assert_eq!(bytes, rest, "{head:?} by {step}");
+            }
+        }
+        let (mut endless, mut parsed) = (BytesMut::from("HTTP/1.1 200 OK\r\n"), 0);
+        let refused = loop {
+            let seen = endless.len();
+            endless.extend_from_slice(format!("x-{parsed}: {}\r\n", "x".repeat(4096)).as_bytes());
+            parsed += 1;
+            if let Err(error) = take(&mut endless, seen, &Method::GET) {
+                break error;
+            }
+        };
+        assert_eq!(refused.etype, ErrorType::InvalidHTTPHeader);
+    }
 }

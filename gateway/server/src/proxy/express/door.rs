@@ -6,16 +6,15 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pingora_core::Result;
-use tokio::io::AsyncWriteExt;
 use trysail_upstream::limits::Waiting;
 
 use super::super::limits::{self, Entry};
 use super::super::reply::Answer;
 use super::super::steps;
 use super::super::turn::Turn;
-use super::Client;
+use super::downstream::Downstream;
 use super::run::Run;
-use super::upload::{Upload, poll_gone};
+use super::upload::Upload;
 
 /// What becomes of a request that has its turn.
 pub(super) enum Way {
@@ -27,7 +26,7 @@ pub(super) enum Way {
     Back(Answer),
 }
 
-impl<C: Client> Run<'_, C> {
+impl<C: Downstream> Run<'_, C> {
     /// Whether there is an endpoint for it, and room there.
     pub(super) fn way(&mut self, turn: std::result::Result<Turn, Answer>) -> Way {
         let turn = match turn {
@@ -50,7 +49,7 @@ impl<C: Client> Run<'_, C> {
     pub(super) async fn queue(&mut self, waiting: Waiting) -> Result<Way> {
         let over = self.ctx.deadline.left().map(tokio::time::sleep);
         let (mut waiting, mut over) = (pin!(waiting), pin!(over));
-        let client = &mut *self.client;
+        let client = &mut self.client;
         let turn = poll_fn(|cx| {
             if let Poll::Ready(turn) = waiting.as_mut().poll(cx) {
                 return Poll::Ready(Ok(Some(turn)));
@@ -58,7 +57,7 @@ impl<C: Client> Run<'_, C> {
             if over.as_mut().as_pin_mut().is_some_and(|over| over.poll(cx).is_ready()) {
                 return Poll::Ready(Ok(None));
             }
-            poll_gone(client, cx).map(Err)
+            client.poll_gone(cx).map(Err)
         });
         let turn = turn.await?;
         Ok(match limits::admitted(&mut self.ctx, turn) {
@@ -74,7 +73,7 @@ impl<C: Client> Run<'_, C> {
     /// Answers a request that goes no further; whether the client's connection is kept. It is where the request is there as a
     /// whole: what is still to come has no place behind the answer.
     pub(super) async fn refuse(&mut self, answer: Answer) -> bool {
-        if let Err(error) = self.upload.take(self.client) {
+        if let Err(error) = self.upload.take(&mut self.client) {
             return self.fail(&error).await;
         }
         let answer = steps::refusal(&mut self.ctx, answer, &self.request.headers);
@@ -84,8 +83,9 @@ impl<C: Client> Run<'_, C> {
 
 /// Ends a client's connection. Who still sends is listened to until it has seen that: what nobody reads when a connection is
 /// closed resets it, and the answer is lost.
-pub(super) async fn part<C: Client>(client: &mut C, mut upload: Upload) {
-    if client.shutdown().await.is_ok() && !upload.has_come() {
-        let _ = poll_fn(|cx| upload.poll_drain(client, cx)).await;
+pub(super) async fn part<C: Downstream>(mut client: C, mut upload: Upload) {
+    poll_fn(|cx| client.poll_end(cx)).await;
+    if !upload.has_come() {
+        let _ = poll_fn(|cx| upload.poll_drain(&mut client, cx)).await;
     }
 }

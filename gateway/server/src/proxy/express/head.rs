@@ -20,7 +20,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What is asked of the gateway itself (`proxy/explained`).
-const EXPLAIN: &[u8] = b"x-trysail-explain";
+const EXPLAIN: &str = "x-trysail-explain";
 
 /// A request's head.
 pub(super) struct Head {
@@ -58,7 +58,7 @@ pub(super) fn read(head: &[u8], rules: PathRules) -> Option<Head> {
             break;
         }
         let (name, value) = field.split_at(memchr(b':', field)?);
-        if name.eq_ignore_ascii_case(EXPLAIN) {
+        if name.eq_ignore_ascii_case(EXPLAIN.as_bytes()) {
             return None;
         }
         let name = HeaderName::from_bytes(name).ok()?;
@@ -73,6 +73,16 @@ pub(super) fn read(head: &[u8], rules: PathRules) -> Option<Head> {
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (line, rest) = bytes.split_at(memchr(b'\n', bytes)?);
     Some((line.strip_suffix(b"\r")?, rest.get(1..)?))
+}
+
+/// Whether fields ask the gateway itself.
+pub(super) fn asks(fields: &HeaderMap) -> bool {
+    fields.contains_key(EXPLAIN)
+}
+
+/// Whether some are their connection's.
+pub(super) fn has_hops(fields: &HeaderMap) -> bool {
+    fields.keys().any(is_hop)
 }
 
 /// Whether a field says something of one connection. Lengths tell nearly all others apart.
@@ -132,6 +142,20 @@ pub(super) fn frame(
     Ok(())
 }
 
+/// Says as a field whom a request is for, as what changes it expects; HTTP/2 has it in its target.
+pub(super) fn say_host(request: &mut RequestHeader) -> pingora_core::Result<()> {
+    match unsaid(request).map(HeaderValue::from_str) {
+        Some(Ok(host)) => request.insert_header(HOST, host),
+        _ => Ok(()),
+    }
+}
+
+/// Whom it is for, where no field says so.
+fn unsaid(request: &RequestHeader) -> Option<&str> {
+    let authority = request.uri.authority()?;
+    (!request.headers.contains_key(HOST)).then(|| authority.as_str())
+}
+
 /// Writes a head as HTTP/1.1 has it; `None` where its target can not be written.
 pub(super) fn write(request: &RequestHeader, out: &mut BytesMut) -> Option<()> {
     let target = request.raw_path();
@@ -143,6 +167,11 @@ pub(super) fn write(request: &RequestHeader, out: &mut BytesMut) -> Option<()> {
         out.put_slice(part);
     }
     request.header_to_h1_wire(out);
+    if let Some(authority) = unsaid(request) {
+        for part in [b"Host: ", authority.as_bytes(), b"\r\n"] {
+            out.put_slice(part);
+        }
+    }
     out.put_slice(b"\r\n");
     Some(())
 }

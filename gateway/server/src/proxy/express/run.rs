@@ -1,14 +1,15 @@
 //! A request's life on the express lane, from its turn to its end.
 
+use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method};
-use pingora_core::protocols::http::date;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Sleep, timeout};
@@ -20,10 +21,12 @@ use super::super::view::{Ends, Seen};
 use super::super::{limits, outlier, steps};
 use super::answer::{self, Body, Heard};
 use super::door::{Way, part};
+use super::downstream::Downstream;
 use super::pool::{Key, Upstream};
 use super::upload::Upload;
 use super::waits::{closed, open};
-use super::{Client, Express, Taken, head};
+use super::{Express, Taken, head};
+use crate::metrics::Flag;
 
 /// What is read at once while nothing is known of what comes.
 const READ: usize = 4 * 1024;
@@ -40,7 +43,7 @@ const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
 /// One request.
 pub(super) struct Run<'r, C> {
     pub(super) express: &'r Express,
-    pub(super) client: &'r mut C,
+    pub(super) client: C,
     pub(super) request: RequestHeader,
     pub(super) hops: bool,
     /// The client wants its connection closed behind it.
@@ -65,9 +68,8 @@ pub(super) struct Run<'r, C> {
 }
 
 /// Serves a request; whether its connection is kept.
-pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Taken) -> bool {
-    let Taken { request, hops, length, plain, ends, ctx, turn } = taken;
-    client.skip(length);
+pub(super) async fn run<C: Downstream>(express: &Express, client: C, taken: Taken) -> bool {
+    let Taken { request, hops, plain, ends, ctx, turn } = taken;
     let upload = Upload::new(plain.length, &express.gateway.measures);
     let mut run = Run {
         express,
@@ -92,7 +94,13 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
     };
     let kept = match way {
         Ok(Way::Back(answer)) => run.refuse(answer).await,
-        Ok(_) => run.tries().await,
+        Ok(_) => {
+            if C::STREAMS && !run.upload.has_come() {
+                // What has come goes with the head. An error comes back.
+                poll_fn(|cx| Poll::Ready(run.client.poll_fill(cx).is_ready())).await;
+            }
+            run.tries().await
+        }
         Err(error) => run.fail(&error).await,
     };
     if run.cut {
@@ -101,7 +109,7 @@ pub(super) async fn run<C: Client>(express: &Express, client: &mut C, taken: Tak
     }
     let (status, length) = run.answered.unwrap_or_default();
     run.ctx.end(status, length, (run.upload.received, run.sent));
-    if !kept && run.whole {
+    if run.whole && run.client.is_to_end(kept, run.upload.has_come()) {
         let Run { client, ctx, upload, .. } = run;
         // What it holds is free for others, whatever its client does.
         drop(ctx);
@@ -118,7 +126,7 @@ struct Failed {
     again: bool,
 }
 
-impl<C: Client> Run<'_, C> {
+impl<C: Downstream> Run<'_, C> {
     /// Tries until there is an answer, or there is to be none; whether the client's connection is kept.
     async fn tries(&mut self) -> bool {
         loop {
@@ -219,6 +227,7 @@ impl<C: Client> Run<'_, C> {
             head::write(request, &mut out)
         } else {
             let mut changed = request.clone();
+            head::say_host(&mut changed)?;
             if self.hops {
                 head::take_off_hops(&mut changed);
             }
@@ -239,7 +248,7 @@ impl<C: Client> Run<'_, C> {
         (key, idle): (Key, Option<Duration>),
     ) -> Result<bool> {
         let head = self.head()?;
-        self.upload.begin(head, self.client)?;
+        self.upload.begin(head, &mut self.client)?;
         self.note_whole();
         let (mut came, mut seen) = (BytesMut::new(), 0);
         let Heard { mut response, mut body, keeps } = loop {
@@ -259,17 +268,19 @@ impl<C: Client> Run<'_, C> {
         };
         self.timer = None;
         let kept = self.sign(&mut response, &body)?;
-        self.write_head(response, kept);
+        self.write_head(response, kept, body.is_over())?;
         loop {
             // What is long goes as it is.
-            if let Some(piece) = body.long(&mut came) {
+            if !C::STREAMS
+                && let Some(mut piece) = body.long(&mut came)
+            {
                 self.send(false).await?;
                 self.sent += piece.len() as u64;
                 self.ctx.passed.1 = self.sent;
-                self.send_bytes(&piece, false).await?;
+                self.send_bytes(&mut piece, false).await?;
             }
             if !body.is_over() && !came.is_empty() {
-                self.sent += body.pass(&mut came, &mut self.out)?;
+                self.sent += body.pass(&mut came, &mut self.out, C::STREAMS)?;
                 self.ctx.passed.1 = self.sent;
             }
             let over = body.is_over();
@@ -284,18 +295,23 @@ impl<C: Client> Run<'_, C> {
                 self.whole = true;
                 return Ok(kept);
             }
-            if !self.out.is_empty() && (over || self.out.len() >= TOGETHER || came.is_empty()) {
+            if over || (!self.out.is_empty() && (self.out.len() >= TOGETHER || came.is_empty())) {
                 self.send(over).await?;
             }
             if over {
                 break;
             }
             came.reserve(body.wanted());
-            if self.read(&mut upstream.stream, &mut came, true).await? == 0 && !body.closed(&mut self.out) {
+            if self.read(&mut upstream.stream, &mut came, true).await? == 0
+                && !body.closed(&mut self.out, C::STREAMS)
+            {
                 return Err(Error::new_up(ErrorType::ConnectionClosed));
             }
         }
         // It was early: the rest of the request is taken, and its connection used no more.
+        if C::STREAMS {
+            self.upload.may_pause(false);
+        }
         self.finish_upload(&mut upstream.stream).await?;
         self.whole = true;
         Ok(kept)
@@ -339,25 +355,24 @@ impl<C: Client> Run<'_, C> {
 
     /// Passes on an answer before the answer.
     async fn interim(&mut self, mut response: ResponseHeader) -> Result<()> {
+        if C::STREAMS {
+            return Ok(());
+        }
         self.signed(&mut response)?;
-        line(&response, &mut self.out);
-        self.out.put_slice(b"\r\n");
+        self.client.interim(&response, &mut self.out);
         self.begun = true;
         self.send(true).await
     }
 
-    fn write_head(&mut self, mut response: ResponseHeader, kept: bool) {
-        let before = self.out.len();
-        response.remove_header(&DATE);
-        response.remove_header(&CONNECTION);
-        line(&response, &mut self.out);
-        let connection: &[u8] = if kept { b"keep-alive" } else { b"close" };
-        let date = date::get_cached_date();
-        for part in [b"Date: ", date.as_bytes(), b"\r\nConnection: ", connection, b"\r\n\r\n"] {
-            self.out.put_slice(part);
+    /// Says its head, which `ends` it where there is no body.
+    fn write_head(&mut self, response: ResponseHeader, kept: bool, ends: bool) -> Result<()> {
+        let status = response.status.as_u16();
+        let length = self.client.head(response, &mut self.out, kept, ends)?;
+        (self.begun, self.answered) = (true, Some((status, length)));
+        if C::STREAMS {
+            self.upload.may_pause(true);
         }
-        let length = (self.out.len() - before) as u64;
-        (self.begun, self.answered) = (true, Some((response.status.as_u16(), length)));
+        Ok(())
     }
 
     /// An answer of our own; whether the client's connection is kept.
@@ -370,8 +385,9 @@ impl<C: Client> Run<'_, C> {
         let seen = Seen { head: &self.request, ends: self.ends, passed: (self.upload.received, 0) };
         let (response, body) = reply::head(&seen, &self.ctx, answer, &self.express.gateway.server)?;
         self.out.clear();
-        self.write_head(response, kept);
-        if self.request.method != Method::HEAD {
+        let ends = body.is_empty() || self.request.method == Method::HEAD;
+        self.write_head(response, kept, ends)?;
+        if !ends {
             self.out.extend_from_slice(&body);
             self.sent = body.len() as u64;
         }
@@ -384,21 +400,12 @@ impl<C: Client> Run<'_, C> {
     pub(super) async fn fail(&mut self, error: &Error) -> bool {
         let begun = self.answered.is_some();
         let outcome = self.express.gateway.outcome(&mut self.ctx, error, begun);
-        if outcome.status > 0 && !begun {
+        // Its stream only ends.
+        let paused = C::STREAMS && outcome.flag == Flag::StreamIdleTimeout;
+        if outcome.status > 0 && !begun && !paused {
             let answer = steps::apology(&self.ctx, outcome, &self.request.headers);
             let _ = self.reply(&answer, true).await;
         }
         false
     }
-}
-
-/// The first line and the fields, without what is said of this connection.
-fn line(response: &ResponseHeader, out: &mut BytesMut) {
-    out.reserve(1024);
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(response.status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
-    out.put_slice(b"\r\n");
-    response.header_to_h1_wire(out);
 }

@@ -15,14 +15,11 @@ use trysail_edge::Reason;
 use trysail_edge::chunks::Chunks;
 
 use super::super::measures::{self, Measures};
-use super::Client;
-use super::answer::{LAST_CHUNK, chunk};
+use super::answer::{LAST_CHUNK, write_chunk};
+use super::downstream::{Downstream, gone};
 
 /// So much of a body is held. Pingora's figure.
 const HELD: usize = 64 * 1024;
-
-/// So much may come of a client's next request while this one is served.
-const AHEAD: usize = 64 * 1024;
 
 /// What is waiting to be sent while more is taken from the client.
 const QUEUED: usize = 16 * 1024;
@@ -50,6 +47,8 @@ pub(super) struct Upload {
 /// How long the client may say nothing amid its body.
 struct Pause {
     time: Duration,
+    /// It may last for ever.
+    endless: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -65,15 +64,15 @@ impl Upload {
             held: BytesMut::new(),
             whole: true,
             failed: None,
-            pause: Pause { time: measures.body_time, timer: None },
+            pause: Pause { time: measures.body_time, endless: false, timer: None },
         }
     }
 
     /// Begins a try: `out` is its head, behind which goes what was taken before and what is there already.
-    pub(super) fn begin<C: Client>(&mut self, mut out: BytesMut, client: &mut C) -> Result<()> {
+    pub(super) fn begin<C: Downstream>(&mut self, mut out: BytesMut, client: &mut C) -> Result<()> {
         match self.chunks {
             None => out.extend_from_slice(&self.held),
-            Some(_) => chunk(&self.held, &mut out),
+            Some(_) => write_chunk(&self.held, &mut out),
         }
         if self.chunks.is_some() && self.left == 0 {
             out.extend_from_slice(LAST_CHUNK);
@@ -87,6 +86,11 @@ impl Upload {
         self.chunks.is_some()
     }
 
+    /// Whether it may pause for ever from now on.
+    pub(super) fn may_pause(&mut self, endless: bool) {
+        (self.pause.endless, self.pause.timer) = (endless, None);
+    }
+
     /// Whether all of it has come.
     pub(super) fn has_come(&self) -> bool {
         self.left == 0
@@ -98,7 +102,7 @@ impl Upload {
     }
 
     /// Takes what has come. An error is the client's.
-    pub(super) fn take<C: Client>(&mut self, client: &mut C) -> Result<()> {
+    pub(super) fn take<C: Downstream>(&mut self, client: &mut C) -> Result<()> {
         if self.chunks.is_some() {
             return self.take_chunks(client);
         }
@@ -119,7 +123,7 @@ impl Upload {
 
     /// The same of chunks. What they hold goes on in one of our own, without extensions and trailers. Only what is known to be
     /// theirs is taken off: what stands behind their end is the client's next request.
-    fn take_chunks<C: Client>(&mut self, client: &mut C) -> Result<()> {
+    fn take_chunks<C: Downstream>(&mut self, client: &mut C) -> Result<()> {
         let came = client.pending();
         let Some(chunks) = self.chunks.as_mut().filter(|_| self.left > 0 && !came.is_empty()) else {
             return Ok(());
@@ -134,7 +138,7 @@ impl Upload {
             return Err(measures::too_long());
         }
         if self.failed.is_none() {
-            chunk(&data, &mut self.out);
+            write_chunk(&data, &mut self.out);
             self.out.extend_from_slice(if ended { LAST_CHUNK } else { b"" });
         }
         hold(&mut self.held, &mut self.whole, &data);
@@ -144,7 +148,7 @@ impl Upload {
 
     /// Sends what can be sent: ready once there is no more to take or to send. An error is the client's; what the upstream
     /// does not take is kept for later.
-    pub(super) fn poll<C: Client>(
+    pub(super) fn poll<C: Downstream>(
         &mut self,
         client: &mut C,
         stream: &mut TcpStream,
@@ -169,7 +173,11 @@ impl Upload {
     }
 
     /// Takes the rest, for nobody. An error is the client's.
-    pub(super) fn poll_drain<C: Client>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    pub(super) fn poll_drain<C: Downstream>(
+        &mut self,
+        client: &mut C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
         (self.whole, self.most) = (false, u64::MAX);
         while self.left > 0 {
             ready!(self.poll_more(client, cx))?;
@@ -180,7 +188,7 @@ impl Upload {
     }
 
     /// Ready once there is something to take.
-    fn poll_more<C: Client>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_more<C: Downstream>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !client.pending().is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -219,27 +227,10 @@ fn refused(reason: Reason) -> Box<Error> {
 
 impl Pause {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.endless {
+            return Poll::Pending;
+        }
         let new = || Box::pin(tokio::time::sleep(self.time));
         self.timer.get_or_insert_with(new).as_mut().poll(cx)
     }
-}
-
-/// Whether the client goes while it waits. What it says meanwhile is its next request.
-pub(super) fn poll_gone<C: Client>(client: &mut C, cx: &mut Context<'_>) -> Poll<Box<Error>> {
-    while client.pending().len() < AHEAD {
-        match ready!(client.poll_fill(cx)) {
-            Ok(1..) => {}
-            Ok(0) => return Poll::Ready(gone()),
-            Err(error) => {
-                return Poll::Ready(
-                    Error::because(ErrorType::ReadError, "a client that waits", error).into_down(),
-                );
-            }
-        }
-    }
-    Poll::Pending
-}
-
-fn gone() -> Box<Error> {
-    Error::new_down(ErrorType::ConnectionClosed)
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -10,39 +10,28 @@ use bytes::BytesMut;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::l4::ext::set_tcp_keepalive;
 use pingora_core::{Error, ErrorType, Result, RetryType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Client;
+use super::downstream::Downstream;
 use super::run::Run;
-use super::upload::poll_gone;
 
-impl<C: Client> Run<'_, C> {
+impl<C: Downstream> Run<'_, C> {
     /// Sends what is there for the client; its `last` piece all the way.
     pub(super) async fn send(&mut self, last: bool) -> Result<()> {
         let mut out = std::mem::take(&mut self.out);
-        let sent = self.send_bytes(&out, last).await;
+        let sent = self.send_bytes(&mut out, last).await;
         out.clear();
         self.out = out;
         sent
     }
 
     /// The same with bytes that stand elsewhere.
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8], last: bool) -> Result<()> {
+    pub(super) async fn send_bytes(&mut self, bytes: &mut BytesMut, last: bool) -> Result<()> {
         let end = self.ctx.deadline.end().filter(|_| self.ctx.status > 0);
-        let (client, mut rest) = (&mut *self.client, bytes);
-        let written = async {
-            while !rest.is_empty() {
-                let taken = poll_fn(|cx| client.poll_send(cx, rest)).await?;
-                rest = rest.get(taken..).unwrap_or_default();
-            }
-            match last {
-                true => client.flush().await,
-                // What TLS has in hand goes on while the next piece is waited for.
-                false => poll_fn(|cx| Poll::Ready(flushed(client, cx))).await,
-            }
-        };
+        let client = &mut self.client;
+        let written = poll_fn(|cx| client.poll_send(cx, bytes, last));
         let written = match end {
             None => written.await,
             Some(end) => match tokio::time::timeout_at(end.into(), written).await {
@@ -56,7 +45,7 @@ impl<C: Client> Run<'_, C> {
         if self.cut {
             return Err(Error::new_up(ErrorType::ReadTimedout));
         }
-        written.map_err(untaken)
+        written
     }
 
     /// Reads from the upstream, once; 0 is the end. What is to go there goes meanwhile, and who goes is noticed.
@@ -75,10 +64,8 @@ impl<C: Client> Run<'_, C> {
                 }
                 Poll::Pending => {}
             }
-            if let Err(error) = flushed(self.client, cx) {
-                return Poll::Ready(Err(untaken(error)));
-            }
-            if sent && let Poll::Ready(error) = poll_gone(self.client, cx) {
+            self.client.flush(cx)?;
+            if sent && let Poll::Ready(error) = self.client.poll_gone(cx) {
                 return Poll::Ready(Err(error));
             }
             self.poll_late(cx, body)
@@ -89,7 +76,7 @@ impl<C: Client> Run<'_, C> {
     /// Sends what can be sent; whether all that there is to take has been taken.
     fn poll_upload(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<bool> {
         let had = self.upload.has_come();
-        if let Poll::Ready(sent) = self.upload.poll(self.client, stream, cx) {
+        if let Poll::Ready(sent) = self.upload.poll(&mut self.client, stream, cx) {
             sent?;
         }
         if !had {
@@ -138,18 +125,6 @@ impl<C: Client> Run<'_, C> {
         })
         .await
     }
-}
-
-/// Has what was written go on, as far as it can.
-fn flushed<C: Client>(client: &mut C, cx: &mut Context<'_>) -> std::io::Result<()> {
-    match Pin::new(client).poll_flush(cx) {
-        Poll::Ready(flushed) => flushed,
-        Poll::Pending => Ok(()),
-    }
-}
-
-fn untaken(error: std::io::Error) -> Box<Error> {
-    Error::because(ErrorType::WriteError, "an answer", error).into_down()
 }
 
 /// Opens a connection, which the kernel looks after by these `probes`.
