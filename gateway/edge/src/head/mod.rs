@@ -21,11 +21,11 @@ pub struct Head {
     pub plain: Option<Plain>,
 }
 
-/// A request of HTTP/1.1 that asks for no other protocol and no word before its body, whose length is known.
+/// A request of HTTP/1.1 that asks for no other protocol and no word before its body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plain {
-    /// Of its body.
-    pub length: u64,
+    /// Of its body; `None` where that comes in chunks.
+    pub length: Option<u64>,
     /// Whether its connection ends with it.
     pub close: bool,
 }
@@ -231,8 +231,9 @@ impl<'h> Found<'h> {
     }
 
     fn plain(&self, first: &Line<'_>) -> Option<Plain> {
-        let special = self.expects || self.framing.chunked || self.is_websocket(first);
-        let plain = Plain { length: self.framing.number, close: self.connection.close };
+        let special = self.expects || self.is_websocket(first);
+        let length = (!self.framing.chunked).then_some(self.framing.number);
+        let plain = Plain { length, close: self.connection.close };
         (first.version == b"HTTP/1.1" && !special).then_some(plain)
     }
 

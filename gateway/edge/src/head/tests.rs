@@ -107,7 +107,10 @@ fn heads_pass_are_written_anew_or_are_refused() {
 fn chunked_bodies_and_what_follows_a_head() {
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let read = read(&[head, &b"0\r\n\r\nGET"[..]].concat()).unwrap().unwrap();
-    assert_eq!(read, Head { length: head.len(), rewritten: None, chunked: true, plain: None });
+    assert_eq!(
+        read,
+        Head { length: head.len(), rewritten: None, chunked: true, plain: Some(Plain::default()) }
+    );
 }
 
 /// Heads with something changed somewhere, many times over: none panics, and what is let through means one thing.
@@ -204,7 +207,8 @@ fn means_one_thing(head: &[u8]) -> Result<(), &'static str> {
 
 #[test]
 fn plain_is_what_asks_for_nothing_special() {
-    let plain = |length, close| Some(Plain { length, close });
+    let plain = |length, close| Some(Plain { length: Some(length), close });
+    let chunked = |close| Some(Plain { length: None, close });
     for (head, is) in [
         ("GET / HTTP/1.1|Host: a||", plain(0, false)),
         ("GET / HTTP/1.1|Host: a|Connection: close||", plain(0, true)),
@@ -214,7 +218,13 @@ fn plain_is_what_asks_for_nothing_special() {
         // Taken off: what is left asks for nothing.
         ("GET / HTTP/1.1|Host: a|Connection: Upgrade|Upgrade: h2c||", plain(0, false)),
         ("GET / HTTP/1.1|Host: a|Connection: Upgrade|Upgrade: websocket||", None),
-        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked||", None),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked||", chunked(false)),
+        ("GET / HTTP/1.1|Host: a|Transfer-Encoding: CHUNKED|Connection: close||", chunked(true)),
+        (
+            "POST / HTTP/1.1|Host: a|Upgrade: websocket|Connection: upgrade|Transfer-Encoding: chunked||",
+            chunked(false),
+        ),
+        ("POST / HTTP/1.1|Host: a|Expect: 100-continue|Transfer-Encoding: chunked||", None),
         ("POST / HTTP/1.1|Host: a|Expect: 100-continue|Content-Length: 2||", None),
         ("POST / HTTP/1.1|Host: a|expect:|Content-Length: 2||", None),
         ("GET / HTTP/1.0|Host: a||", None),

@@ -329,6 +329,7 @@ impl Client for Conn {
         let mut space = [MaybeUninit::<u8>::uninit(); READ];
         let mut buffer = ReadBuf::uninit(&mut space);
         ready!(self.inner.io().poll_read(cx, &mut buffer))?;
+        self.check(buffer.filled())?;
         self.pending.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     }

@@ -6,7 +6,6 @@ use std::os::fd::RawFd;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use pingora_core::Result;
 use pingora_core::protocols::Digest;
 use pingora_proxy::Session;
 use trysail_routing::snapshot::policy::ConnectionPool;
@@ -15,36 +14,68 @@ use trysail_upstream::limits::{Admission, Held, Overflow, Waiting};
 use super::ctx::Ctx;
 use super::reply::Answer;
 
-/// Asks for a request that has its cluster and endpoint. An error of the outer kind means that the client has gone.
-pub(super) async fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<Result<(), Answer>> {
-    let Some(cluster) = ctx.cluster else { return Ok(Ok(())) };
-    let active = ctx.active.clone();
-    let limits = active.upstreams.cluster(cluster).limits();
+/// What the ceilings say to a request that has its cluster and endpoint.
+pub(super) enum Entry {
+    /// It goes on.
+    Open,
+    /// It has left its endpoint, and waits for this, then asks `admitted`.
+    Queue(Waiting),
+    /// It goes nowhere.
+    Shut(Answer),
+}
+
+/// Asks for a request that has its cluster and endpoint.
+pub(super) fn ask(ctx: &mut Ctx) -> Entry {
+    let Some(cluster) = ctx.cluster else { return Entry::Open };
+    let limits = ctx.active.upstreams.cluster(cluster).limits();
     if !limits.any() {
-        return Ok(Ok(()));
+        return Entry::Open;
     }
-    let refusal = match limits.admit(ctx.is_alone()) {
+    match limits.admit(ctx.is_alone()) {
         Admission::Now(held) => {
             ctx.held = held;
-            return Ok(Ok(()));
+            Entry::Open
         }
-        Admission::Never(overflow) => overflow,
+        Admission::Never(overflow) => Entry::Shut(refuse(ctx, overflow)),
         Admission::Later(waiting) => {
             // Whoever waits is no work of an endpoint, and chooses anew.
             ctx.leave_endpoint();
-            match wait(session, ctx, waiting).await? {
-                None => return Ok(Err(Answer::LATE)),
-                Some(Err(overflow)) => overflow,
-                Some(Ok(held)) => {
-                    ctx.held = Some(held);
-                    return Ok(if ctx.choose_endpoint() { Ok(()) } else { Err(Answer::NO_ENDPOINT) });
-                }
-            }
+            Entry::Queue(waiting)
         }
-    };
+    }
+}
+
+/// What becomes of a request that has waited; `None` where its time was over first.
+pub(super) fn admitted(ctx: &mut Ctx, turn: Option<Result<Held, Overflow>>) -> Result<(), Answer> {
+    match turn {
+        None => Err(Answer::LATE),
+        Some(Err(overflow)) => Err(refuse(ctx, overflow)),
+        Some(Ok(held)) => {
+            ctx.held = Some(held);
+            if ctx.choose_endpoint() { Ok(()) } else { Err(Answer::NO_ENDPOINT) }
+        }
+    }
+}
+
+fn refuse(ctx: &mut Ctx, overflow: Overflow) -> Answer {
     ctx.leave_endpoint();
-    active.loads.of(cluster).overflow(refusal);
-    Ok(Err(Answer::OVERFLOW))
+    if let Some(cluster) = ctx.cluster {
+        ctx.active.loads.of(cluster).overflow(overflow);
+    }
+    Answer::OVERFLOW
+}
+
+/// Asks, and waits if need be, for a request that Pingora carries. An error of the outer kind means that the client has
+/// gone.
+pub(super) async fn enter(session: &mut Session, ctx: &mut Ctx) -> pingora_core::Result<Result<(), Answer>> {
+    Ok(match ask(ctx) {
+        Entry::Open => Ok(()),
+        Entry::Shut(answer) => Err(answer),
+        Entry::Queue(waiting) => {
+            let turn = wait(session, ctx, waiting).await?;
+            admitted(ctx, turn)
+        }
+    })
 }
 
 /// Waits as long as the client does and the request's time lets it: `None` where that is over. A client that is still
@@ -53,7 +84,7 @@ async fn wait(
     session: &mut Session,
     ctx: &Ctx,
     mut waiting: Waiting,
-) -> Result<Option<Result<Held, Overflow>>> {
+) -> pingora_core::Result<Option<Result<Held, Overflow>>> {
     let time = ctx.deadline.left();
     let over = async {
         match time {

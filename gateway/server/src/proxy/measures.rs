@@ -92,18 +92,21 @@ impl Measures {
         if ctx.body <= most || session.was_upgraded() {
             return Ok(());
         }
-        self.edge.cut(Cut::BodySize);
-        let mut error = Error::new(ErrorType::HTTPStatus(413));
-        error.esource = ErrorSource::Downstream;
-        Err(error)
+        Err(too_long())
     }
 
-    /// A request has failed: counts it, if that was of its times.
+    /// A request has failed: counts it, if that was of its times, or amid its body of its size.
     pub(super) fn failed(&self, error: &Error) {
         match (&error.esource, &error.etype) {
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => self.edge.cut(Cut::BodySize),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => self.edge.cut(Cut::BodyTime),
             (ErrorSource::Downstream, ErrorType::WriteTimedout) => self.edge.cut(Cut::StreamTime),
             _ => {}
         }
     }
+}
+
+/// A body has turned out to be too long.
+pub(super) fn too_long() -> Box<Error> {
+    Error::new_down(ErrorType::HTTPStatus(413))
 }

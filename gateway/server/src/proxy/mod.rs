@@ -119,7 +119,7 @@ impl ProxyHttp for Shared {
         if ctx.delayed {
             self.faults.delays.inc();
         }
-        let mut answer = match turn {
+        let answer = match turn {
             Err(answer) => answer,
             Ok(turn) => {
                 let whole = session.as_mut().is_body_empty() || session.is_upgrade_req();
@@ -134,15 +134,10 @@ impl ProxyHttp for Shared {
                 }
             }
         };
-        answer.response.extend(explained::fields(ctx));
-        (ctx.flag, ctx.details) = (answer.flag, answer.details());
         if answer.flag == Flag::FaultInjected {
             self.faults.aborts.inc();
         }
-        // Faults stand before CORS, and a preflight has its fields.
-        if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
-            answer.fields = ctx.cors(&session.req_header().headers);
-        }
+        let answer = steps::refusal(ctx, answer, &session.req_header().headers);
         if answer.close || self.draining.load(Ordering::Acquire) {
             session.set_keepalive(None);
         }

@@ -127,6 +127,11 @@ impl Peers {
         })
     }
 
+    /// How the kernel looks after the express lane's connections there, where that is said.
+    pub(super) fn probes(&self, cluster: ClusterId) -> Option<&TcpKeepalive> {
+        self.0.get(cluster.index())?.template.peer.options.tcp_keepalive.as_ref()
+    }
+
     /// What to connect to for bytes that are passed on. `name` is what the client asked for, if it did.
     pub(crate) fn stream(&self, cluster: ClusterId, endpoint: usize, name: &str) -> HttpPeer {
         self.peer(cluster, endpoint, || name, false)
@@ -163,15 +168,10 @@ fn template(policy: &Policy, trust: Option<&Trust>, times: PeerTimes) -> Templat
 /// In a template, where an endpoint's address comes.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Whether requests go by such a policy in the clear, of HTTP/1 by HTTP/1, without asking whether they may, over sockets that
-/// have nothing of their own.
+/// Whether requests go by such a policy in the clear, of HTTP/1 by HTTP/1.
 fn is_plain(policy: &Policy) -> bool {
-    let Policy { balancer: _, connection_pool, outlier: _, tls, protocol, retry_budget: _ } = policy;
-    tls.is_none()
-        && *protocol != Protocol::Http2
-        && connection_pool.tcp_keepalive.is_none()
-        && connection_pool.max_connections.is_none()
-        && connection_pool.max_requests.is_none()
+    let Policy { balancer: _, connection_pool: _, outlier: _, tls, protocol, retry_budget: _ } = policy;
+    tls.is_none() && *protocol != Protocol::Http2
 }
 
 /// What an upstream of HTTP/2 may send of an answer that its client does not take. Pingora's own is 8 MiB, as much as it

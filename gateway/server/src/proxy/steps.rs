@@ -15,6 +15,7 @@ use super::retry::{self, Replay};
 use super::turn::Turn;
 use super::view::{self, Ends, Seen};
 use super::{explained, grpc, hash, headers, outlier, strict, transform};
+use crate::metrics::Flag;
 
 /// It has its turn: it gets its endpoint, if there is one, and its time, which begins where it has come `whole`.
 pub(super) fn turn(
@@ -100,6 +101,18 @@ pub(super) fn failed(ctx: &mut Ctx, error: &Error, reused: bool, replay: Replay)
         outlier::failed(ctx, failure, ctx.stale > resent);
     }
     again
+}
+
+/// The answer to a request that goes no further, as its client gets it: why is noted, and it says what its route says of
+/// other sites' calls.
+pub(super) fn refusal(ctx: &mut Ctx, mut answer: Answer, request: &HeaderMap) -> Answer {
+    answer.response.extend(explained::fields(ctx));
+    (ctx.flag, ctx.details) = (answer.flag, answer.details());
+    // Faults stand before CORS, and a preflight has its fields.
+    if answer.fields.is_empty() && answer.flag != Flag::FaultInjected {
+        answer.fields = ctx.cors(request);
+    }
+    answer
 }
 
 /// The answer to a request that has failed.

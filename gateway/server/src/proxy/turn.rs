@@ -46,21 +46,24 @@ pub(super) async fn of(
         traced.took(route);
     }
     ctx.handling.clone_from(&route.handling);
-    if let Some(handling) = &route.handling {
-        if let Some(fault) = &handling.fault {
-            let injected = fault::inject(fault, session).await?;
-            ctx.delayed = injected.delayed;
-            if let Some(abort) = injected.abort {
-                return Ok(Err(Answer { response: changes(route), ..abort }));
-            }
-        }
-        let preflight =
-            handling.cors.as_ref().and_then(|cors| cors.preflight(&view::request(session, ctx.scheme())));
-        if let Some(fields) = preflight {
-            return Ok(Err(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY }));
+    if let Some(fault) = route.handling.as_ref().and_then(|handling| handling.fault.as_ref()) {
+        let injected = fault::inject(fault, session).await?;
+        ctx.delayed = injected.delayed;
+        if let Some(abort) = injected.abort {
+            return Ok(Err(Answer { response: changes(route), ..abort }));
         }
     }
-    Ok(take(&ctx.active, listener, route, block, &view::request(session, ctx.scheme())))
+    let request = view::request(session, ctx.scheme());
+    if let Some(answer) = preflight(route, &request) {
+        return Ok(Err(answer));
+    }
+    Ok(take(&ctx.active, listener, route, block, &request))
+}
+
+/// The answer to a request that asks what other sites' pages may ask, if it is one and the route knows its site.
+pub(super) fn preflight(route: &Route, request: &Request<'_>) -> Option<Answer> {
+    let fields = route.handling.as_ref()?.cors.as_ref()?.preflight(request)?;
+    Some(Answer { status: 200, why: Why::Preflight, fields, ..Answer::EMPTY })
 }
 
 pub(super) type Found<'s> = (&'s Listener, &'s Arc<Route>, Option<&'s Match>);

@@ -301,6 +301,85 @@ fn bodies_of_a_known_length_go_with_their_heads() {
 }
 
 #[test]
+fn who_meets_a_ceiling_waits_or_is_refused() {
+    let upstream = Upstream::start();
+    let policy = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
+    let folder = site(&[upstream.addr], policy, "    timeout: 10s\n    retries: {attempts: 0}\n");
+    let timed = "  http:\n  - match: [{uri: {exact: /timed}}]\n    timeout: 20ms\n    route: [{destination: {host: reviews}}]\n";
+    let route = std::fs::read_to_string(folder.path().join("route.yaml")).expect("it was written");
+    folder.write("route.yaml", &route.replacen("  http:\n", timed, 1));
+    let gateway = ready(&folder);
+    // One more is refused where somebody waits, and waits in vain where nobody does.
+    let waits = |somebody| {
+        let status = if somebody { 503 } else { 504 };
+        let asked = || gateway.client().get("shop.test", "/timed", &[]).expect("an answer").status;
+        eventually(PATIENCE, "the queue is as it should be", || asked() == status);
+    };
+    // Who asks before it is there would take its place.
+    let send = |client: &mut Client, bytes: &[u8]| {
+        let before = by_express(&gateway);
+        client.send(bytes).expect("it takes a request");
+        eventually(PATIENCE, "it is there", || by_express(&gateway) > before);
+    };
+    upstream.state.say(HOLD);
+    let get = b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+    let post = b"POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\n\r\n";
+    let [mut busy, mut leaver, mut refused, mut next] = [(); 4].map(|()| gateway.client());
+    busy.send(get).expect("it takes a request");
+    eventually(PATIENCE, "the upstream is asked", || upstream.state.asked.load(Ordering::SeqCst) == 1);
+    // One that waits for the rest of its body can be seen to go too.
+    send(&mut leaver, post);
+    waits(true);
+    refused.send(post).expect("it takes a head");
+    let reply = refused.read_reply(false).expect("an answer");
+    assert_eq!((reply.status, reply.header("x-envoy-overloaded")), (503, Some("true")));
+    assert_eq!(reply.header("connection"), Some("close"), "half a request");
+    assert!(reply.text().ends_with("reset reason: overflow"), "{}", reply.text());
+    drop(leaver);
+    waits(false);
+    let gone = ["response_flags=\"DC\""];
+    eventually(PATIENCE, "it has left", || gateway.sum("istio_requests_total", &gone) == 1.0);
+    // Who was refused with all of its request may ask again.
+    send(&mut next, &[&post[..], b"hello"].concat());
+    waits(true);
+    let mut refused = gateway.client();
+    refused.send(&[&post[..], b"hello"].concat()).expect("it takes a request");
+    let reply = refused.read_reply(false).expect("an answer");
+    assert_eq!((reply.status, reply.header("connection")), (503, Some("keep-alive")));
+    upstream.state.say(GOOD);
+    for client in [&mut busy, &mut next] {
+        assert_eq!(client.read_reply(false).expect("an answer").text(), "good");
+    }
+    refused.send(get).expect("it takes another");
+    assert_eq!(refused.read_reply(false).expect("an answer").text(), "good");
+    assert_eq!((upstream.opened(), upstream.state.bodies.load(Ordering::SeqCst)), (1, 5));
+    eventually(PATIENCE, "all are counted", || {
+        gateway.sum("istio_requests_total", &[]) == by_express(&gateway)
+    });
+}
+
+#[test]
+fn the_kernel_looks_after_connections_that_are_to_be_probed() {
+    let upstream = Upstream::start();
+    let policy = "connectionPool: {tcp: {tcpKeepalive: {time: 60s, interval: 10s, probes: 3}}}";
+    let folder = site(&[upstream.addr], policy, "");
+    let gateway = ready(&folder);
+    assert_eq!(ask(&gateway, "GET"), "200 good");
+    assert_eq!((by_express(&gateway), upstream.opened()), (1.0, 1));
+    // Its line ends on the upstream's port; a timer of kind 2 is a probe's.
+    let remote = format!(":{:04X}", upstream.addr.port());
+    let probed = || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        sockets.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(2).is_some_and(|to| to.ends_with(&remote))
+                && fields.get(5).is_some_and(|timer| timer.starts_with("02:"))
+        })
+    };
+    eventually(PATIENCE, "it is probed", probed);
+}
+
+#[test]
 fn what_needs_more_goes_the_other_way() {
     let upstream = Upstream::start();
     let folder = Folder::new();
@@ -327,16 +406,24 @@ fn what_needs_more_goes_the_other_way() {
         ("HEAD / HTTP/1.1|Host: a||", 200, true),
         ("GET /headers HTTP/1.1|Host: a||", 200, true),
         ("GET /rewrite HTTP/1.1|Host: a||", 200, true),
+        ("GET /cors HTTP/1.1|Host: a||", 200, true),
+        ("GET /cors HTTP/1.1|Host: a|Origin: https://a.test||", 200, true),
+        ("GET /cors HTTP/1.1|Host: a|Origin: https://b.test||", 200, true),
+        (
+            "OPTIONS /cors HTTP/1.1|Host: a|Origin: https://a.test|Access-Control-Request-Method: PUT||",
+            200,
+            true,
+        ),
         ("GET /retries HTTP/1.1|Host: a||", 200, true),
         ("GET /a/../b?c HTTP/1.1|Host: a||", 200, true),
         ("GET http://a/b HTTP/1.1|Host: a||", 200, true),
         ("GET / HTTP/1.1|Host: a|Connection: keep-alive, X-A|Keep-Alive: 5|TE: trailers|X-A: 1||", 200, true),
         ("POST / HTTP/1.1|Host: a|Content-Length: 2||hi", 200, true),
         ("GET /fault HTTP/1.1|Host: a||", 200, false),
-        ("GET /cors HTTP/1.1|Host: a||", 200, false),
         ("GET /mirror HTTP/1.1|Host: a||", 200, false),
-        ("GET /redirect HTTP/1.1|Host: a||", 301, false),
-        ("GET /direct HTTP/1.1|Host: a||", 299, false),
+        ("GET /redirect HTTP/1.1|Host: a||", 301, true),
+        ("GET /direct HTTP/1.1|Host: a||", 299, true),
+        ("POST /direct HTTP/1.1|Host: a|Content-Length: 2||hi", 299, true),
         ("GET / HTTP/1.0|Host: a||", 200, false),
         ("POST / HTTP/1.1|Host: a|Expect: 100-continue|Content-Length: 2||hi", 200, false),
         ("POST / HTTP/1.1|Host: a|Content-Type: application/grpc|Content-Length: 0||", 200, false),

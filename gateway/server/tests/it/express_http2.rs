@@ -336,6 +336,7 @@ fn what_needs_more_goes_the_other_way() {
     let route = "route: [{destination: {host: reviews}}]";
     let rules = format!(
         "  http:\n  - match: [{{uri: {{prefix: /cors}}}}]\n    {route}\n    corsPolicy: {{allowOrigins: [{{exact: https://a.test}}]}}\n  \
+         - match: [{{uri: {{prefix: /moved}}}}]\n    redirect: {{uri: /a}}\n  \
          - match: [{{uri: {{prefix: /changed}}}}]\n    {route}\n    rewrite: {{uri: /b, authority: other.test}}\n    headers: {{request: {{set: {{x-a: \"1\"}}}}, response: {{add: {{connection: close}}}}}}\n  \
          - {route}\n"
     );
@@ -355,7 +356,8 @@ fn what_needs_more_goes_the_other_way() {
             ("POST /|content-length: 0", true, 200, true),
             ("POST /|content-length: 0", false, 200, true),
             ("POST /", false, 200, false),
-            ("GET /cors", true, 200, false),
+            ("GET /cors|origin: https://a.test", true, 200, true),
+            ("GET /moved", true, 301, true),
             ("GET /|expect: 100-continue", true, 200, false),
             ("GET /|x-trysail-explain: 1", true, 200, false),
             ("POST /|content-type: application/grpc", true, 200, false),

@@ -14,6 +14,7 @@ mod drain;
 mod entries;
 mod explain;
 mod express;
+mod express_chunks;
 mod express_http2;
 mod fault;
 mod floods;

@@ -254,7 +254,7 @@ impl Body {
     /// The end of what goes to the client in chunks. An upstream's trailers are not passed on.
     fn end(&mut self, out: &mut BytesMut, bare: bool) {
         if !bare {
-            out.put_slice(b"0\r\n\r\n");
+            out.put_slice(LAST_CHUNK);
         }
         *self = Body::Length(0);
     }
@@ -269,14 +269,22 @@ fn join(data: BytesMut, out: &mut BytesMut, bare: bool) {
     }
 }
 
-/// Writes a chunk; of nothing, none, as that would be the end.
+/// The end of a body in chunks, without trailers.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes a chunk, or with `bare` what it would hold.
 fn chunk(data: BytesMut, out: &mut BytesMut, bare: bool) {
-    if data.is_empty() || bare {
-        return join(data, out, bare);
+    if bare { join(data, out, bare) } else { write_chunk(&data, out) }
+}
+
+/// Writes a chunk; of nothing, none, as that would be the end.
+pub(super) fn write_chunk(data: &[u8], out: &mut BytesMut) {
+    if data.is_empty() {
+        return;
     }
     out.reserve(data.len() + 20);
     let _ = std::fmt::Write::write_fmt(out, format_args!("{:x}\r\n", data.len()));
-    out.put_slice(&data);
+    out.put_slice(data);
     out.put_slice(b"\r\n");
 }
 

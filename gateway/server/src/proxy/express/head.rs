@@ -121,11 +121,18 @@ pub(super) fn take_off_hops(request: &mut RequestHeader) {
 
 /// Says again what frames a request, and whom it is for, whatever a route's changes made of it: what is sent is as long as
 /// what came.
-pub(super) fn frame(request: &mut RequestHeader, came: &RequestHeader) -> pingora_core::Result<()> {
-    request.remove_header(&TRANSFER_ENCODING);
+pub(super) fn frame(
+    request: &mut RequestHeader,
+    came: &RequestHeader,
+    chunked: bool,
+) -> pingora_core::Result<()> {
+    match chunked {
+        true => request.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
+        false => drop(request.remove_header(&TRANSFER_ENCODING)),
+    }
     match came.headers.get(CONTENT_LENGTH) {
-        Some(length) => request.insert_header(CONTENT_LENGTH, length.clone())?,
-        None => drop(request.remove_header(&CONTENT_LENGTH)),
+        Some(length) if !chunked => request.insert_header(CONTENT_LENGTH, length.clone())?,
+        _ => drop(request.remove_header(&CONTENT_LENGTH)),
     }
     if !request.headers.contains_key(HOST)
         && let Some(host) = came.headers.get(HOST)

@@ -198,7 +198,7 @@ pub(super) fn read(session: &HttpSession) -> Option<(http::request::Parts, Plain
             parts.headers.remove(name);
         }
     }
-    Some((parts, Plain { length, close: false }))
+    Some((parts, Plain { length: Some(length), close: false }))
 }
 
 /// Whether the host that it says as a field, if it does, is its authority to the letter.

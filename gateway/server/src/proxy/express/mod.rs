@@ -14,12 +14,12 @@
 //!                           └─ Taken ─▶ run ─▶ upload ─▶ upstream ─▶ answer ─▶ client (http1, http2)
 //!                                       └───◀─ pool ◀───────┘
 //! ```
-//! Left to Pingora are: other versions, bodies in chunks or, in HTTP/2, of a length that is not told, upgrades, `CONNECT`,
-//! `Expect`, gRPC, questions (`x-trysail-explain`), malformed targets, fields that are refused; routes with faults, CORS,
-//! mirrors, or an answer of their own; clusters with TLS, HTTP/2 (that of clients too, for those who speak it), ceilings, or
-//! probes on their sockets; and everything where traces are recorded.
+//! Left to Pingora are: HTTP/1.0, bodies of HTTP/2 of a length that is not told, upgrades, `CONNECT`, `Expect`, gRPC, questions
+//! (`x-trysail-explain`), malformed targets, fields that are refused, and requests with more behind them; routes with faults or
+//! mirrors; clusters with TLS or HTTP/2 (that of clients too, for those who speak it); and everything where traces are recorded.
 
 mod answer;
+mod door;
 mod downstream;
 mod head;
 mod http1;
@@ -40,6 +40,7 @@ use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_http::RequestHeader;
 use prometheus::IntCounter;
 use tokio::io::AsyncWrite;
+use trysail_edge::chunks::Chunks;
 use trysail_edge::head::Plain;
 use trysail_routing::snapshot::{Action, Route};
 
@@ -150,15 +151,15 @@ impl Express {
         connection: &Connection,
     ) -> Option<Asked> {
         let gateway = &*self.gateway;
-        if gateway.traces.is_some() || is_followed(client.pending().len(), length, plain) {
+        if gateway.traces.is_some() || is_followed(client.pending().get(length..)?, plain) {
             return None;
         }
         let head::Head { mut parts, target, hops } =
             head::read(client.pending().get(..length)?, gateway.paths)?;
-        let body = || Some(plain.length);
-        if grpc::speaks(&parts.headers) || gateway.measures.take(target, parts.headers.len(), body).is_err() {
+        if grpc::speaks(&parts.headers) {
             return None;
         }
+        gateway.measures.take(target, parts.headers.len(), || plain.length).ok()?;
         let identity = identity::tell(&mut parts, connection);
         Some(Asked { request: RequestHeader::from(parts), identity, hops, plain })
     }
@@ -169,8 +170,7 @@ impl Express {
             return None;
         }
         let (mut parts, plain) = http2::read(session)?;
-        let body = || Some(plain.length);
-        gateway.measures.take(came.raw_path().len(), came.headers.len(), body).ok()?;
+        gateway.measures.take(came.raw_path().len(), came.headers.len(), || plain.length).ok()?;
         let hops = head::has_hops(&parts.headers);
         let identity = identity::tell(&mut parts, connection);
         let mut request = RequestHeader::from(parts);
@@ -192,9 +192,10 @@ impl Express {
         let active = gateway.active.load_full();
         let scheme = identity.scheme.unwrap_or_else(|| connection.scheme());
         let asked = view::of_head(&request, scheme);
-        let (listener, route, block) =
-            turn::find(&active, Some(connection), asked, scheme, gateway.other_server).ok()?;
-        if !is_plain(&active, route, came.is_some()) {
+        let found = turn::find(&active, Some(connection), asked, scheme, gateway.other_server);
+        if let Ok((_, route, _)) = &found
+            && !is_plain(&active, route, came.is_some())
+        {
             return None;
         }
         // From here on it is ours.
@@ -204,12 +205,19 @@ impl Express {
         ctx.identity = identity;
         let ends = ends();
         if let Some(log) = &gateway.access {
-            let mut noted = Noted::of(log, &request, plain.length == 0, ends, identity.client);
-            noted.took(route);
+            let mut noted = Noted::of(log, &request, plain.length == Some(0), ends, identity.client);
+            if let Ok((_, route, _)) = &found {
+                noted.took(route);
+            }
             ctx.noted = Some(noted);
         }
-        ctx.handling.clone_from(&route.handling);
-        let turn = turn::take(&active, listener, route, block, &asked);
+        let turn = found.and_then(|(listener, route, block)| {
+            ctx.handling.clone_from(&route.handling);
+            match turn::preflight(route, &asked) {
+                None => turn::take(&active, listener, route, block, &asked),
+                Some(answer) => Err(answer),
+            }
+        });
         Some(Taken { request, hops, plain, ends, ctx, turn })
     }
 }
@@ -222,14 +230,21 @@ fn on_the_heap<'r>(request: impl Future<Output = bool> + Send + 'r) -> Request<'
 }
 
 /// Whether there is more than the request. Pingora says what becomes of that, as ever.
-fn is_followed(pending: usize, length: usize, plain: Plain) -> bool {
-    (pending - length.min(pending)) as u64 > plain.length
+fn is_followed(behind: &[u8], plain: Plain) -> bool {
+    match plain.length {
+        Some(length) => behind.len() as u64 > length,
+        None => !matches!(Chunks::default().pass(behind, |_| ()), Ok(None | Some([]))),
+    }
 }
 
-/// Whether a route does no more than forward, to any of its targets, which may choose by whether the client speaks HTTP/2.
+/// Whether a route does no more than answer, or forward, to any of its targets, which may choose by whether the client speaks
+/// HTTP/2.
 fn is_plain(active: &Active, route: &Route, http2: bool) -> bool {
-    let Action::Forward(split) = &route.action else { return false };
+    let targets = match &route.action {
+        Action::Forward(split) => &split.targets[..],
+        Action::Redirect(_) | Action::Respond(_) => &[],
+    };
     let handled = route.handling.as_ref();
-    handled.is_none_or(|does| does.fault.is_none() && does.cors.is_none() && does.mirrors.is_empty())
-        && split.targets.iter().all(|target| active.peers.is_plain(target.cluster, http2))
+    handled.is_none_or(|does| does.fault.is_none() && does.mirrors.is_empty())
+        && targets.iter().all(|target| active.peers.is_plain(target.cluster, http2))
 }

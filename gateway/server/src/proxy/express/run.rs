@@ -20,6 +20,7 @@ use super::super::retry::{self, Replay};
 use super::super::view::{Ends, Seen};
 use super::super::{limits, outlier, steps};
 use super::answer::{self, Body, Heard};
+use super::door::{Way, part};
 use super::downstream::Downstream;
 use super::pool::{Key, Upstream};
 use super::upload::Upload;
@@ -69,7 +70,7 @@ pub(super) struct Run<'r, C> {
 /// Serves a request; whether its connection is kept.
 pub(super) async fn run<C: Downstream>(express: &Express, client: C, taken: Taken) -> bool {
     let Taken { request, hops, plain, ends, ctx, turn } = taken;
-    let upload = Upload::new(plain.length, express.gateway.measures.body_time);
+    let upload = Upload::new(plain.length, &express.gateway.measures);
     let mut run = Run {
         express,
         client,
@@ -87,35 +88,34 @@ pub(super) async fn run<C: Downstream>(express: &Express, client: C, taken: Take
         cut: false,
         out: BytesMut::new(),
     };
-    let chosen = turn.map(|turn| steps::turn(&mut run.ctx, turn, &run.request, || ends, plain.length == 0));
-    let refused = match chosen {
-        Ok(true) => None,
-        Ok(false) => Some(Answer { response: run.ctx.response_ops().to_vec(), ..Answer::NO_ENDPOINT }),
-        Err(answer) => Some(answer),
+    let way = match run.way(turn) {
+        Way::Later(waiting) => run.queue(waiting).await,
+        way => Ok(way),
     };
-    let kept = match refused {
-        None => {
+    let kept = match way {
+        Ok(Way::Back(answer)) => run.refuse(answer).await,
+        Ok(_) => {
             if C::STREAMS && !run.upload.has_come() {
                 // What has come goes with the head. An error comes back.
                 poll_fn(|cx| Poll::Ready(run.client.poll_fill(cx).is_ready())).await;
             }
             run.tries().await
         }
-        Some(answer) => {
-            (run.ctx.flag, run.ctx.details) = (answer.flag, answer.details());
-            run.reply(&answer, false).await.unwrap_or(false)
-        }
+        Err(error) => run.fail(&error).await,
     };
     if run.cut {
         run.ctx.passed = (run.upload.received, run.sent);
         return false;
     }
-    if run.whole && run.client.is_to_end(kept, run.upload.has_come()) {
-        // Who takes nothing more is not waited for.
-        let _ = timeout(FAREWELL, poll_fn(|cx| run.client.poll_end(cx))).await;
-    }
     let (status, length) = run.answered.unwrap_or_default();
     run.ctx.end(status, length, (run.upload.received, run.sent));
+    if run.whole && run.client.is_to_end(kept, run.upload.has_come()) {
+        let Run { client, ctx, upload, .. } = run;
+        // What it holds is free for others, whatever its client does.
+        drop(ctx);
+        // Who takes nothing more is not waited for.
+        let _ = timeout(FAREWELL, part(client, upload)).await;
+    }
     kept
 }
 
@@ -187,7 +187,8 @@ impl<C: Downstream> Run<'_, C> {
             return Ok((upstream, true));
         }
         let total = self.ctx.deadline.soonest(self.ctx.per_try());
-        let opened = open(key.1, total.map_or(time, |total| total.min(time))).await;
+        let probes = self.ctx.cluster.and_then(|cluster| self.ctx.active.peers.probes(cluster));
+        let opened = open(key.1, probes, total.map_or(time, |total| total.min(time))).await;
         opened.map(|stream| (Upstream::new(stream), false)).map_err(|mut error| {
             self.express.gateway.reached.failed();
             let failure = retry::connect_failure(total, self.ctx.per_try(), &mut error);
@@ -233,7 +234,7 @@ impl<C: Downstream> Run<'_, C> {
             let passed = (self.upload.received, 0);
             let seen = || Seen { head: request, ends: self.ends, passed };
             steps::change(seen, false, &mut changed, ctx)?;
-            head::frame(&mut changed, request)?;
+            head::frame(&mut changed, request, self.upload.is_chunked())?;
             head::write(&changed, &mut out)
         };
         written.map(|()| out).ok_or_else(|| Error::new_in(ErrorType::InternalError))
@@ -247,7 +248,7 @@ impl<C: Downstream> Run<'_, C> {
         (key, idle): (Key, Option<Duration>),
     ) -> Result<bool> {
         let head = self.head()?;
-        self.upload.begin(head, &mut self.client);
+        self.upload.begin(head, &mut self.client)?;
         self.note_whole();
         let (mut came, mut seen) = (BytesMut::new(), 0);
         let Heard { mut response, mut body, keeps } = loop {
@@ -284,9 +285,12 @@ impl<C: Downstream> Run<'_, C> {
             }
             let over = body.is_over();
             if over && self.upload.is_sent() {
-                if keeps && came.is_empty() && !self.ctx.last_of_connection {
-                    self.express.pool.put(key, upstream, idle);
+                match keeps && came.is_empty() && !self.ctx.last_of_connection {
+                    true => self.express.pool.put(key, upstream, idle),
+                    false => drop(upstream),
                 }
+                // Whoever waits for its place finds its connection, or none.
+                self.ctx.held = None;
                 self.send(true).await?;
                 self.whole = true;
                 return Ok(kept);
@@ -372,7 +376,7 @@ impl<C: Downstream> Run<'_, C> {
     }
 
     /// An answer of our own; whether the client's connection is kept.
-    async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
+    pub(super) async fn reply(&mut self, answer: &Answer, close: bool) -> Result<bool> {
         let kept = !close
             && !answer.close
             && !self.close
@@ -393,7 +397,7 @@ impl<C: Downstream> Run<'_, C> {
     }
 
     /// Says that it has failed, to a client that has no answer.
-    async fn fail(&mut self, error: &Error) -> bool {
+    pub(super) async fn fail(&mut self, error: &Error) -> bool {
         let begun = self.answered.is_some();
         let outcome = self.express.gateway.outcome(&mut self.ctx, error, begun);
         // Its stream only ends.

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::ext::set_tcp_keepalive;
 use pingora_core::{Error, ErrorType, Result, RetryType};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -125,11 +127,20 @@ impl<C: Downstream> Run<'_, C> {
     }
 }
 
-/// Opens a connection.
-pub(super) async fn open(address: SocketAddr, time: Duration) -> Result<TcpStream> {
+/// Opens a connection, which the kernel looks after by these `probes`.
+pub(super) async fn open(
+    address: SocketAddr,
+    probes: Option<&TcpKeepalive>,
+    time: Duration,
+) -> Result<TcpStream> {
     use std::io::ErrorKind;
     let error = match timeout(time, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Ok(stream)) => {
+            return match probes.map(|probes| set_tcp_keepalive(&stream, probes)) {
+                Some(Err(error)) => Err(error.into_up()),
+                _ => Ok(stream),
+            };
+        }
         Ok(Err(error)) => error,
         Err(_) => return Err(Error::new_up(ErrorType::ConnectTimedout)),
     };
