@@ -136,25 +136,21 @@ fn begin<'p>(
 impl HttpServerApp for Http {
     async fn process_new_http(
         self: &Arc<Self>,
-        session: ServerSession,
+        mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _begun = match &self.connection.flow {
             Some(flow) => Some(flow.begin().await),
             None => None,
         };
-        let session = match (session, &self.proxy.express) {
-            (ServerSession::H2(stream), Some(express)) if !*shutdown.borrow() => {
-                match express.begin_stream(stream, &self.connection) {
-                    Ok(request) => {
-                        request.await;
-                        return None;
-                    }
-                    Err(stream) => ServerSession::H2(*stream),
-                }
-            }
-            (session, _) => session,
-        };
+        if let ServerSession::H2(stream) = &mut session
+            && let Some(express) = &self.proxy.express
+            && !*shutdown.borrow()
+            && let Some(request) = express.begin_stream(stream, &self.connection)
+        {
+            request.await;
+            return None;
+        }
         self.connection.clone().serve(self.proxy.process_new_http(session, shutdown)).await
     }
 

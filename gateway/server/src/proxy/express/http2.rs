@@ -30,8 +30,8 @@ use super::downstream::{Downstream, gone, untaken};
 use super::head;
 
 /// One request's.
-pub(super) struct Http2 {
-    session: HttpSession,
+pub(super) struct Http2<'s> {
+    session: &'s mut HttpSession,
     /// Of its body, what is in hand.
     came: Bytes,
     /// Takes the answer's body, once its head is said.
@@ -51,9 +51,9 @@ struct Untaken {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Http2 {
+impl<'s> Http2<'s> {
     /// A stream's, whose client has so long to take a piece of its answer.
-    pub(super) fn new(session: HttpSession, flow: Option<Arc<Flow>>, time: Duration) -> Self {
+    pub(super) fn new(session: &'s mut HttpSession, flow: Option<Arc<Flow>>, time: Duration) -> Self {
         Http2 {
             session,
             came: Bytes::new(),
@@ -66,7 +66,7 @@ impl Http2 {
     }
 }
 
-impl Downstream for Http2 {
+impl Downstream for Http2<'_> {
     const STREAMS: bool = true;
 
     fn pending(&self) -> &[u8] {

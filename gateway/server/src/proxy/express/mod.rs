@@ -126,21 +126,18 @@ impl Express {
         Some(on_the_heap(run::run(self, Http1(client), taken)))
     }
 
-    /// The same of a stream of HTTP/2, whose session is given back where the request may not go on here.
+    /// The same of a stream of HTTP/2. It ends once its session is dropped.
     #[inline(never)]
     pub(crate) fn begin_stream<'r>(
         &'r self,
-        session: HttpSession,
+        session: &'r mut HttpSession,
         connection: &Arc<Connection>,
-    ) -> Result<Request<'r>, Box<HttpSession>> {
-        let asked = self.read_stream(&session, connection);
-        let taken = asked.and_then(|asked| {
-            self.take(asked, Some(session.req_header()), connection, || http2::ends(&session))
-        });
-        let Some(taken) = taken else { return Err(Box::new(session)) };
+    ) -> Option<Request<'r>> {
+        let asked = self.read_stream(session, connection)?;
+        let taken = self.take(asked, Some(session.req_header()), connection, || http2::ends(session))?;
         let time = self.gateway.measures.send_time;
         let client = Http2::new(session, connection.flow.clone(), time);
-        Ok(on_the_heap(run::run(self, client, taken)))
+        Some(on_the_heap(run::run(self, client, taken)))
     }
 
     fn read<C: Client>(
