@@ -1,6 +1,7 @@
 //! The express lane for HTTP/2: which streams go by it, and how they end, with bodies of every size either way.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -186,6 +187,37 @@ async fn wait_until_asked_beside(upstream: &Upstream, times: usize) {
     let state = upstream.state.clone();
     let wait = move || eventually(PATIENCE, "it is asked", || state.asked.load(Ordering::SeqCst) == times);
     tokio::task::spawn_blocking(wait).await.expect("no panic");
+}
+
+#[test]
+fn of_streams_that_meet_a_ceiling_one_waits_and_may_leave() {
+    let upstream = Upstream::start();
+    let policy = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
+    let folder = site(&[upstream.addr], policy, "    retries: {attempts: 0}\n");
+    let gateway = Arc::new(ready(&folder));
+    upstream.state.say(HOLD);
+    run(async {
+        let mut client = Client::connect(&gateway).await;
+        let (busy, _) = client.send("GET /", true).await;
+        wait_until_asked_beside(&upstream, 1).await;
+        let (first, mut of_first) = client.send("POST /|content-length: 5", false).await;
+        let (second, mut of_second) = client.send("POST /|content-length: 5", false).await;
+        // Which of them comes first is theirs.
+        let (refused, waiting) = tokio::select! {
+            refused = told_of(first) => (refused, &mut of_second),
+            refused = told_of(second) => (refused, &mut of_first),
+        };
+        assert!(refused.starts_with("503 ") && refused.ends_with("reset reason: overflow"), "{refused}");
+        waiting.send_reset(Reason::CANCEL);
+        let asked = gateway.clone();
+        let left = move || asked.sum("istio_requests_total", &["response_flags=\"DC\""]) == 1.0;
+        let left = move || eventually(PATIENCE, "it has left", left);
+        tokio::task::spawn_blocking(left).await.expect("no panic");
+        upstream.state.say(GOOD);
+        assert_eq!(told_of(busy).await, "200 good");
+        assert_eq!(client.ask("POST /", b"hello").await, "200 good");
+    });
+    assert_eq!((by_express(&gateway), upstream.opened()), (4.0, 1));
 }
 
 #[test]
