@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use super::support::Written;
 use super::values::quoted;
 use super::variables::{self, Around};
+use crate::diagnostic::{Code, Severity};
 use crate::origin::{At, Place, Pos};
 use crate::snapshot::{HeaderOps, PathRewrite, Substitution, Transform, TransformPlaces};
 use crate::wire::sink::Sink;
@@ -83,7 +84,15 @@ fn is_host(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
 
+/// A field that may be changed. Where a message ends is told by who sends it: a route that says another length would have
+/// its rest read as the next message.
 fn field_name(name: &At<String>, sink: &mut Sink<'_>) -> Option<HeaderName> {
+    if ["content-length", "transfer-encoding"].iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
+        let message =
+            format!("{:?} is not changed: it tells where a message ends, which a route can't", name.value);
+        sink.add(Severity::Warning, Code::UNSUPPORTED_FIELD, name.pos, message);
+        return None;
+    }
     let parsed = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok().filter(|_| !is_host(name));
     if parsed.is_none() {
         sink.schema(

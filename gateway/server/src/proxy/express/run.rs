@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, Method};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderValue, Method};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Sleep, timeout};
@@ -36,9 +36,6 @@ const TOGETHER: usize = 64 * 1024;
 
 /// How long the end of a client's connection may take.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// What frames an answer.
-const FRAMING: [&HeaderName; 2] = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
 
 /// One request.
 pub(super) struct Run<'r, C> {
@@ -331,16 +328,7 @@ impl<C: Downstream> Run<'_, C> {
         if matches!(body, Body::UntilClosed) {
             response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         }
-        let changed = !self.ctx.response_ops().is_empty();
-        let framing = changed.then(|| FRAMING.map(|name| response.headers.get(name).cloned()));
         self.signed(response)?;
-        // A route changes what is said, not how long it is.
-        for (name, value) in FRAMING.into_iter().zip(framing.into_iter().flatten()) {
-            match value {
-                Some(value) => response.insert_header(name, value)?,
-                None => drop(response.remove_header(name)),
-            }
-        }
         self.ctx.answered();
         self.ctx.status = response.status.as_u16();
         Ok(kept)
